@@ -1,0 +1,7 @@
+"""`python -m dropcli`."""
+
+import sys
+
+from dropcli.cli import main
+
+sys.exit(main())

@@ -1,0 +1,159 @@
+"""Publishing a file: the destination is the old file or the new one, never half of it.
+
+A temporary file in the destination's folder is written, counted, synced and renamed, then the
+folder is synced. Whatever escapes on the way, Ctrl-C included, removes it.
+"""
+
+import errno
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from dropcli.errors import FileError, located
+
+_NAME_MAX = 255  # bytes; no common file system allows more
+
+
+class Output:
+    """An open file that is written in order; `path` is its name in messages."""
+
+    def __init__(self, fd: int, path: str) -> None:
+        self._fd = fd
+        self._path = path
+        self.written = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of it, however much the system takes at a time."""
+        rest = memoryview(data)
+        with located(self._path):
+            while rest:
+                count = os.write(self._fd, rest)
+                rest = rest[count:]
+                self.written += count
+
+
+def check_destination(path: str, *, replace: bool) -> str:
+    """The real path that `path` leads to; FileError if something is in the way."""
+    with located(path):
+        target = os.path.realpath(path)
+        folder = os.path.dirname(target)
+        try:
+            mode = os.stat(target).st_mode
+        except FileNotFoundError:
+            if not os.path.isdir(folder):
+                hint = f"mkdir -p {shlex.quote(os.path.dirname(path))}"
+                raise FileError("no-folder", "expected its folder to exist", hint) from None
+            return target
+        if stat.S_ISDIR(mode):
+            raise FileError("is-a-directory", "expected a file to write, got a folder")
+        if stat.S_ISREG(mode) and not replace:
+            raise _exists()
+        return target
+
+
+@contextmanager
+def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
+    """Write `size` bytes, then publish them as `path`.
+
+    A symbolic link is written through. Devices and named pipes, `/dev/null` among them, hold
+    nothing that could be lost, and are written as they are.
+    """
+    target = check_destination(path, replace=replace)
+    if os.path.exists(target) and not os.path.isfile(target):
+        with _open_device(target, path) as output:
+            yield output
+        return
+
+    temporary = _temporary_name(target)
+    try:
+        with located(path):
+            with _create(temporary, target, size) as fd:
+                output = Output(fd, path)
+                yield output
+                if output.written != size:
+                    raise FileError(
+                        "short-write", f"expected {size:,} bytes, got {output.written:,}"
+                    )
+                os.fsync(fd)  # never retried: after a failure the system forgets what was lost
+            _rename(temporary, target, replace=replace)
+            _sync_folder(os.path.dirname(target))
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def _open_device(target: str, path: str) -> Iterator[Output]:
+    with located(path):
+        fd = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            yield Output(fd, path)
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def _create(temporary: str, target: str, size: int) -> Iterator[int]:
+    """The temporary file, with the mode of the file it replaces, or what the umask leaves."""
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with suppress(FileNotFoundError):
+            os.fchmod(fd, stat.S_IMODE(os.stat(target).st_mode))
+        _reserve(fd, size)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _temporary_name(target: str) -> str:
+    """A hidden name beside the target, never longer than a file system takes."""
+    folder, name = os.path.split(os.fsencode(target))
+    suffix = f".dropcli-{os.getpid()}-{secrets.token_hex(4)}.tmp".encode()
+    return os.fsdecode(os.path.join(folder, b"." + name[: _NAME_MAX - 1 - len(suffix)] + suffix))
+
+
+def _reserve(fd: int, size: int) -> None:
+    """A full disk is found before the work, where the file system can tell."""
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+
+
+def _rename(temporary: str, target: str, *, replace: bool) -> None:
+    if replace:
+        os.replace(temporary, target)
+        return
+    try:
+        os.link(temporary, target)  # unlike a rename, it cannot replace what appeared meanwhile
+    except FileExistsError:
+        raise _exists() from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(target):  # a file system without links: the next best
+            raise _exists() from None
+        os.replace(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def _exists() -> FileError:
+    return FileError("exists", "expected no file there, got one", "replace it with --force")
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(fd)

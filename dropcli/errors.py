@@ -1,0 +1,78 @@
+"""Everything that can go wrong, as a tree.
+
+    DropcliError          exit 1   something failed; the message says what, where, expected and got
+    ├── UsageError        exit 2   the command line is wrong, whatever the files hold
+    ├── FormatError       exit 1   a file is damaged, or not of a kind that can be read
+    ├── TensorError       exit 1   the settings do not fit the tensors of this file
+    ├── FileError         exit 1   the operating system refused, or an output is in the way
+    └── Interrupted       exit 143 SIGTERM
+
+A leaf says the fact, the caller that knows the path adds it with `located`. Messages are plain
+text with names as they are; whoever prints them escapes control characters.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+
+class DropcliError(Exception):
+    """A failure the user can understand: one line, a stable code for scripts, perhaps a hint."""
+
+    exit_code: ClassVar[int] = 1
+
+    # Positional only in practice: exceptions cross process boundaries by pickling their args.
+    def __init__(
+        self, code: str, message: str, hint: str | None = None, place: str | None = None
+    ) -> None:
+        super().__init__(code, message, hint, place)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.place = place
+
+    def __reduce__(self) -> tuple[type["DropcliError"], tuple[str, str, str | None, str | None]]:
+        return type(self), (self.code, self.message, self.hint, self.place)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class UsageError(DropcliError):
+    """The command line is wrong, whatever the files hold."""
+
+    exit_code = 2
+
+
+class FormatError(DropcliError):
+    """A file is damaged, or not of a kind that can be read."""
+
+
+class TensorError(DropcliError):
+    """The settings do not fit the tensors of this file."""
+
+
+class FileError(DropcliError):
+    """The operating system refused, or an output is in the way."""
+
+
+class Interrupted(DropcliError):
+    """SIGTERM asked the process to stop; Ctrl-C is Python's own KeyboardInterrupt."""
+
+    exit_code = 143
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Add the place to what escapes without one, and translate what the system refused."""
+    try:
+        yield
+    except DropcliError as error:
+        if error.place is None:
+            error.place = place
+        raise
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough: not a failure of ours
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FileError("os-error", reason[:1].lower() + reason[1:], None, place) from error

@@ -1,0 +1,34 @@
+"""Tensor files by their content, whatever their names say."""
+
+from dropcli.errors import FormatError
+from dropcli.formats.safetensors import SafetensorsSource
+from dropcli.reader import Reader
+from dropcli.tensors import Source
+
+_HEAD_BYTES = 64
+_OTHERS = (
+    (b"version https://git-lfs", "git-lfs-pointer", "a Git LFS pointer", "run `git lfs pull`"),
+    (b"\x1f\x8b", "compressed", "a gzip archive", "pipe it in: `gzip -dc FILE | dropcli ... -`"),
+    (b"\xfd7zXZ\0", "compressed", "an xz archive", "pipe it in: `xz -dc FILE | dropcli ... -`"),
+    (b"(\xb5/\xfd", "compressed", "a zstd archive", "pipe it in: `zstd -dc FILE | dropcli ... -`"),
+    (b"PK\x03\x04", "unsupported-format", "a zip archive, as torch.save writes", None),
+    (b"<!doctype html", "not-tensors", "an HTML page", "download the file again"),
+    (b"<html", "not-tensors", "an HTML page", "download the file again"),
+)
+
+
+def open_source(path: str) -> Source:
+    """Open a tensor file, `-` for standard input.
+
+    Raises FormatError for what is damaged or of another kind, OSError where the system refuses.
+    """
+    reader = Reader(path)
+    try:
+        head = reader.peek(_HEAD_BYTES)
+        for magic, code, what, hint in _OTHERS:
+            if head[: len(magic)].lower() == magic.lower():
+                raise FormatError(code, f"expected a safetensors file, got {what}", hint)
+        return SafetensorsSource(reader)
+    except BaseException:
+        reader.close()
+        raise

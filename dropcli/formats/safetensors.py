@@ -1,0 +1,211 @@
+"""safetensors files: the header is checked by the safetensors library, the data is streamed.
+
+A file is an 8-byte little-endian length, a JSON header of that length, and the data without
+holes. Dropout keeps every dtype and shape, so the output's header is the input's but for the
+provenance, which is the entry "dropcli" of `__metadata__`.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from safetensors import SafetensorError, safe_open
+
+from dropcli.errors import FormatError
+from dropcli.reader import Reader
+from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
+
+_MOST_HEADER_BYTES = 100_000_000  # the library's own limit
+_METADATA = "__metadata__"
+_PROVENANCE = "dropcli"
+
+
+class SafetensorsSource:
+    """An open safetensors file. FormatError if the library would not open it, or names repeat."""
+
+    format = "safetensors"
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.seekable = reader.seekable
+        self._header_bytes = _read_header(reader)
+        self._header = _parse(self._header_bytes)
+        start = 8 + len(self._header_bytes)
+        self.size = start + _data_bytes(self._header)
+        _check(reader, self._header_bytes, self.size)
+
+        self.metadata: dict[str, str] = self._header.get(_METADATA) or {}
+        self.provenance = _provenance(self.metadata)
+        entries = [(name, entry) for name, entry in self._header.items() if name != _METADATA]
+        entries.sort(key=lambda item: item[1]["data_offsets"])
+        self.tensors = [_tensor(name, entry, start) for name, entry in entries]
+
+    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
+        """The header, then the tensors in the order of their data."""
+        yield self._output_header(provenance)
+        for tensor in self.tensors:
+            yield Extent(tensor.offset, tensor.nbytes, tensor)
+
+    def output_size(self, provenance: list[Any] | None) -> int:
+        """The bytes of the header and of the data."""
+        return len(self._output_header(provenance)) + self.size - 8 - len(self._header_bytes)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer from there; FormatError if the file ends first."""
+        self._reader.read_into(offset, buffer)
+
+    def finish(self) -> None:
+        """FormatError unless nothing followed and nothing changed."""
+        self._reader.check_finished()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()
+
+    def _output_header(self, provenance: list[Any] | None) -> bytes:
+        """The length and the header; the data after it stays as aligned as it was."""
+        header = self._header_bytes
+        if provenance is not None:
+            if self.provenance is None:
+                raise FormatError(
+                    "foreign-provenance",
+                    f"expected a list in the metadata entry '{_PROVENANCE}', got "
+                    f"{self.metadata[_PROVENANCE][:40]!r}",
+                    "keep it as it is with --no-provenance",
+                )
+            entry = {_PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
+            changed = {_METADATA: {}, **self._header} | {_METADATA: {**self.metadata, **entry}}
+            header = _dump(changed)
+            start = 8 + len(self._header_bytes)
+            alignment = min(max(start & -start, 8), 4096)
+            header += b" " * (-(8 + len(header)) % alignment)
+        return len(header).to_bytes(8, "little") + header
+
+
+def _read_header(reader: Reader) -> bytes:
+    prefix = reader.peek(8)
+    if len(prefix) < 8:
+        got = f"{len(prefix)} bytes" if prefix else "an empty file"
+        raise FormatError("truncated-header", f"expected a safetensors file, got {got}")
+    length = int.from_bytes(prefix, "little")
+    if length > _MOST_HEADER_BYTES:
+        raise FormatError(
+            "header-too-large",
+            f"expected a header of at most {_MOST_HEADER_BYTES:,} bytes, got {length:,}",
+            "this is hardly a safetensors file",
+        )
+    if reader.size is not None and length > reader.size - 8:
+        raise FormatError(
+            "truncated-header",
+            f"expected a header of {length:,} bytes, got a file of {reader.size:,}",
+            "the file is incomplete: copy or save it again",
+        )
+    return reader.read(0, 8 + length)[8:]
+
+
+def _parse(header: bytes) -> dict[str, Any]:
+    """The header as JSON, refusing names that repeat: readers differ in which one they believe."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            names = [name for name, _ in pairs]
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise FormatError("duplicate-name", f"expected names once, got '{repeated}' twice")
+        return members
+
+    try:
+        parsed = json.loads(header.decode(), object_pairs_hook=unique, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        _invalid(f"not UTF-8 at byte {8 + error.start}")
+    except (ValueError, RecursionError) as error:
+        _invalid(str(error))
+    if not isinstance(parsed, dict):
+        _invalid(f"expected a JSON object, got {type(parsed).__name__}")
+    return parsed
+
+
+def _data_bytes(header: dict[str, Any]) -> int:
+    """Where the data says it ends; a header that is wrong in other ways is `_check`'s to refuse."""
+    ends = [0]
+    for name, entry in header.items():
+        if name != _METADATA:
+            match entry:
+                case {"data_offsets": [int(), int() as end]}:
+                    ends.append(end)
+    return max(ends)
+
+
+def _check(reader: Reader, header: bytes, size: int) -> None:
+    """The library's verdict on this very header, and on the size of the file."""
+    if reader.size is not None and reader.size != size:
+        missing = size - reader.size
+        code = "truncated-data" if missing > 0 else "trailing-data"
+        _check_twin(header, size)  # what else is wrong with it comes first
+        raise FormatError(
+            code,
+            f"expected {size:,} bytes, got {reader.size:,}",
+            "the file is incomplete: copy or save it again" if missing > 0 else None,
+        )
+    if reader.seekable:
+        _safe_open(reader.path)
+    else:
+        _check_twin(header, size)
+
+
+def _check_twin(header: bytes, size: int) -> None:
+    """Check a header without its data, by a sparse file of the right length."""
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as twin:
+        twin.write(len(header).to_bytes(8, "little") + header)
+        twin.flush()
+        try:
+            twin.truncate(size)
+        except (OSError, OverflowError):
+            _invalid(f"no file has {size:,} bytes")
+        _safe_open(twin.name)
+
+
+def _safe_open(path: str) -> None:
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except SafetensorError as error:
+        _invalid(str(error).removeprefix("Error while deserializing header: "))
+
+
+def _invalid(reason: str) -> NoReturn:
+    raise FormatError("invalid-header", f"expected a valid safetensors header, got {reason}")
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _tensor(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
+    begin, end = entry["data_offsets"]
+    dtype = DTYPES.get(entry["dtype"])
+    if dtype is None:
+        raise FormatError(
+            "unknown-dtype",
+            f"tensor '{name}': expected one of {', '.join(DTYPES)}, got {entry['dtype']}",
+        )
+    return TensorInfo(name, dtype, tuple(entry["shape"]), start + begin, end - begin)
+
+
+def _provenance(metadata: dict[str, str]) -> list[Any] | None:
+    try:
+        entries = json.loads(metadata.get(_PROVENANCE, "[]"))
+    except (ValueError, RecursionError):
+        return None
+    return entries if isinstance(entries, list) else None
+
+
+def _dump(header: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        _invalid(str(error))
+    if len(text.encode()) > _MOST_HEADER_BYTES:
+        _invalid(f"{len(text.encode()):,} bytes with the provenance")
+    return text.encode()

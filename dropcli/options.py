@@ -1,0 +1,96 @@
+"""Values of options from their text, strictly: what is not clearly a value is an error.
+
+Python's own `float` and `int` take `0_1`, Arabic digits and numbers that round to something else;
+a probability of 1.0 that somebody did not mean zeroes a dataset.
+"""
+
+import math
+import re
+from decimal import Decimal
+
+from dropcli.dropout import CHANNELS, Over
+from dropcli.errors import UsageError
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")  # exponents that Decimal can take
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DIGITS = re.compile(r"[0-9]+")
+_OVER = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
+
+
+def parse_p(text: str) -> float:
+    """A probability, 0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
+    expected = f"-p: expected a number from 0 to 1, got '{text}'"
+    if not _NUMBER.fullmatch(text):
+        hint = "write a decimal point, as in 0.3" if text[:1].isdigit() else None
+        raise UsageError("bad-p", expected, hint)
+    exact, p = Decimal(text), abs(float(text))
+    if not 0 <= exact <= 1:
+        raise UsageError("bad-p", expected)
+    if (p == 0) != (exact == 0) or (p == 1) != (exact == 1):
+        raise UsageError("bad-p", f"{expected}, which rounds to {p:g}", f"say {p:g} if you mean it")
+    return p
+
+
+def parse_seed(text: str) -> int:
+    """A seed, 0 to 2**64 - 1, in decimal digits."""
+    if not _DIGITS.fullmatch(text) or len(text) > 100 or int(text) >= 2**64:
+        raise UsageError(
+            "bad-seed", f"--seed: expected an integer from 0 to 18446744073709551615, got '{text}'"
+        )
+    return int(text)
+
+
+def parse_fill(text: str) -> float | int:
+    """A finite number; an integer stays one, so that it is exact in 64-bit tensors."""
+    if _INTEGER.fullmatch(text) and len(text) < 100 and int(text) != 0:
+        return int(text)
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        raise UsageError("bad-fill", f"--fill: expected a finite number, got '{text}'")
+    if float(text) == 0 and Decimal(text) != 0:
+        raise UsageError(
+            "bad-fill", f"--fill: expected a number that is not lost, got '{text}'", "it rounds to 0"
+        )
+    return float(text)
+
+
+def parse_over(text: str) -> Over:
+    """Dimensions, each perhaps with a block size: `0,2:8,3:8`. Negative ones count from the end."""
+    expected = f"--over: expected dimensions as in 0,1 or 0,2:8,3:8, got '{text}'"
+    if not _OVER.fullmatch(text) or len(text) > 1000:
+        raise UsageError("bad-over", expected)
+    blocks = []
+    for item in text.split(","):
+        dimension, _, size = item.partition(":")
+        blocks.append((int(dimension), int(size or 1)))
+        if size and int(size) < 1:
+            raise UsageError("bad-over", f"{expected}, where a block is empty")
+    if len({dimension for dimension, _ in blocks}) < len(blocks):
+        raise UsageError("bad-over", f"{expected}, where a dimension stands twice")
+    return Over(tuple(blocks))
+
+
+def parse_path(text: str) -> str:
+    """A path; the empty one would mean the current folder to Python."""
+    if not text:
+        raise UsageError("empty-path", "expected a path, got ''", "is a shell variable unset?")
+    return text
+
+
+def parse_stream(text: str) -> str:
+    """The name of a stream; a file's is never empty."""
+    if not text:
+        raise UsageError(
+            "empty-stream", "--stream: expected a name, got ''", "is a shell variable unset?"
+        )
+    return text
+
+
+def choose_over(mode: str | None, over: Over | None) -> Over | None:
+    """What `--mode` and `--over` come to."""
+    if mode is not None and over is not None:
+        raise UsageError(
+            "mode-and-over",
+            f"expected --mode or --over, got both --mode {mode} and --over {over}",
+            "--mode channel is --over 0,1; without either every element decides alone",
+        )
+    return CHANNELS if mode == "channel" else over

@@ -1,0 +1,102 @@
+"""An open input: read at any position from a file, in order from a pipe.
+
+Files are read with `pread`, never through a memory map: a file that is truncated while it is
+mapped kills the process that reads it.
+"""
+
+import os
+import stat
+
+from dropcli.errors import FileError, FormatError, UsageError
+
+STDIN = "-"
+
+
+class Reader:
+    """A file or pipe by its path, `-` for standard input.
+
+    `size` is None for a pipe, which ends where it ends.
+    """
+
+    def __init__(self, path: str) -> None:
+        if path == STDIN and os.isatty(0):
+            raise UsageError(
+                "stdin-is-a-terminal",
+                "standard input: expected a tensor file, got a terminal",
+                "pipe a file in, or name one instead of `-`",
+            )
+        self.path = path
+        self.fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._opened = os.fstat(self.fd)
+        if stat.S_ISDIR(self._opened.st_mode):
+            os.close(self.fd)
+            raise FileError("is-a-directory", "expected a file, got a folder")
+        # Standard input may stand anywhere in its file, and others may move it: read it in order.
+        self.seekable = path != STDIN and stat.S_ISREG(self._opened.st_mode)
+        self.size = self._opened.st_size if self.seekable else None
+        self._position = 0
+        self._peeked = b""
+
+    def peek(self, count: int) -> bytes:
+        """The first bytes, fewer if there are no more, without consuming them."""
+        if self.seekable:
+            return os.pread(self.fd, count, 0)
+        while len(self._peeked) < count:
+            more = os.read(self.fd, count - len(self._peeked))
+            if not more:
+                break
+            self._peeked += more
+        return self._peeked[:count]
+
+    def read(self, offset: int, count: int) -> bytes:
+        """That many bytes from there."""
+        buffer = bytearray(count)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer from there; a pipe can only go on where it stands."""
+        done = self._take_peeked(buffer)
+        while done < len(buffer):
+            rest = [buffer[done:]]
+            count = os.preadv(self.fd, rest, offset + done) if self.seekable else self._readv(rest)
+            if not count:
+                raise FormatError(
+                    "truncated-data",
+                    f"expected {offset + len(buffer):,} bytes or more, got {offset + done:,}",
+                    "the file is incomplete: copy or save it again",
+                )
+            done += count
+        self._position += len(buffer)
+
+    def check_finished(self) -> None:
+        """Raise if a file changed since it was opened, or a pipe has more to say."""
+        if self.seekable:
+            now = os.fstat(self.fd)
+            before = self._opened
+            if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise FormatError(
+                    "changed-while-read",
+                    f"expected the file to stay as it was, got {before.st_size:,} bytes at first "
+                    f"and {now.st_size:,} later, or a new time of change",
+                    "run again when nothing writes to it",
+                )
+        elif self._peeked or os.read(self.fd, 1):
+            raise FormatError(
+                "trailing-data",
+                f"expected the end after {self._position:,} bytes, got more",
+                "the file is damaged, or two files were joined",
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self.fd)
+
+    def _take_peeked(self, buffer: memoryview) -> int:
+        count = min(len(self._peeked), len(buffer))
+        buffer[:count] = self._peeked[:count]
+        self._peeked = self._peeked[count:]
+        return count
+
+    def _readv(self, buffers: list[memoryview]) -> int:
+        return os.readv(self.fd, buffers)

@@ -1,0 +1,166 @@
+"""What was done, as values: rows of tensors, files of rows, and the JSON document of both."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dropcli.stats import Summary
+
+SCHEMA = 1
+
+_SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
+
+
+@dataclass
+class TensorReport:
+    """One tensor: dropped, with statistics before and after, or copied byte for byte."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    action: Literal["dropped", "copied"] = "copied"
+    decisions: int = 0
+    dropped: int = 0
+    elements_dropped: int = 0
+    before: Summary | None = None
+    after: Summary | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """The realised rate: decisions that dropped, of all decisions."""
+        return self.dropped / self.decisions if self.decisions and self.after else None
+
+    @property
+    def overflows(self) -> int:
+        """Values that scaling made infinite: more infinities than those that were there."""
+        return max(0, self.after.inf - self.before.inf) if self.before and self.after else 0
+
+    def document(self) -> dict[str, Any]:
+        """The tensor's part of the JSON document."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "action": self.action,
+            "decisions": self.decisions,
+            "dropped": self.dropped,
+            "rate": self.rate,
+            "elements": self.elements,
+            "elements_dropped": self.elements_dropped,
+            "before": self.before.document() if self.before else None,
+            "after": self.after.document() if self.after else None,
+        }
+
+
+@dataclass
+class FileReport:
+    """One file that was written, or with --dry-run would have been."""
+
+    source: str
+    output: str
+    stream: str
+    copy: int
+    size: int
+    status: Literal["written", "planned"]
+    tensors: list[TensorReport]
+
+    def document(self) -> dict[str, Any]:
+        """The file's part of the JSON document."""
+        return {
+            "source": self.source,
+            "output": self.output,
+            "stream": self.stream,
+            "copy": self.copy,
+            "bytes": self.size,
+            "status": self.status,
+            "tensors": [tensor.document() for tensor in self.tensors],
+        }
+
+    def warnings(self) -> Iterator[str]:
+        """What the user should know, though it is no failure."""
+        if not any(tensor.action == "dropped" for tensor in self.tensors):
+            yield f"{self.source}: no tensor was dropped; see --key for how to choose them"
+        for tensor in self.tensors:
+            if tensor.overflows:
+                yield (
+                    f"{self.source}: tensor '{tensor.name}': at least {tensor.overflows:,} values "
+                    f"became too large for {tensor.dtype} and are now infinite"
+                )
+
+
+@dataclass
+class Report:
+    """The outcome of a command."""
+
+    version: str
+    command: str
+    settings: dict[str, Any] | None = None
+    files: list[Any] = field(default_factory=list)
+    errors: list[dict[str, str | None]] = field(default_factory=list)
+
+    @property
+    def status(self) -> Literal["success", "partial", "error"]:
+        """Partial: some files of several failed."""
+        if not self.errors:
+            return "success"
+        return "partial" if self.files else "error"
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document that the README describes."""
+        settings = {} if self.settings is None else {"settings": self.settings}
+        return {
+            "schema": SCHEMA,
+            "version": self.version,
+            "command": self.command,
+            "status": self.status,
+            **settings,
+            "files": [file.document() for file in self.files],
+            "errors": self.errors,
+        }
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return _to_json(self.document(), indent=2)
+
+    def to_json_lines(self) -> str:
+        """One line per file, each with the settings."""
+        lines = [{"settings": self.settings, **file.document()} for file in self.files]
+        return "".join(_to_json(line) for line in lines)
+
+    def to_csv(self) -> str:
+        """One row per tensor below a header row, as RFC 4180 has it."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=_CSV_COLUMNS)
+        writer.writeheader()
+        writer.writerows(_csv_rows(self))
+        return text.getvalue()
+
+
+def _to_json(document: dict[str, Any], indent: int | None = None) -> str:
+    """ASCII only, so that it survives any terminal's encoding; never NaN."""
+    return json.dumps(document, indent=indent, allow_nan=False) + "\n"
+
+
+_CSV_COLUMNS = (
+    *("source", "output", "stream", "copy", "name", "dtype", "shape", "action"),
+    *("decisions", "dropped", "asked", "rate", "elements", "elements_dropped"),
+    *(f"before_{key}" for key in _SUMMARY_KEYS),
+    *(f"after_{key}" for key in _SUMMARY_KEYS),
+)
+
+
+def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
+    for file in report.files:
+        for tensor in file.tensors:
+            row = tensor.document()
+            row |= {key: getattr(file, key) for key in ("source", "output", "stream", "copy")}
+            row["shape"] = "x".join(map(str, tensor.shape))
+            row["asked"] = report.settings["p"] if report.settings and tensor.after else None
+            for side in ("before", "after"):
+                summary = row.pop(side) or {}
+                row |= {f"{side}_{key}": value for key, value in summary.items()}
+            yield row

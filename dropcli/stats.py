@@ -1,0 +1,104 @@
+"""Statistics of a tensor: exact counts and float64 moments, mergeable.
+
+Moments are taken over fixed blocks of elements and merged in order, so a summary does not depend
+on how many workers computed it. The merge is the pairwise update of Chan, Golub and LeVeque,
+"Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 1 << 16  # elements
+
+
+@dataclass
+class Summary:
+    """What is known of a run of values. `count` is the finite ones, which alone make the rest."""
+
+    zeros: int = 0
+    nan: int = 0
+    inf: int = 0
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0  # sum of squared deviations from the mean
+    low: float | int = math.inf
+    high: float | int = -math.inf
+
+    def merge(self, other: "Summary") -> None:
+        """Take in the values that follow."""
+        self.zeros += other.zeros
+        self.nan += other.nan
+        self.inf += other.inf
+        if other.count:
+            count = self.count + other.count
+            delta = other.mean - self.mean
+            self.mean += delta * (other.count / count)
+            self.squares += other.squares + delta * delta * (self.count * other.count / count)
+            self.count = count
+            self.low = min(self.low, other.low)
+            self.high = max(self.high, other.high)
+
+    def document(self) -> dict[str, float | int | None]:
+        """The numbers for people and for JSON; null where there are no finite values.
+
+        `std` is the population standard deviation.
+        """
+        known = self.count > 0
+        return {
+            "mean": _finite(self.mean) if known else None,
+            "std": _finite(math.sqrt(self.squares / self.count)) if known else None,
+            "min": self.low + 0 if known else None,
+            "max": self.high + 0 if known else None,
+            "zeros": self.zeros,
+            "nan": self.nan,
+            "inf": self.inf,
+        }
+
+
+def summarize(values: NDArray[Any]) -> list[Summary]:
+    """Summaries of consecutive blocks of `values`, shape (n,), real numbers of any numpy type."""
+    whole = len(values) // BLOCK * BLOCK
+    blocks = values[:whole].reshape(-1, BLOCK)
+    summaries = _summarize_rows(blocks)
+    if whole < len(values):
+        summaries += _summarize_rows(values[whole:].reshape(1, -1))
+    return summaries
+
+
+def _summarize_rows(rows: NDArray[Any]) -> list[Summary]:
+    if not len(rows):
+        return []
+    # NaN wins in minimum and maximum, so these two tell whether a row is finite throughout.
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return [_summarize_with_gaps(row) for row in rows]
+
+    zeros = np.count_nonzero(rows == 0, axis=1)
+    deviations = rows.astype(np.float64)
+    means = deviations.mean(axis=1)
+    deviations -= means[:, None]
+    squares = np.einsum("ij,ij->i", deviations, deviations)
+    return [
+        Summary(int(zeros[i]), 0, 0, rows.shape[1], float(means[i]), float(squares[i]), *ends)
+        for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
+    ]
+
+
+def _summarize_with_gaps(row: NDArray[Any]) -> Summary:
+    nan = int(np.count_nonzero(np.isnan(row)))
+    finite = row[np.isfinite(row)]
+    inf = len(row) - len(finite) - nan
+    if not len(finite):
+        return Summary(nan=nan, inf=inf)
+    (summary,) = _summarize_rows(finite.reshape(1, -1))
+    summary.nan, summary.inf = nan, inf
+    return summary
+
+
+def _finite(value: float) -> float | None:
+    """A moment may overflow where the values did not; JSON has no word for that."""
+    return value + 0.0 if math.isfinite(value) else None

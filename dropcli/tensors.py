@@ -1,0 +1,119 @@
+"""The vocabulary: what a tensor in a file is, and what a format must offer.
+
+A file is an ordered run of segments: bytes that are known beforehand, and extents of the source
+that are copied or, where they belong to a selected tensor, rewritten at the same length.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+Kind: TypeAlias = Literal["float", "float8", "complex", "integer", "bool", "opaque"]
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """An element type under its safetensors name; `opaque` ones can only be copied."""
+
+    name: str
+    bits: int
+    kind: Kind
+    numpy_name: str
+
+    @cached_property
+    def numpy(self) -> np.dtype[Any]:
+        """The little-endian numpy type. bfloat16 and float8 come from ml_dtypes, loaded late."""
+        if self.kind == "float8" or self.name == "BF16":
+            import ml_dtypes
+
+            return np.dtype(getattr(ml_dtypes, self.numpy_name))
+        return np.dtype(self.numpy_name)
+
+
+DTYPES = {
+    dtype.name: dtype
+    for dtype in (
+        Dtype("F64", 64, "float", "<f8"),
+        Dtype("F32", 32, "float", "<f4"),
+        Dtype("F16", 16, "float", "<f2"),
+        Dtype("BF16", 16, "float", "bfloat16"),
+        Dtype("C64", 64, "complex", "<c8"),
+        Dtype("C128", 128, "complex", "<c16"),
+        Dtype("F8_E4M3", 8, "float8", "float8_e4m3fn"),
+        Dtype("F8_E5M2", 8, "float8", "float8_e5m2"),
+        Dtype("F8_E4M3FNUZ", 8, "float8", "float8_e4m3fnuz"),
+        Dtype("F8_E5M2FNUZ", 8, "float8", "float8_e5m2fnuz"),
+        Dtype("I64", 64, "integer", "<i8"),
+        Dtype("I32", 32, "integer", "<i4"),
+        Dtype("I16", 16, "integer", "<i2"),
+        Dtype("I8", 8, "integer", "i1"),
+        Dtype("U64", 64, "integer", "<u8"),
+        Dtype("U32", 32, "integer", "<u4"),
+        Dtype("U16", 16, "integer", "<u2"),
+        Dtype("U8", 8, "integer", "u1"),
+        Dtype("BOOL", 8, "bool", "u1"),
+        # No zero, or less than a byte: there is nothing dropout could write.
+        Dtype("F8_E8M0", 8, "opaque", ""),
+        Dtype("F6_E2M3", 6, "opaque", ""),
+        Dtype("F6_E3M2", 6, "opaque", ""),
+        Dtype("F4", 4, "opaque", ""),
+    )
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor as its file describes it; `offset` and `nbytes` are bytes in the source."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+    @cached_property
+    def elements(self) -> int:
+        """The number of elements: 1 for a 0-d tensor."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A run of bytes of the source: one tensor's, or (tensor None) anything to copy."""
+
+    offset: int
+    nbytes: int
+    tensor: TensorInfo | None = None
+
+
+Segment: TypeAlias = bytes | Extent
+
+
+class Source(Protocol):
+    """An open tensor file; reading never runs anything the file contains."""
+
+    format: str
+    size: int
+    seekable: bool
+    tensors: list[TensorInfo]
+    metadata: dict[str, str]
+    provenance: list[Any] | None
+
+    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
+        """The output in order, with this provenance, or (None) with the metadata as it is."""
+
+    def output_size(self, provenance: list[Any] | None) -> int:
+        """The bytes that `segments` adds up to, known before anything is read."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer from there; FormatError if the file ends first."""
+
+    def finish(self) -> None:
+        """FormatError unless everything was there, nothing more, and nothing changed."""
+
+    def close(self) -> None:
+        """Let go of the file."""
