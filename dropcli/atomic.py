@@ -35,23 +35,20 @@ class Output:
                 self.written += count
 
 
-def check_destination(path: str, *, replace: bool) -> str:
-    """The real path that `path` leads to; FileError if something is in the way."""
+def check_destination(path: str, *, replace: bool) -> None:
+    """FileError if something is in the way of writing `path`."""
     with located(path):
-        target = os.path.realpath(path)
-        folder = os.path.dirname(target)
         try:
-            mode = os.stat(target).st_mode
+            mode = os.stat(path).st_mode
         except FileNotFoundError:
-            if not os.path.isdir(folder):
+            if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
                 hint = f"mkdir -p {shlex.quote(os.path.dirname(path))}"
                 raise FileError("no-folder", "expected its folder to exist", hint) from None
-            return target
+            return
         if stat.S_ISDIR(mode):
             raise FileError("is-a-directory", "expected a file to write, got a folder")
         if stat.S_ISREG(mode) and not replace:
             raise _exists()
-        return target
 
 
 @contextmanager
@@ -61,12 +58,13 @@ def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
     A symbolic link is written through. Devices and named pipes, `/dev/null` among them, hold
     nothing that could be lost, and are written as they are.
     """
-    target = check_destination(path, replace=replace)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with _open_device(target, path) as output:
+    check_destination(path, replace=replace)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with _open_device(path) as output:
             yield output
         return
 
+    target = os.path.realpath(path)
     temporary = _temporary_name(target)
     try:
         with located(path):
@@ -87,9 +85,9 @@ def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
 
 
 @contextmanager
-def _open_device(target: str, path: str) -> Iterator[Output]:
+def _open_device(path: str) -> Iterator[Output]:
     with located(path):
-        fd = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             yield Output(fd, path)
         finally:

@@ -336,10 +336,12 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         console.note("interrupted")
         return 130
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # which typer turns into this
+            return _end_of_pipe()
+        return int(stop.code or 0)
     except BrokenPipeError:
-        # Whoever read has seen enough. The interpreter must not find the pipe again as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        return _end_of_pipe()
     except MemoryError:
         return _fail(arguments, DropcliError("out-of-memory", "expected more memory to be free"))
 
@@ -357,6 +359,15 @@ def _fail(arguments: list[str], error: DropcliError) -> int:
         except DropcliError as second:
             console.show_error(second)
     return error.exit_code
+
+
+def _end_of_pipe() -> int:
+    """Whoever read has seen enough: end quietly, with the exit code that shells know."""
+    # As it exits, the interpreter flushes what is left; it must not meet the pipe again.
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+    return 141
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

@@ -60,12 +60,11 @@ class _FloatKernel:
         return elements.astype(np.float32) if self._narrow else elements
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        factor = np.multiply(keep, self._scale, dtype=values.dtype)
         if finite and np.isfinite(self._scale):
-            np.multiply(values, factor, out=values)
-        else:
+            values *= np.multiply(keep, self._scale, dtype=values.dtype)
+        else:  # in F16 the scale itself is infinite for p just below 1
             before = values.copy()
-            np.multiply(values, factor, out=values)
+            values *= np.where(keep, self._scale, values.dtype.type(0))
             _settle_nan(before, values)
         if self._narrow:
             raw.view(self._dtype)[:] = values.astype(self._dtype)

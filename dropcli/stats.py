@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 BLOCK = 1 << 16  # elements
 
+# Below this share the difference of two sums has lost digits: deviations are then taken directly.
+_CANCELLED = 1e-4
+
 
 @dataclass
 class Summary:
@@ -77,15 +80,24 @@ def _summarize_rows(rows: NDArray[Any]) -> list[Summary]:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return [_summarize_with_gaps(row) for row in rows]
 
-    zeros = np.count_nonzero(rows == 0, axis=1)
-    deviations = rows.astype(np.float64)
-    means = deviations.mean(axis=1)
-    deviations -= means[:, None]
-    squares = np.einsum("ij,ij->i", deviations, deviations)
+    zeros = [int(np.count_nonzero(row)) for row in rows == 0]
+    means, squares = _moments(rows.astype(np.float64))
     return [
-        Summary(int(zeros[i]), 0, 0, rows.shape[1], float(means[i]), float(squares[i]), *ends)
+        Summary(zeros[i], 0, 0, rows.shape[1], float(means[i]), float(squares[i]), *ends)
         for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
     ]
+
+
+def _moments(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean, and the sum of squared deviations from it, of each row."""
+    # einsum, because it adds up faster than `sum` and, unlike BLAS, alike for any thread count.
+    means = np.einsum("ij->i", rows) / rows.shape[1]
+    sums = np.einsum("ij,ij->i", rows, rows)
+    squares = sums - rows.shape[1] * means * means
+    if (squares < _CANCELLED * sums).any():
+        rows -= means[:, None]
+        squares = np.einsum("ij,ij->i", rows, rows)
+    return means, squares
 
 
 def _summarize_with_gaps(row: NDArray[Any]) -> Summary:

@@ -1,0 +1,165 @@
+"""The report: every number recomputed from the two files, in every form."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import Run, shell
+from tests.test_arithmetic import special_values
+
+TENSORS = {
+    "f32": torch.randn(300_000) * 3 + 1,
+    "f64": torch.randn(70_000, dtype=torch.float64) + 1e9,  # a mean far above the spread
+    "f16": torch.rand(5, 5).half(),
+    "bf16": torch.randn(66_000).bfloat16(),
+    "special": special_values(torch.float32),
+    "constant": torch.full((100_000,), 0.1),
+    "no values": torch.full((4,), math.nan),
+    "empty": torch.ones(0, 3),
+    "scalar": torch.tensor(2.5),
+    "labels": torch.arange(10),
+}
+
+
+def numbers(x: torch.Tensor) -> dict[str, Any]:
+    """What numpy says of a tensor."""
+    values = x.double().numpy().reshape(-1)
+    finite = values[np.isfinite(values)]
+    some = len(finite) > 0
+    return {
+        "mean": finite.mean() if some else None,
+        "std": finite.std() if some else None,
+        "min": finite.min() if some else None,
+        "max": finite.max() if some else None,
+        "zeros": int((values == 0).sum()),
+        "nan": int(np.isnan(values).sum()),
+        "inf": int(np.isinf(values).sum()),
+    }
+
+
+@pytest.mark.parametrize("options", [("-p", "0.3"), ("-p", "0"), ("-p", "1"), ("--fill", "2")])
+def test_numbers_are_those_of_numpy(run: Run, options: tuple[str, ...]) -> None:
+    save_file(TENSORS, "x.safetensors")
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--json", *options)
+    after = load_file("y.safetensors")
+    document = result.json
+    assert result.code == 0
+    assert set(document) == {"schema", "version", "command", "status", "settings", "files", "errors"}
+    assert (document["schema"], document["command"], document["status"]) == (1, "apply", "success")
+    assert document["errors"] == []
+    for tensor in document["files"][0]["tensors"]:
+        name = tensor["name"]
+        assert tensor["shape"] == list(TENSORS[name].shape)
+        assert tensor["elements"] == TENSORS[name].numel()
+        if name == "labels":
+            assert tensor["action"] == "copied"
+            assert tensor["before"] is tensor["after"] is tensor["rate"] is None
+            continue
+        for side, x in (("before", TENSORS[name]), ("after", after[name])):
+            expected = numbers(x)
+            assert list(tensor[side]) == list(expected)
+            for key, value in expected.items():
+                exact = key not in ("mean", "std") or value is None
+                tolerance = 1e-9 * ((expected["std"] or 0) + 1e-3)
+                close = None if exact else pytest.approx(value, rel=1e-9, abs=tolerance)
+                assert tensor[side][key] == (value if exact else close), (name, side, key)
+
+
+def test_the_document_parses_with_jq(run: Run) -> None:
+    save_file(TENSORS, "x.safetensors")
+    done = shell("dropcli apply x.safetensors -o y.safetensors --json | jq -e '.files[0].bytes'")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == Path("y.safetensors").stat().st_size
+
+
+def test_stats_files_say_what_the_document_says(run: Run) -> None:
+    save_file(TENSORS, "x.safetensors")
+    reports = {}
+    for suffix in ("json", "jsonl", "csv"):
+        result = run("apply", "x.safetensors", "-o", f"{suffix}.safetensors", "--seed", 1,
+                     "--stream", "s", "--stats", f"s.{suffix}", "--json")  # fmt: skip
+        assert result.code == 0
+        reports[suffix] = result.json
+    assert json.loads(Path("s.json").read_text()) == reports["json"]
+    (line,) = Path("s.jsonl").read_text().splitlines()
+    settings, (file,) = reports["jsonl"]["settings"], reports["jsonl"]["files"]
+    assert json.loads(line) == {"settings": settings, **file}
+
+    with Path("s.csv").open(newline="") as lines:
+        rows = {row["name"]: row for row in csv.DictReader(lines)}
+    for tensor in reports["csv"]["files"][0]["tensors"]:
+        row = rows[tensor["name"]]
+        assert row["shape"] == "x".join(map(str, tensor["shape"]))
+        for key in ("decisions", "dropped", "elements_dropped", "action", "dtype"):
+            assert row[key] == str(tensor[key])
+        for side in ("before", "after"):
+            for key, value in (tensor[side] or {}).items():
+                assert row[f"{side}_{key}"] == ("" if value is None else str(value))
+
+
+def test_stats_are_refused_before_any_work(run: Run) -> None:
+    save_file(TENSORS, "x.safetensors")
+    Path("there.json").write_text("{}")
+    for path, code in (("s.txt", 2), ("there.json", 1), ("nowhere/s.json", 1), ("y.json", 2)):
+        assert run("apply", "x.safetensors", "-o", "y.json", "--stats", path).code == code
+        assert not Path("y.json").exists()
+
+
+def test_overflow_is_warned_of(run: Run) -> None:
+    save_file({"x": torch.full((1000,), 60000.0).half()}, "x.safetensors")
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
+    infinite = int(load_file("y.safetensors")["x"].isinf().sum())
+    assert f"at least {infinite:,} values became too large for F16" in result.err
+
+
+def test_huge_values_keep_the_document_valid(run: Run) -> None:
+    save_file({"x": torch.full((10,), 1e308, dtype=torch.float64)}, "x.safetensors")
+    tensor = run("apply", "x.safetensors", "-o", "y.safetensors", "-p", 0, "--json").json["files"][0]
+    assert tensor["tensors"][0]["before"]["mean"] is None  # the sum overflows, as in numpy
+    assert tensor["tensors"][0]["before"]["max"] == 1e308
+
+
+def test_the_table_reads_at_80_columns(run: Run) -> None:
+    tensors = {"model.layers.11.attention.query.weight": torch.randn(64, 64), **TENSORS}
+    save_file(tensors, "x.safetensors")
+    for stream in ("", "2>&1"):
+        table = shell(f"COLUMNS=80 dropcli apply x.safetensors -fo y.safetensors {stream}").stdout
+        assert table
+        assert max(len(line) for line in table.decode().splitlines()) <= 80
+    words = table.decode()
+    for word in ("asked", "rate", "before", "after", "zeros", "NaN", "inf", "1 copied"):
+        assert word in words
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GITHUB_ACTIONS": "1"},
+        {"FORCE_COLOR": "1"},
+        {"CLICOLOR_FORCE": "1"},
+        {"TTY_COMPATIBLE": "1"},
+        {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+        {"COLUMNS": "20"},
+    ],
+    ids=str,
+)
+def test_no_escape_code_leaves_a_pipe(variables: dict[str, str]) -> None:
+    save_file({"\x1b[31mred[/]\n": torch.ones(3)}, "x.safetensors")
+    for command in (
+        "dropcli apply x.safetensors -fo y.safetensors",
+        "dropcli info x.safetensors",
+        "dropcli apply x.safetensors -o y.safetensors -k nothing",
+        "dropcli --help",
+        "dropcli apply --nonsense",
+    ):
+        done = shell(command, **variables)
+        assert b"\x1b" not in done.stdout + done.stderr
+        assert b"Traceback" not in done.stderr
+    assert rb"\x1b[31mred[/]\n" in shell("dropcli info x.safetensors").stdout
