@@ -34,11 +34,12 @@ class Mode(StrEnum):
 class StrictCommand(TyperCommand):
     """A command that refuses a single-valued option given twice, instead of taking the last."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # a public name for typer's own context
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # the public name of typer's context
+        """Count the options before typer takes the last of each."""
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         once = [param for param in given if param.param_type_name == "option" and param.nargs == 1]
         for param in once:
-            toggled = not param.is_flag or param.secondary_opts
+            toggled = not getattr(param, "is_flag", False) or param.secondary_opts
             if toggled and not param.multiple and once.count(param) > 1:
                 raise UsageError("given-twice", f"{param.opts[0]}: expected once, got it again")
         return super().parse_args(ctx, args)
@@ -72,7 +73,7 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    """Apply dropout to saved tensors: the same bytes everywhere, in constant memory.
+    r"""Apply dropout to saved tensors: the same bytes everywhere, in constant memory.
 
     \b
     Examples:
@@ -214,7 +215,7 @@ def apply(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every tensor.")] = False,
 ) -> int:
-    """Drop elements or channels of the tensors in a file, and write the result.
+    r"""Drop elements or channels of the tensors in a file, and write the result.
 
     \b
     Examples:
@@ -281,7 +282,7 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every tensor.")] = False,
 ) -> int:
-    """Show the tensors of files, their sizes and their provenance, from the headers alone.
+    r"""Show the tensors of files, their sizes and their provenance, from the headers alone.
 
     \b
     Examples:
@@ -349,7 +350,9 @@ def _run(arguments: list[str]) -> int:
 def _fail(arguments: list[str], error: DropcliError) -> int:
     """Report on standard error, and as a document on standard output if one was asked for."""
     console.show_error(error)
-    if "--json" in arguments:
+    if error.place == console.STDOUT_NAME:
+        _forget_stdout()
+    elif "--json" in arguments:
         from dropcli.report import Report
 
         command = next((word for word in arguments if word in ("apply", "info")), "")
@@ -357,17 +360,21 @@ def _fail(arguments: list[str], error: DropcliError) -> int:
         try:
             console.write_out(document.to_json())
         except DropcliError as second:
-            console.show_error(second)
+            return _fail([], second)
     return error.exit_code
 
 
 def _end_of_pipe() -> int:
     """Whoever read has seen enough: end quietly, with the exit code that shells know."""
-    # As it exits, the interpreter flushes what is left; it must not meet the pipe again.
+    _forget_stdout()
+    return 141
+
+
+def _forget_stdout() -> None:
+    """As it exits, the interpreter flushes what is left; it must not fail a second time."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
-    return 141
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
@@ -382,7 +389,8 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 def _target(source: str, output: str | None, in_place: bool) -> str:
     """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
-    from dropcli.run import STDIN, STDOUT
+    from dropcli.reader import STDIN
+    from dropcli.run import STDOUT
 
     if output is not None and in_place:
         raise UsageError("two-outputs", "expected -o or --in-place, got both")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dropcli.info import FileInfo
     from dropcli.report import FileReport, Report, TensorReport
 
+STDOUT_NAME = "standard output"
+
 _ROWS = 20  # of a table, unless more are asked for
 _PATIENCE = 0.5  # seconds before a progress bar appears
 _NAME_LIMIT = 200
@@ -39,7 +41,7 @@ def printable(text: str, limit: int = _NAME_LIMIT) -> str:
 
 def write_out(text: str) -> None:
     """Write to standard output what was asked for."""
-    with located("standard output"):
+    with located(STDOUT_NAME):
         if sys.stdout is None:
             raise FileError("closed", "expected it to be open")
         sys.stdout.write(text)
@@ -141,7 +143,7 @@ def _rich(stream: TextIO | None) -> "RichConsole":
     from rich.console import Console
 
     if stream is None:
-        raise FileError("closed", "expected it to be open", None, "standard output")
+        raise FileError("closed", "expected it to be open", None, STDOUT_NAME)
     # Said outright, because rich otherwise believes variables that CI systems set.
     terminal = _is_terminal(stream)
     return Console(
@@ -156,7 +158,7 @@ def _rich(stream: TextIO | None) -> "RichConsole":
 
 
 def _print(console: "RichConsole", *parts: "RenderableType") -> None:
-    with located("standard output"):
+    with located(STDOUT_NAME):
         for part in parts:
             console.print(part)
         console.file.flush()

@@ -45,7 +45,7 @@ class Over:
             if not -len(shape) <= dim < len(shape):
                 raise TensorError(
                     "no-such-dimension",
-                    f"expected dimension {dim} of `--over {self}` in the shape, got {_shape(shape)}",
+                    f"expected dimension {dim} of `--over {self}` here, got {_shape(shape)}",
                     "choose the tensors that have it with --key or --exclude",
                 )
             if dim % len(shape) in resolved:

@@ -56,7 +56,7 @@ class _FloatKernel:
         self._scale = _scale(dtype, p, rescale)
 
     def values(self, raw: Raw) -> NDArray[Any]:
-        elements = raw.view(self._dtype)
+        elements: NDArray[Any] = raw.view(self._dtype)
         return elements.astype(np.float32) if self._narrow else elements
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
@@ -78,7 +78,8 @@ class _ComplexKernel:
         self._scale = _scale(dtype, p, rescale)
 
     def values(self, raw: Raw) -> NDArray[Any]:
-        return np.abs(raw.view(self._dtype))
+        magnitudes: NDArray[Any] = np.abs(raw.view(self._dtype))
+        return magnitudes
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
         # (a + bi)(f + 0i), spelled out: numpy's own product may fuse roundings on some machines.
@@ -105,7 +106,8 @@ class _Float8Kernel:
         self._values = elements
 
     def values(self, raw: Raw) -> NDArray[Any]:
-        return self._values[raw]
+        values: NDArray[Any] = self._values[raw]
+        return values
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
         raw[:] = self._results[raw + np.multiply(keep, 256, dtype=np.uint16)]
@@ -119,8 +121,10 @@ class _IntegerKernel:
 
     def values(self, raw: Raw) -> NDArray[Any]:
         if self._dtype.kind == "bool":
-            return (raw != 0).view(np.uint8)
-        return raw.view(self._dtype.numpy)
+            ones: NDArray[Any] = (raw != 0).view(np.uint8)
+            return ones
+        integers: NDArray[Any] = raw.view(self._dtype.numpy)
+        return integers
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
         pass
@@ -198,7 +202,7 @@ def _encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
 def _encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
     import ml_dtypes  # whose finfo knows every floating type
 
-    limit = float(ml_dtypes.finfo(dtype.numpy).max)
+    limit = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]  # its stubs
     if not -limit <= fill <= limit:
         raise TensorError(
             "bad-fill", f"expected a fill from {-limit:g} to {limit:g} for {dtype.name}, got {fill}"

@@ -119,17 +119,19 @@ class Mask:
         counter, skip = divmod(start, _WORDS_PER_COUNTER)
         encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
         limit = np.uint32(self._threshold)
-        words = np.empty(min(len(out) + skip, _CHUNK) + _WORDS_PER_COUNTER, "<u4")
+        # A cipher asks for room for one block more than it writes.
+        stream = bytearray(4 * (min(len(out) + skip, _CHUNK) + _WORDS_PER_COUNTER))
+        words = np.frombuffer(stream, "<u4")
         done = -skip
         while done < len(out):
             count = min(len(out) - done, _CHUNK)
-            encryptor.update_into(_ZEROS[: 4 * count], memoryview(words).cast("B"))
+            encryptor.update_into(_ZEROS[: 4 * count], stream)
             first = max(done, 0)
             np.greater_equal(words[first - done : count], limit, out=out[first : done + count])
             done += count
 
     def _expand(self, level: int, cell: int, start: int, out: NDArray[np.bool_]) -> None:
-        """Elements from `start` on of the box of axes `level` and after, whose cells begin at `cell`.
+        """Elements from `start` on of the box of axes from `level` on, whose cells begin at `cell`.
 
         A range of elements is a partial row, whole rows, and a partial row; the partial ones are
         ranges of the box one axis further in.
@@ -154,11 +156,11 @@ class Mask:
         """Whole rows of that box, from `row` on, into `out` of shape (rows, elements of a row)."""
         axis, below = self._grid[level], self._below[level]
         first, last = row // axis.block, (row + len(out) - 1) // axis.block
-        keep = np.empty((last + 1 - first) * below, np.bool_)
-        self._decide(cell + first * below, keep)
+        cells = np.empty((last + 1 - first) * below, np.bool_)
+        self._decide(cell + first * below, cells)
 
         inner_axes = self._grid[level + 1 :]
-        keep = keep.reshape(last + 1 - first, *(axis.cells for axis in inner_axes))
+        keep = cells.reshape(last + 1 - first, *(axis.cells for axis in inner_axes))
         for number, inner_axis in enumerate(inner_axes, 1):
             if inner_axis.block > 1:
                 keep = np.repeat(keep, min(inner_axis.block, inner_axis.size), axis=number)
@@ -168,4 +170,10 @@ class Mask:
         if axis.block == 1:
             out[:] = keep
         else:
-            np.take(keep, np.arange(row, row + len(out)) // axis.block - first, axis=0, out=out, mode="clip")
+            np.take(
+                keep,
+                np.arange(row, row + len(out)) // axis.block - first,
+                axis=0,
+                out=out,
+                mode="clip",
+            )

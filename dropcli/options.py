@@ -11,7 +11,9 @@ from decimal import Decimal
 from dropcli.dropout import CHANNELS, Over
 from dropcli.errors import UsageError
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")  # exponents that Decimal can take
+_NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
+)  # exponents that Decimal can take
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = re.compile(r"[0-9]+")
 _OVER = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
@@ -48,7 +50,9 @@ def parse_fill(text: str) -> float | int:
         raise UsageError("bad-fill", f"--fill: expected a finite number, got '{text}'")
     if float(text) == 0 and Decimal(text) != 0:
         raise UsageError(
-            "bad-fill", f"--fill: expected a number that is not lost, got '{text}'", "it rounds to 0"
+            "bad-fill",
+            f"--fill: expected a number that is not lost, got '{text}'",
+            "it rounds to 0",
         )
     return float(text)
 

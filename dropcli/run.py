@@ -74,7 +74,9 @@ def check_stats_path(path: str, job: Job) -> None:
     """Find before any work that statistics cannot be written there, or as that."""
     if PurePath(path).suffix not in _STATS_FORMATS:
         expected = ", ".join(_STATS_FORMATS)
-        raise UsageError("bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'")
+        raise UsageError(
+            "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
+        )
     for other in (job.source, job.output):
         if other not in (STDIN, STDOUT) and os.path.realpath(path) == os.path.realpath(other):
             raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")

@@ -30,7 +30,8 @@ class Dtype:
         if self.kind == "float8" or self.name == "BF16":
             import ml_dtypes
 
-            return np.dtype(getattr(ml_dtypes, self.numpy_name))
+            scalar: type[Any] = getattr(ml_dtypes, self.numpy_name)
+            return np.dtype(scalar)
         return np.dtype(self.numpy_name)
 
 

@@ -51,7 +51,9 @@ def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
-def shell(command: str, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+def shell(
+    command: str, stdin: bytes = b"", /, **variables: str
+) -> subprocess.CompletedProcess[bytes]:
     """Run a shell command in a process of its own, with `dropcli` on its path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **variables}

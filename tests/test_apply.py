@@ -189,7 +189,10 @@ def test_applying_twice_keeps_both_entries(run: Run, x: torch.Tensor) -> None:
     run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
     run("apply", "y.safetensors", "-o", "z.safetensors", "--seed", 2)
     entries = json.loads(header_of("z.safetensors")["__metadata__"]["dropcli"])
-    assert [(entry["settings"]["seed"], entry["stream"]) for entry in entries] == [(1, "x"), (2, "y")]
+    assert [(entry["settings"]["seed"], entry["stream"]) for entry in entries] == [
+        (1, "x"),
+        (2, "y"),
+    ]
 
 
 def test_pipes_give_the_bytes_of_files(run: Run, x: torch.Tensor) -> None:

@@ -136,7 +136,9 @@ def test_integers_beyond_float64_are_exact(run: Run) -> None:
 def test_a_fill_that_does_not_fit_is_refused(run: Run, dtype: torch.dtype, fill: str) -> None:
     save_file({"x": torch.ones(4).to(dtype)}, "in.safetensors")
     scaled = () if dtype.is_floating_point else ("--no-rescale",)
-    result = run("apply", "in.safetensors", "-o", "o.safetensors", "-k", "x", "--fill", fill, *scaled)
+    result = run(
+        "apply", "in.safetensors", "-o", "o.safetensors", "-k", "x", "--fill", fill, *scaled
+    )
     assert result.code == 1
     assert f"got {fill}" in result.err
     assert not Path("o.safetensors").exists()

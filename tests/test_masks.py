@@ -1,20 +1,35 @@
 """Masks: the frozen contract, and what must stay true because of it."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropcli.masks import Mask, block_grid, element_grid, mask_key, threshold
 from tests import oracle
 
+# seed, stream, tensor, copy, p, the key, and whether each of the first 32 decisions drops
 VECTORS = [
-    (7, "x", "images", 0, 0.3, "d0b3918d7d693249abab47e001397a29", "10110100000100000000110010010000"),
-    (0, "train/000", "tensor", 2, 0.5, "ab99ce0a1a925b64f9adeec7736c66e3", "10011001101000000011110000001101"),
-    (2**64 - 1, "é", "a.0.b", 0, 0.05, "d32e6b892f545b5d4cc15fcd0451df79", "00000000000000001000000000000000"),
-]  # fmt: skip
+    (
+        *(7, "x", "images", 0, 0.3),
+        "d0b3918d7d693249abab47e001397a29",
+        "10110100000100000000110010010000",
+    ),
+    (
+        *(0, "train/000", "tensor", 2, 0.5),
+        "ab99ce0a1a925b64f9adeec7736c66e3",
+        "10011001101000000011110000001101",
+    ),
+    (
+        *(2**64 - 1, "é", "a.0.b", 0, 0.05),
+        "d32e6b892f545b5d4cc15fcd0451df79",
+        "00000000000000001000000000000000",
+    ),
+]
 
 
 @pytest.mark.parametrize(("seed", "stream", "tensor", "copy", "p", "key", "bits"), VECTORS)
@@ -91,7 +106,7 @@ def test_counts_beyond_32_bits_are_addressed() -> None:
     Mask(key, 0.5, element_grid((2**35,))).keep(start, keep)
 
     counter = (start // 4).to_bytes(16, "big")
-    cipher = oracle.Cipher(oracle.algorithms.AES(key), oracle.modes.CTR(counter)).encryptor()
+    cipher = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
     words = np.frombuffer(cipher.update(bytes(48)), "<u4")[1:9]
     assert np.array_equal(keep, words >= 2**31)
 
@@ -103,7 +118,7 @@ def test_smaller_p_drops_a_subset() -> None:
         keep = np.empty(10_000, np.bool_)
         Mask(key, p, element_grid((10_000,))).keep(0, keep)
         kept.append(keep)
-    for more, fewer in zip(kept, kept[1:], strict=False):
+    for more, fewer in itertools.pairwise(kept):
         assert not (fewer & ~more).any()
         assert fewer.sum() < more.sum()
 

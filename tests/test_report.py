@@ -51,7 +51,15 @@ def test_numbers_are_those_of_numpy(run: Run, options: tuple[str, ...]) -> None:
     after = load_file("y.safetensors")
     document = result.json
     assert result.code == 0
-    assert set(document) == {"schema", "version", "command", "status", "settings", "files", "errors"}
+    assert set(document) == {
+        "schema",
+        "version",
+        "command",
+        "status",
+        "settings",
+        "files",
+        "errors",
+    }
     assert (document["schema"], document["command"], document["status"]) == (1, "apply", "success")
     assert document["errors"] == []
     for tensor in document["files"][0]["tensors"]:
@@ -121,7 +129,9 @@ def test_overflow_is_warned_of(run: Run) -> None:
 
 def test_huge_values_keep_the_document_valid(run: Run) -> None:
     save_file({"x": torch.full((10,), 1e308, dtype=torch.float64)}, "x.safetensors")
-    tensor = run("apply", "x.safetensors", "-o", "y.safetensors", "-p", 0, "--json").json["files"][0]
+    tensor = run("apply", "x.safetensors", "-o", "y.safetensors", "-p", 0, "--json").json["files"][
+        0
+    ]
     assert tensor["tensors"][0]["before"]["mean"] is None  # the sum overflows, as in numpy
     assert tensor["tensors"][0]["before"]["max"] == 1e308
 

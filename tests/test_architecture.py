@@ -1,0 +1,85 @@
+"""The rooms: which file may import which, and who may import torch, typer and rich."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dropcli
+
+PACKAGE = Path(dropcli.__file__).parent
+
+# Arrows run down only: a file imports lower floors, never its own or above.
+FLOORS = {
+    "__main__": 7,
+    "cli": 6,
+    "console": 5,
+    "run": 4,
+    "info": 4,
+    "augment": 3,
+    "options": 3,
+    "formats": 3,
+    "formats.safetensors": 2,
+    "dropout": 2,
+    "report": 2,
+    "kernels": 1,
+    "masks": 1,
+    "stats": 1,
+    "reader": 1,
+    "atomic": 1,
+    "tensors": 0.5,
+    "errors": 0,
+}
+ONLY = {"typer": {"cli"}, "rich": {"console"}, "torch": set(), "cryptography": {"masks"}}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    del found["__init__"]
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of what a file imports when it runs; what only type checkers see is left out."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_file_has_a_floor() -> None:
+    assert set(modules()) == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", FLOORS)
+def test_arrows_run_down(module: str) -> None:
+    for name in imports(modules()[module]):
+        if name.startswith("dropcli."):
+            rooms = [room for room in FLOORS if f"{name}.".startswith(f"dropcli.{room}.")]
+            if rooms:
+                assert FLOORS[max(rooms, key=len)] < FLOORS[module], name
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_libraries_have_their_rooms(library: str) -> None:
+    users = {
+        module
+        for module, path in modules().items()
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert users == ONLY[library]
+
+
+def test_the_public_door_is_what_it_says() -> None:
+    assert dropcli.__all__ == ["__version__"]
+    assert all(hasattr(dropcli, name) for name in dropcli.__all__)

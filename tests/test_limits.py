@@ -1,0 +1,95 @@
+"""Memory, start-up, and what is not imported: promises that hold for files of any size."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import shell
+
+MEASURE = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss // 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def peak_megabytes(*arguments: str) -> int:
+    """The peak memory of a command, started from a process that is itself small."""
+    command = [sys.executable, "-m", "dropcli", *arguments]
+    quoted = shlex.join((sys.executable, "-c", MEASURE, *command))
+    done = shell(quoted)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])
+
+
+def sparse(path: str, header: str, size: int) -> None:
+    text = header.encode()
+    Path(path).write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + size)
+
+
+@pytest.mark.parametrize("options", [(), ("--over", "0,1:8")], ids=str)
+def test_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> None:
+    count = 150_000_000
+    header = '{"x":{"dtype":"F32","shape":[%d,5],"data_offsets":[0,%d]}}'
+    sparse("x.safetensors", header % (count // 5, 4 * count), 4 * count)
+    assert peak_megabytes("apply", "x.safetensors", "-o", "/dev/null", "-q", *options) < 100
+
+
+@pytest.mark.slow
+def test_six_gigabytes() -> None:
+    count = 1_500_000_000
+    header = '{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}'
+    sparse("x.safetensors", header % (count, 4 * count), 4 * count)
+    assert peak_megabytes("apply", "x.safetensors", "-o", "/dev/null", "-q") < 100
+    assert peak_megabytes("apply", "x.safetensors", "-o", "/dev/null", "-q", "--eval") < 100
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["--version"],
+        ["info", "x.safetensors"],
+        ["apply", "x.safetensors", "-o", "y.safetensors"],
+        ["apply", "x.safetensors", "-o", "y.safetensors", "--json", "--stats", "s.csv"],
+    ],
+    ids=str,
+)
+def test_torch_is_not_imported(command: list[str]) -> None:
+    save_file({"x": torch.ones(3), "b": torch.ones(3).bfloat16()}, "x.safetensors")
+    code = "import sys; from dropcli.cli import main; code = main(sys.argv[1:]);"
+    code += "print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
+    done = shell(shlex.join((sys.executable, "-c", code, *command)))
+    assert done.returncode == 0
+    assert done.stderr.endswith(b"False\n")
+
+
+def test_help_needs_no_numpy() -> None:
+    code = "import sys; from dropcli.cli import main; main(['--help']);"
+    code += "print({'numpy', 'rich', 'cryptography'} & set(sys.modules), file=sys.stderr)"
+    assert shell(f'{sys.executable} -c "{code}"').stderr == b"set()\n"
+
+
+def test_no_network_and_no_processes() -> None:
+    """An audit hook sees every socket and every process that Python would make."""
+    save_file({"x": torch.ones(3)}, "x.safetensors")
+    code = """
+import sys
+def hook(event, arguments):
+    if event.startswith(("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.spawn")):
+        sys.stderr.write(event)
+sys.addaudithook(hook)
+from dropcli.cli import main
+sys.exit(main(["apply", "x.safetensors", "-o", "y.safetensors", "-q"]))
+"""
+    Path("hooked.py").write_text(code)
+    done = shell(f"{sys.executable} hooked.py")
+    assert (done.returncode, done.stderr) == (0, b"")

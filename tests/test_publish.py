@@ -1,0 +1,155 @@
+"""Publishing: the destination is the old file or the new one, whatever happens on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import Run, shell
+
+COMMAND = [sys.executable, "-m", "dropcli", "apply", "x.safetensors", "-fqo", "y.safetensors"]
+
+
+@pytest.fixture
+def big() -> None:
+    """An input that takes a while, and an old output."""
+    save_file({"x": torch.rand(1 << 25)}, "x.safetensors")
+    Path("y.safetensors").write_text("precious")
+
+
+def listing() -> set[str]:
+    return set(os.listdir())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_the_old_file(big: None, number: int, code: int) -> None:
+    stopped = 0
+    for delay in np.linspace(0.02, 0.6, 12):
+        process = subprocess.Popen(COMMAND, stderr=subprocess.PIPE)
+        time.sleep(delay)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+        assert listing() == {"x.safetensors", "y.safetensors"}
+        if process.returncode == code:
+            stopped += 1
+            assert b"Traceback" not in errors
+            assert Path("y.safetensors").read_text() == "precious"
+        else:  # before the interpreter was up, or after all was done
+            assert process.returncode in (0, -number, 1)
+        Path("y.safetensors").write_text("precious")
+    assert stopped
+
+
+def test_a_full_disk_leaves_the_old_file(big: None) -> None:
+    done = shell("ulimit -f 1000; dropcli apply x.safetensors -fo y.safetensors")
+    assert done.returncode == 1
+    assert done.stderr == b"error: y.safetensors: file too large\n"
+    assert Path("y.safetensors").read_text() == "precious"
+    assert listing() == {"x.safetensors", "y.safetensors"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_disk_that_fills_up(big: None) -> None:
+    os.mkdir("small")
+    if shell("mount -t tmpfs -o size=1m tmpfs small").returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        done = shell("dropcli apply x.safetensors -o small/y.safetensors")
+        assert done.returncode == 1
+        assert done.stderr == b"error: small/y.safetensors: no space left on device\n"
+        assert os.listdir("small") == []
+    finally:
+        shell("umount small")
+
+
+def test_a_source_that_changes_is_noticed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"x": torch.rand(1000)}, "x.safetensors")
+    preadv = os.preadv
+
+    def touch_and_read(fd: int, buffers: list[memoryview], offset: int) -> int:
+        os.utime("x.safetensors", (1, 1))
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", touch_and_read)
+    result = run("apply", "x.safetensors", "-o", "y.safetensors")
+    assert result.code == 1
+    assert "expected the file to stay as it was" in result.err
+    assert listing() == {"x.safetensors"}
+
+
+def test_a_source_that_shrinks_is_noticed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"x": torch.rand(1 << 20)}, "x.safetensors")
+    preadv = os.preadv
+
+    def cut_and_read(fd: int, buffers: list[memoryview], offset: int) -> int:
+        os.truncate("x.safetensors", 1 << 20)
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", cut_and_read)
+    result = run("apply", "x.safetensors", "-o", "y.safetensors")
+    assert result.code == 1
+    assert "incomplete" in result.err
+    assert listing() == {"x.safetensors"}
+
+
+def test_an_output_that_appears_meanwhile_is_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({"x": torch.rand(1000)}, "x.safetensors")
+    fsync = os.fsync
+
+    def appear(fd: int) -> None:
+        Path("y.safetensors").write_text("somebody else's")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", appear)
+    result = run("apply", "x.safetensors", "-o", "y.safetensors")
+    assert result.code == 1
+    assert "expected no file there" in result.err
+    assert Path("y.safetensors").read_text() == "somebody else's"
+
+
+def test_short_reads_and_writes_are_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"x": torch.rand(5000)}, "x.safetensors")
+    run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
+    write, preadv = os.write, os.preadv
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:777]))
+    monkeypatch.setattr(os, "preadv", lambda fd, b, at: preadv(fd, [b[0][:555]], at))
+    run("apply", "x.safetensors", "-o", "z.safetensors", "--seed", 1)
+    assert Path("y.safetensors").read_bytes() == Path("z.safetensors").read_bytes()
+
+
+def test_a_link_that_leads_nowhere_yet_is_written_through(run: Run) -> None:
+    save_file({"x": torch.rand(10)}, "x.safetensors")
+    os.mkdir("there")
+    os.symlink("there/y.safetensors", "y.safetensors")
+    assert run("apply", "x.safetensors", "-o", "y.safetensors", "-q").code == 0
+    assert os.path.islink("y.safetensors")
+    assert load_file("there/y.safetensors")["x"].shape == (10,)
+    os.symlink("loop", "loop")
+    result = run("apply", "x.safetensors", "-o", "loop", "-f")
+    assert result.code == 1
+    assert "too many levels of symbolic links" in result.err
+
+
+def test_the_longest_name_there_can_be(run: Run) -> None:
+    save_file({"x": torch.rand(10)}, "x.safetensors")
+    name = "é" * 120 + "y.safetensors"  # 253 bytes
+    assert run("apply", "x.safetensors", "-o", name, "-q").code == 0
+    result = run("apply", "x.safetensors", "-o", "n" * 300)
+    assert result.code == 1
+    assert "file name too long" in result.err
+
+
+def test_a_folder_that_cannot_be_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"x": torch.rand(10)}, "x.safetensors")
+    result = run("apply", "x.safetensors", "-o", "/proc/y.safetensors")
+    assert result.code == 1
+    assert result.err.startswith("error: /proc/y.safetensors: ")
