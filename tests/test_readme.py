@@ -47,7 +47,7 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
         return {
             k: v for i, item in enumerate(value) for k, v in leaves(item, f"{path}[{i}]").items()
         }
-    return {path: value}
+    return {path: str(value) if isinstance(value, list) else value}
 
 
 def test_it_is_short_and_names_every_command() -> None:
