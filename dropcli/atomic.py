@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 from dropcli.errors import FileError, located
 
+_WRITEBACK_BYTES = 32 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
 
 
@@ -24,6 +25,7 @@ class Output:
         self._fd = fd
         self._path = path
         self.written = 0
+        self._started = 0  # bytes on their way to the disk
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it, however much the system takes at a time."""
@@ -33,6 +35,17 @@ class Output:
                 count = os.write(self._fd, rest)
                 rest = rest[count:]
                 self.written += count
+        if self.written - self._started >= _WRITEBACK_BYTES:
+            self._start_writeback()
+
+    def _start_writeback(self) -> None:
+        """Have the system write to the disk while we compute, or all of it waits for the fsync."""
+        if hasattr(os, "posix_fadvise"):
+            start, count = self._started, self.written - self._started
+            # What is still dirty is not dropped by this, only queued: readers find it in memory.
+            with suppress(OSError):
+                os.posix_fadvise(self._fd, start, count, os.POSIX_FADV_DONTNEED)
+        self._started = self.written
 
 
 def check_destination(path: str, *, replace: bool) -> None:

@@ -1,5 +1,6 @@
 """The command line: strict values, exit codes, one-line errors."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -130,11 +131,9 @@ def test_no_arguments_is_help(run: Run) -> None:
 
 
 def test_version(run: Run) -> None:
-    pyproject = (Path(__file__).parent.parent / "pyproject.toml").read_text()
-    version = re.search(r'^version = "(.+)"$', pyproject, re.MULTILINE)
-    assert version
+    version = importlib.metadata.version("dropcli")
     result = run("--version")
-    assert (result.code, result.out) == (0, f"dropcli {version[1]} (masks dropcli/1)\n")
+    assert (result.code, result.out) == (0, f"dropcli {version} (masks dropcli/1)\n")
 
 
 def test_options_work_before_and_after_and_dashes_end_them(run: Run) -> None:
