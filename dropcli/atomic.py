@@ -54,22 +54,25 @@ def check_destination(path: str, *, replace: bool) -> None:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
-                hint = f"mkdir -p {shlex.quote(os.path.dirname(path))}"
+            folder = os.path.dirname(os.path.realpath(path))
+            if not os.path.isdir(folder):
+                hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
                 raise FileError("no-folder", "expected its folder to exist", hint) from None
             return
         if stat.S_ISDIR(mode):
             raise FileError("is-a-directory", "expected a file to write, got a folder")
         if stat.S_ISREG(mode) and not replace:
             raise _exists()
+        if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
 
 
 @contextmanager
 def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
     """Write `size` bytes, then publish them as `path`.
 
-    A symbolic link is written through. Devices and named pipes, `/dev/null` among them, hold
-    nothing that could be lost, and are written as they are.
+    A symbolic link is written through. Character devices and named pipes, `/dev/null` among them,
+    hold nothing that could be lost, and are written as they are.
     """
     check_destination(path, replace=replace)
     if os.path.exists(path) and not os.path.isfile(path):
@@ -109,11 +112,14 @@ def _open_device(path: str) -> Iterator[Output]:
 
 @contextmanager
 def _create(temporary: str, target: str, size: int) -> Iterator[int]:
-    """The temporary file, with the mode of the file it replaces, or what the umask leaves."""
+    """The temporary file: owner and mode of the file it replaces, or what the umask leaves."""
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with suppress(FileNotFoundError):
-            os.fchmod(fd, stat.S_IMODE(os.stat(target).st_mode))
+            old = os.stat(target)
+            with suppress(PermissionError):  # only root can give files away
+                os.fchown(fd, old.st_uid, old.st_gid)
+            os.fchmod(fd, stat.S_IMODE(old.st_mode))
         _reserve(fd, size)
         yield fd
     finally:
@@ -156,7 +162,9 @@ def _rename(temporary: str, target: str, *, replace: bool) -> None:
 
 
 def _exists() -> FileError:
-    return FileError("exists", "expected no file there, got one", "replace it with --force")
+    return FileError(
+        "exists", "expected a new name, got a file that exists", "replace it with --force"
+    )
 
 
 def _sync_folder(folder: str) -> None:

@@ -6,31 +6,32 @@ output is produced strictly in order, so one path serves files, pipes and archiv
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout, TensorDropout
+from dropcli.layouts import Layout
+from dropcli.pieces import PIECE_BYTES, Part, Piece, Plans, cut
 from dropcli.report import TensorReport
-from dropcli.stats import BLOCK, Summary, summarize
-from dropcli.tensors import Extent, Segment, Source, TensorInfo
+from dropcli.stats import Summary, summarize
+from dropcli.tensors import Checksum, Late, Source, TensorInfo
 
-_PIECE_BYTES = 1 << 20
-_PIECE_ELEMENTS = 4 * BLOCK  # numpy calls this long keep threads from queueing for the interpreter
 _MOST_WORKERS = 4  # reading and writing bound the work; more workers only take memory
 
-Plans = Mapping[str, TensorDropout]
 
-
-def plan(tensors: list[TensorInfo], dropout: Dropout, stream: str, copy: int) -> Plans:
+def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
     """The tensors to drop, by name; TensorError where the settings do not fit one of them."""
-    selected = dropout.select(tensors)
+    selected = dropout.select(source.tensors)
+    source.check_selected(selected)
     return {
         tensor.name: dropout.plan(tensor, stream, copy)
-        for tensor in tensors
+        for tensor in source.tensors
         if tensor.name in selected
     }
 
@@ -66,9 +67,13 @@ def augment(
             for name, plan in plans.items()
             if not plan.mask.per_element
         }
-        for done in _in_order(pool, source, _pieces(source.segments(provenance), plans), workers):
-            write(done.data)
-            on_bytes(len(done.data))
+        for done in _in_order(pool, source, cut(source.segments(provenance), plans), workers):
+            for checksum, crc, nbytes in done.checksums:
+                checksum.add(crc, nbytes)
+            for item in done.output:
+                data = item.make() if isinstance(item, Late) else item
+                write(data)
+                on_bytes(len(data))
             for part in done.parts:
                 _merge(reports[part.name], part)
         for name, report in reports.items():
@@ -85,25 +90,6 @@ def usable_cores() -> int:
 
 
 @dataclass
-class _Part:
-    """A run of bytes in a piece: elements of one tensor to drop, or (plan None) bytes to copy."""
-
-    nbytes: int
-    plan: TensorDropout | None = None
-    first_element: int = 0
-
-
-@dataclass
-class _Piece:
-    """What one worker takes at a time: known bytes, or neighbouring parts of the source."""
-
-    offset: int = 0
-    nbytes: int = 0
-    parts: list[_Part] = field(default_factory=list)
-    literal: bytes | None = None
-
-
-@dataclass
 class _PartDone:
     name: str
     elements_dropped: int
@@ -114,54 +100,16 @@ class _PartDone:
 @dataclass
 class _PieceDone:
     buffer: bytearray
-    data: bytes | memoryview
-    parts: list[_PartDone]
-
-
-def _pieces(segments: Iterable[Segment], plans: Plans) -> Iterator[_Piece]:
-    """Cut the segments into pieces: long ones apart, short neighbours together."""
-    piece = _Piece()
-    for segment in segments:
-        if isinstance(segment, bytes):
-            if piece.parts:
-                yield piece
-            yield _Piece(nbytes=len(segment), literal=segment)
-            piece = _Piece()
-            continue
-        offset = segment.offset
-        for part in _parts(segment, plans):
-            adjacent = offset == piece.offset + piece.nbytes
-            if piece.parts and not (adjacent and piece.nbytes + part.nbytes <= _PIECE_BYTES):
-                yield piece
-                piece = _Piece()
-            if not piece.parts:
-                piece.offset = offset
-            piece.parts.append(part)
-            piece.nbytes += part.nbytes
-            offset += part.nbytes
-    if piece.parts:
-        yield piece
-
-
-def _parts(extent: Extent, plans: Plans) -> Iterator[_Part]:
-    """Cut an extent at whole blocks of statistics, counted from the tensor's start."""
-    plan = plans.get(extent.tensor.name) if extent.tensor else None
-    if plan is None:
-        for start in range(0, extent.nbytes, _PIECE_BYTES):
-            yield _Part(min(_PIECE_BYTES, extent.nbytes - start))
-        return
-    itemsize = plan.tensor.dtype.bits // 8
-    step = min(_PIECE_ELEMENTS, _PIECE_BYTES // itemsize)
-    for first in range(0, plan.tensor.elements, step):
-        count = min(step, plan.tensor.elements - first)
-        yield _Part(count * itemsize, plan, first)
+    output: list[bytes | memoryview | Late] = field(default_factory=list)
+    parts: list[_PartDone] = field(default_factory=list)
+    checksums: list[tuple[Checksum, int, int]] = field(default_factory=list)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, source: Source, pieces: Iterable[_Piece], workers: int
+    pool: ThreadPoolExecutor, source: Source, pieces: Iterable[Piece], workers: int
 ) -> Iterator[_PieceDone]:
     """Process a few pieces at once, and give them back in order, each until the next is asked."""
-    free = [bytearray(_PIECE_BYTES) for _ in range(workers + 1)]
+    free = [bytearray(PIECE_BYTES) for _ in range(workers + 1)]
     running: deque[Future[_PieceDone]] = deque()
     for piece in pieces:
         if not free:
@@ -169,40 +117,77 @@ def _in_order(
             yield done
             free.append(done.buffer)
         buffer = free.pop()
-        if not (source.seekable or piece.literal):  # a pipe is read in order, so here
+        if not source.seekable:  # a pipe is read in order, so here
             source.read_into(piece.offset, memoryview(buffer)[: piece.nbytes])
         running.append(pool.submit(_process, source, piece, buffer))
     while running:
         yield running.popleft().result()
 
 
-def _process(source: Source, piece: _Piece, buffer: bytearray) -> _PieceDone:
+def _process(source: Source, piece: Piece, buffer: bytearray) -> _PieceDone:
     """Read a piece and drop its parts in place; runs on a worker thread."""
-    if piece.literal is not None:
-        return _PieceDone(buffer, piece.literal, [])
     data = memoryview(buffer)[: piece.nbytes]
-    if source.seekable:
+    if source.seekable and piece.nbytes:
         source.read_into(piece.offset, data)
 
-    start, done = 0, []
-    for part in piece.parts:
-        if part.plan:
-            raw = np.frombuffer(data[start : start + part.nbytes], np.uint8)
-            done.append(_drop(part.plan, part.first_element, raw))
-        start += part.nbytes
-    return _PieceDone(buffer, data, done)
+    done = _PieceDone(buffer)
+    run = slice(0, 0)  # of neighbouring parts, which are written together
+    for item in piece.items:
+        if isinstance(item, Part):
+            start = item.offset - piece.offset
+            _process_part(item, data[start : start + item.nbytes], done)
+            if run.stop != start:
+                done.output.append(data[run])
+                run = slice(start, start)
+            run = slice(run.start, start + item.nbytes)
+        else:
+            done.output += [data[run], item]
+            run = slice(run.stop, run.stop)
+    done.output.append(data[run])
+    return done
 
 
-def _drop(plan: TensorDropout, first_element: int, raw: "np.typing.NDArray[np.uint8]") -> _PartDone:
+def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
+    if part.read:
+        done.checksums.append((part.read, isal_zlib.crc32(data), len(data)))
+    raw = np.frombuffer(data, np.uint8)
+    if part.plan:
+        done.parts.append(_drop(part.plan, part.first_element, raw))
+    for plan in part.placed:
+        done.parts.append(_drop_placed(plan, part.offset, raw))
+    if part.written:
+        done.checksums.append((part.written, isal_zlib.crc32(data), len(data)))
+
+
+def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:
+    """Drop contiguous elements, from this one on."""
+    keep = np.empty(len(raw) // (plan.tensor.dtype.bits // 8), np.bool_)
+    plan.mask.keep(first_element, keep)
+    return _apply(plan, raw, keep)
+
+
+def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
+    """Drop those elements of a tensor whose places are among these bytes of the source."""
+    tensor = plan.tensor
+    layout = tensor.layout or Layout.row_major(tensor.shape)
+    itemsize = tensor.dtype.bits // 8
+    start = (offset - tensor.offset) // itemsize
+    ranks = layout.rank(start), layout.rank(start + len(raw) // itemsize)
+    places, logical = layout.locate(*ranks)
+
+    elements = raw.view(f"V{itemsize}")
+    taken = elements[places - start]
+    done = _apply(plan, taken.view(np.uint8), plan.mask.keep_at(logical))
+    elements[places - start] = taken
+    return done
+
+
+def _apply(plan: TensorDropout, raw: NDArray[np.uint8], keep: NDArray[np.bool_]) -> _PartDone:
     with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
         values = plan.kernel.values(raw)
         before = summarize(values)
         finite = not any(summary.nan or summary.inf for summary in before)
-
-        keep = np.empty(len(values), np.bool_)
-        plan.mask.keep(first_element, keep)
         plan.kernel.apply(raw, values, keep, finite)
-
         after = summarize(plan.kernel.values(raw))
     dropped = len(keep) - int(np.count_nonzero(keep))
     return _PartDone(plan.tensor.name, dropped, before, after)

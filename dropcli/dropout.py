@@ -5,60 +5,22 @@ rounded to the dtype d, so kept values are equal bit for bit, dropped negatives 
 NaN stays NaN and a dropped infinity becomes NaN.
 """
 
+import difflib
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from dropcli.errors import TensorError, UsageError
 from dropcli.kernels import Kernel, make_kernel
 from dropcli.masks import CONTRACT, Mask, block_grid, element_grid, mask_key
-from dropcli.tensors import TensorInfo
+from dropcli.over import Over
+from dropcli.tensors import Dtype, TensorInfo
 
 _NAMES_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Over:
-    """`--over DIMS`: the dimensions along which decisions differ, each with its block size."""
-
-    blocks: tuple[tuple[int, int], ...]
-    channels: bool = False  # written as `--mode channel`, which refuses ambiguous shapes
-
-    def __str__(self) -> str:
-        return ",".join(f"{dim}:{size}" if size > 1 else f"{dim}" for dim, size in self.blocks)
-
-    def resolve(self, shape: tuple[int, ...]) -> dict[int, int]:
-        """Dimension to block size for this shape; negative dimensions count from the end."""
-        if self.channels and len(shape) < 4:
-            raise TensorError(
-                "ambiguous-channels",
-                f"expected 4 dimensions or more (N, C, ...) for channel mode, got {len(shape)}: "
-                f"{_shape(shape)}",
-                "say what the channels are: `--over 0` for one image (C, H, W), "
-                "`--over 0,1` for a batch (N, C, L)",
-            )
-        resolved: dict[int, int] = {}
-        for dim, size in self.blocks:
-            if not -len(shape) <= dim < len(shape):
-                raise TensorError(
-                    "no-such-dimension",
-                    f"expected dimension {dim} of `--over {self}` here, got {_shape(shape)}",
-                    "choose the tensors that have it with --key or --exclude",
-                )
-            if dim % len(shape) in resolved:
-                raise TensorError(
-                    "same-dimension-twice",
-                    f"expected different dimensions in `--over {self}`, got {_shape(shape)}, "
-                    f"where {dim} is named twice",
-                )
-            resolved[dim % len(shape)] = size
-        return resolved
-
-
-CHANNELS = Over(((0, 1), (1, 1)), channels=True)
 
 
 @dataclass(frozen=True)
@@ -92,8 +54,9 @@ class Dropout:
     def settings(self) -> dict[str, Any]:
         """The settings as JSON, as they stand in reports and provenance."""
         over = None if self.over is None else str(self.over)
+        seed = None if self.eval else self.seed  # nothing was drawn
         key, exclude = list(self.key), list(self.exclude)
-        return asdict(self) | {"over": over, "key": key, "exclude": exclude}
+        return asdict(self) | {"seed": seed, "over": over, "key": key, "exclude": exclude}
 
     def provenance(self, stream: str, copy: int) -> dict[str, Any]:
         """The record of one application: all that is needed to derive the output again."""
@@ -120,11 +83,20 @@ class Dropout:
                 grid = element_grid(tensor.shape)
             else:
                 grid = block_grid(tensor.shape, self.over.resolve(tensor.shape))
-            kernel = make_kernel(tensor.dtype, self.p, self.rescale, self.fill)
+            kernel = self._kernel(tensor.dtype)
         except TensorError as error:
             raise _in_tensor(tensor, error) from None
         key = mask_key(self.seed, os.fsencode(stream), tensor.name, copy)
         return TensorDropout(tensor, Mask(key, self.p, grid), kernel)
+
+    def _kernel(self, dtype: Dtype) -> Kernel:
+        if dtype not in self._kernels:
+            self._kernels[dtype] = make_kernel(dtype, self.p, self.rescale, self.fill)
+        return self._kernels[dtype]
+
+    @cached_property
+    def _kernels(self) -> dict[Dtype, Kernel]:
+        return {}
 
     def _selects(self, tensor: TensorInfo) -> bool:
         if any(_matches(tensor.name, pattern) for pattern in self.exclude):
@@ -175,13 +147,18 @@ def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
     return TensorError(
         "no-match",
         f"{option} '{pattern}': expected to match a tensor, got {shown}{more}",
-        "patterns are globs on whole names, as in '*.weight'",
+        _pattern_hint(pattern, names),
     )
+
+
+def _pattern_hint(pattern: str, names: list[str]) -> str:
+    if "," in pattern:
+        return "give each pattern an option of its own"
+    near = difflib.get_close_matches(pattern, names, 1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return "patterns are globs on whole names, as in '*.weight'"
 
 
 def _in_tensor(tensor: TensorInfo, error: TensorError) -> TensorError:
     return TensorError(error.code, f"tensor '{tensor.name}': {error.message}", error.hint)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return f"shape {tuple(shape)}"

@@ -4,8 +4,9 @@
     ├── UsageError        exit 2   the command line is wrong, whatever the files hold
     ├── FormatError       exit 1   a file is damaged, or not of a kind that can be read
     ├── TensorError       exit 1   the settings do not fit the tensors of this file
-    ├── FileError         exit 1   the operating system refused, or an output is in the way
-    └── Interrupted       exit 143 SIGTERM
+    └── FileError         exit 1   the operating system refused, or an output is in the way
+
+    Interrupted           exit 128 + the number of the signal: 130 for Ctrl-C, 143 for SIGTERM
 
 A leaf says the fact, the caller that knows the path adds it with `located`. Messages are plain
 text with names as they are; whoever prints them escapes control characters.
@@ -21,9 +22,9 @@ class DropcliError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    # Positional only in practice: exceptions cross process boundaries by pickling their args.
+    # Positional, because exceptions that cross processes are pickled as their arguments.
     def __init__(
-        self, code: str, message: str, hint: str | None = None, place: str | None = None
+        self, code: str, message: str, hint: str | None = None, place: str | None = None, /
     ) -> None:
         super().__init__(code, message, hint, place)
         self.code = code
@@ -56,10 +57,12 @@ class FileError(DropcliError):
     """The operating system refused, or an output is in the way."""
 
 
-class Interrupted(DropcliError):
-    """SIGTERM asked the process to stop; Ctrl-C is Python's own KeyboardInterrupt."""
+class Interrupted(BaseException):
+    """A signal asked the process to stop: no failure, so `except Exception` lets it through."""
 
-    exit_code = 143
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager

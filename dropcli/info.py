@@ -6,7 +6,7 @@ from typing import Any
 
 from dropcli.errors import located
 from dropcli.formats import open_source
-from dropcli.reader import STDIN
+from dropcli.reader import place_of
 from dropcli.tensors import TensorInfo
 
 
@@ -44,8 +44,7 @@ class FileInfo:
 
 def read_info(path: str) -> FileInfo:
     """Read the header of a file, `-` for standard input; DropcliError if there is none."""
-    place = "standard input" if path == STDIN else path
-    with located(place), closing(open_source(path)) as source:
+    with located(place_of(path)), closing(open_source(path)) as source:
         return FileInfo(
             path,
             source.format,

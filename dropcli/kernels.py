@@ -31,7 +31,7 @@ class Kernel(Protocol):
 
 
 def make_kernel(dtype: Dtype, p: float, rescale: bool, fill: float | int | None) -> Kernel:
-    """The kernel for this dtype; TensorError if `fill` does not fit it."""
+    """The kernel for all tensors of this dtype; TensorError if `fill` does not fit it."""
     kernel: Kernel
     match dtype.kind:
         case "integer" | "bool":
@@ -207,7 +207,7 @@ def _encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
         raise TensorError(
             "bad-fill", f"expected a fill from {-limit:g} to {limit:g} for {dtype.name}, got {fill}"
         )
-    return np.array([fill]).astype(dtype.numpy)
+    return np.array([float(fill)]).astype(dtype.numpy)
 
 
 def _encode_float8(values: NDArray[np.float32], dtype: Dtype) -> NDArray[np.uint8]:

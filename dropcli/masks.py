@@ -111,6 +111,28 @@ class Mask:
         else:
             self._expand(0, 0, start, out)
 
+    def keep_at(self, elements: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of these elements is kept, in any order, shape (n,)."""
+        if self._threshold == 2**32:
+            return np.zeros(len(elements), np.bool_)
+        counters, lanes = np.divmod(self._cells(elements), _WORDS_PER_COUNTER)
+        # Counter mode encrypts its counters, so other mode-less encryption gives any of its words.
+        blocks = np.zeros((len(counters), 2), ">u8")
+        blocks[:, 1] = counters
+        stream = Cipher(self._algorithm, modes.ECB()).encryptor().update(blocks.tobytes())
+        words = np.frombuffer(stream, "<u4").reshape(-1, _WORDS_PER_COUNTER)
+        return words[np.arange(len(lanes)), lanes] >= np.uint32(self._threshold)
+
+    def _cells(self, elements: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The decision of each element."""
+        if self.per_element:
+            return elements
+        cells = np.zeros_like(elements)
+        for axis, inner, below in zip(self._grid, self._inner, self._below, strict=True):
+            index, elements = np.divmod(elements, inner)
+            cells += index // axis.block * below
+        return cells
+
     def _decide(self, start: int, out: NDArray[np.bool_]) -> None:
         """The decisions from `start` on, True for keep."""
         if self._threshold == 2**32:

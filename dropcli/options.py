@@ -4,12 +4,13 @@ Python's own `float` and `int` take `0_1`, Arabic digits and numbers that round 
 a probability of 1.0 that somebody did not mean zeroes a dataset.
 """
 
+import difflib
 import math
 import re
 from decimal import Decimal
 
-from dropcli.dropout import CHANNELS, Over
 from dropcli.errors import UsageError
+from dropcli.over import CHANNELS, Over
 
 _NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
@@ -19,18 +20,36 @@ _DIGITS = re.compile(r"[0-9]+")
 _OVER = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
 
 
-def parse_p(text: str) -> float:
+def parse_p(value: str | float) -> float:
     """A probability, 0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
+    text = str(value)  # typer parses the default too
     expected = f"-p: expected a number from 0 to 1, got '{text}'"
     if not _NUMBER.fullmatch(text):
-        hint = "write a decimal point, as in 0.3" if text[:1].isdigit() else None
-        raise UsageError("bad-p", expected, hint)
+        raise UsageError("bad-p", expected, _p_hint(text))
     exact, p = Decimal(text), abs(float(text))
     if not 0 <= exact <= 1:
-        raise UsageError("bad-p", expected)
+        raise UsageError("bad-p", expected, _p_hint(text))
     if (p == 0) != (exact == 0) or (p == 1) != (exact == 1):
         raise UsageError("bad-p", f"{expected}, which rounds to {p:g}", f"say {p:g} if you mean it")
     return p
+
+
+def _p_hint(text: str) -> str | None:
+    """Percentages and decimal commas, in the form that was meant."""
+    percent = re.fullmatch(r"([0-9]{1,2})%?", text)
+    if percent:
+        return f"did you mean {int(percent[1]) / 100:g}?"
+    comma = re.fullmatch(r"0,[0-9]{1,6}", text)
+    return f"did you mean {text.replace(',', '.')}?" if comma else None
+
+
+def parse_mode(text: str) -> str:
+    """What one decision covers: an element, or a channel of a sample."""
+    if text not in ("element", "channel"):
+        near = difflib.get_close_matches(text, ("element", "channel"), 1)
+        hint = f"did you mean {near[0]}?" if near else "for anything else there is --over"
+        raise UsageError("bad-mode", f"--mode: expected element or channel, got '{text}'", hint)
+    return text
 
 
 def parse_seed(text: str) -> int:
@@ -44,7 +63,7 @@ def parse_seed(text: str) -> int:
 
 def parse_fill(text: str) -> float | int:
     """A finite number; an integer stays one, so that it is exact in 64-bit tensors."""
-    if _INTEGER.fullmatch(text) and len(text) < 100 and int(text) != 0:
+    if _INTEGER.fullmatch(text) and len(text) < 100 and text not in ("-0", "-00"):
         return int(text)
     if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise UsageError("bad-fill", f"--fill: expected a finite number, got '{text}'")

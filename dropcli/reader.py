@@ -12,6 +12,11 @@ from dropcli.errors import FileError, FormatError, UsageError
 STDIN = "-"
 
 
+def place_of(path: str) -> str:
+    """The input's name in messages."""
+    return "standard input" if path == STDIN else path
+
+
 class Reader:
     """A file or pipe by its path, `-` for standard input.
 
@@ -22,7 +27,7 @@ class Reader:
         if path == STDIN and os.isatty(0):
             raise UsageError(
                 "stdin-is-a-terminal",
-                "standard input: expected a tensor file, got a terminal",
+                "expected a tensor file, got a terminal",
                 "pipe a file in, or name one instead of `-`",
             )
         self.path = path

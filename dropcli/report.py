@@ -3,10 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
+from dropcli.atomic import check_destination, publish
+from dropcli.errors import UsageError
+from dropcli.over import shape_text
 from dropcli.stats import Summary
 
 SCHEMA = 1
@@ -14,7 +19,7 @@ SCHEMA = 1
 _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 
 
-@dataclass
+@dataclass(slots=True)
 class TensorReport:
     """One tensor: dropped, with statistics before and after, or copied byte for byte."""
 
@@ -67,6 +72,8 @@ class FileReport:
     size: int
     status: Literal["written", "planned"]
     tensors: list[TensorReport]
+    applied_before: bool = False
+    evaluation: bool = False
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
@@ -82,7 +89,12 @@ class FileReport:
 
     def warnings(self) -> Iterator[str]:
         """What the user should know, though it is no failure."""
-        if not any(tensor.action == "dropped" for tensor in self.tensors):
+        if self.applied_before:
+            yield (
+                f"{self.source}: this seed and stream were applied to it before, so the same "
+                "decisions drop again; take another --seed"
+            )
+        if not (self.evaluation or any(tensor.action == "dropped" for tensor in self.tensors)):
             yield f"{self.source}: no tensor was dropped; see --key for how to choose them"
         for tensor in self.tensors:
             if tensor.overflows:
@@ -111,13 +123,12 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The JSON document that the README describes."""
-        settings = {} if self.settings is None else {"settings": self.settings}
         return {
             "schema": SCHEMA,
             "version": self.version,
             "command": self.command,
             "status": self.status,
-            **settings,
+            "settings": self.settings,
             "files": [file.document() for file in self.files],
             "errors": self.errors,
         }
@@ -146,7 +157,7 @@ def _to_json(document: dict[str, Any], indent: int | None = None) -> str:
 
 
 _CSV_COLUMNS = (
-    *("source", "output", "stream", "copy", "name", "dtype", "shape", "action"),
+    *("source", "output", "stream", "copy", "seed", "name", "dtype", "shape", "action"),
     *("decisions", "dropped", "asked", "rate", "elements", "elements_dropped"),
     *(f"before_{key}" for key in _SUMMARY_KEYS),
     *(f"after_{key}" for key in _SUMMARY_KEYS),
@@ -158,9 +169,40 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
         for tensor in file.tensors:
             row = tensor.document()
             row |= {key: getattr(file, key) for key in ("source", "output", "stream", "copy")}
-            row["shape"] = "x".join(map(str, tensor.shape))
+            row["shape"] = shape_text(tensor.shape)
+            row["seed"] = report.settings["seed"] if report.settings else None
             row["asked"] = report.settings["p"] if report.settings and tensor.after else None
             for side in ("before", "after"):
                 summary = row.pop(side) or {}
                 row |= {f"{side}_{key}": value for key, value in summary.items()}
             yield row
+
+
+_STATS_FORMATS = {
+    ".json": Report.to_json,
+    ".jsonl": Report.to_json_lines,
+    ".csv": Report.to_csv,
+}
+
+
+def check_stats_path(path: str, others: Iterable[str], *, replace: bool) -> None:
+    """Find before any work that statistics cannot be written there, or as that.
+
+    `others` are the paths that the run reads and writes.
+    """
+    if PurePath(path).suffix.lower() not in _STATS_FORMATS:
+        expected = ", ".join(_STATS_FORMATS)
+        raise UsageError(
+            "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
+        )
+    if os.path.realpath(path) in map(os.path.realpath, others):
+        raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
+    check_destination(path, replace=replace)
+
+
+def write_stats(path: str, report: Report, *, replace: bool) -> None:
+    """Publish the statistics, in the form that the suffix names."""
+    text = _STATS_FORMATS[PurePath(path).suffix.lower()](report)
+    data = text.encode("utf-8", "surrogateescape")
+    with publish(path, size=len(data), replace=replace) as output:
+        output.write(data)

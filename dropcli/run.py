@@ -1,6 +1,7 @@
 """One file to one file: open, augment, publish."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,10 +12,10 @@ from typing import Any
 from dropcli.atomic import Output, check_destination, publish
 from dropcli.augment import augment, blank_report, plan
 from dropcli.dropout import Dropout
-from dropcli.errors import UsageError, located
+from dropcli.errors import FileError, UsageError, located
 from dropcli.formats import open_source
-from dropcli.reader import STDIN
-from dropcli.report import FileReport, Report
+from dropcli.reader import STDIN, place_of
+from dropcli.report import FileReport
 from dropcli.tensors import Source
 
 STDOUT = "-"
@@ -37,8 +38,20 @@ class Job:
 
 
 def stream_of(source: str) -> str:
-    """The name of a single file in the mask key: its stem, or `-` for standard input."""
-    return STDIN if source == STDIN else PurePath(source).stem
+    """The name of a single file in the mask key: its stem, or `-` for what is piped in."""
+    # A pipe has a number for a name, which says nothing of what comes through it.
+    piped = source == STDIN or (os.path.exists(source) and not os.path.isfile(source))
+    return STDIN if piped else PurePath(source).stem
+
+
+def goes_to_stdout(output: str) -> bool:
+    """Whether the tensors take standard output, as `-` or by another name of it."""
+    if output == STDOUT:
+        return True
+    try:
+        return os.path.samestat(os.stat(output), os.fstat(1)) and not os.path.isfile(output)
+    except OSError:
+        return False
 
 
 def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
@@ -46,8 +59,8 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
 
     `on_total` hears the size of the output, and gives what is to hear of every few bytes of it.
     """
-    with located(_place(job.source)), closing(open_source(job.source)) as source:
-        plans = plan(source.tensors, dropout, job.stream, job.copy)
+    with located(place_of(job.source)), closing(open_source(job.source)) as source:
+        plans = plan(source, dropout, job.stream, job.copy)
         provenance = _provenance(job, dropout, source)
         size = source.output_size(provenance)
         _check_output(job)
@@ -55,7 +68,7 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
         if job.dry_run:
             tensors = [blank_report(tensor, plans) for tensor in source.tensors]
         else:
-            with _destination(job, size) as output, located(_place(job.source)):
+            with _destination(job, size) as output, located(place_of(job.source)):
                 tensors = augment(source, plans, provenance, output.write, on_total(size))
                 source.finish()
 
@@ -67,39 +80,9 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
         size,
         "planned" if job.dry_run else "written",
         tensors,
+        applied_before=_applied_before(source.provenance or [], dropout, job),
+        evaluation=dropout.eval,
     )
-
-
-def check_stats_path(path: str, job: Job) -> None:
-    """Find before any work that statistics cannot be written there, or as that."""
-    if PurePath(path).suffix not in _STATS_FORMATS:
-        expected = ", ".join(_STATS_FORMATS)
-        raise UsageError(
-            "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
-        )
-    for other in (job.source, job.output):
-        if other not in (STDIN, STDOUT) and os.path.realpath(path) == os.path.realpath(other):
-            raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
-    if not job.dry_run:
-        check_destination(path, replace=job.force)
-
-
-def write_stats(path: str, report: Report, *, replace: bool) -> None:
-    """Publish the statistics, in the form that the suffix names."""
-    text = _STATS_FORMATS[PurePath(path).suffix](report).encode("utf-8", "surrogateescape")
-    with publish(path, size=len(text), replace=replace) as output:
-        output.write(text)
-
-
-_STATS_FORMATS = {
-    ".json": Report.to_json,
-    ".jsonl": Report.to_json_lines,
-    ".csv": Report.to_csv,
-}
-
-
-def _place(source: str) -> str:
-    return "standard input" if source == STDIN else source
 
 
 def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
@@ -108,15 +91,39 @@ def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
     return [*(source.provenance or []), dropout.provenance(job.stream, job.copy)]
 
 
+def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
+    """Whether this file went through the very same masks already."""
+    now = dropout.provenance(job.stream, job.copy)
+    return any(
+        isinstance(entry, dict)
+        and isinstance(entry.get("settings"), dict)
+        and not (dropout.eval or entry["settings"].get("eval"))
+        and entry["settings"].get("seed") == dropout.seed
+        and all(entry.get(key) == now[key] for key in ("contract", "stream", "copy"))
+        for entry in entries
+    )
+
+
 def _check_output(job: Job) -> None:
     """Find what is in the way before any work."""
-    if job.output == STDOUT:
-        return
     if not job.in_place and _same_file(job.source, job.output):
         raise UsageError(
             "same-file",
             "expected an output other than the input, got the same file",
             "replace it with --in-place instead of -o",
+            "standard output" if job.output == STDOUT else job.output,
+        )
+    if job.output == STDOUT:
+        return
+    if job.in_place and not job.force and not os.stat(job.source).st_mode & 0o222:
+        raise FileError(
+            "read-only", "expected a file that may be written, got a read-only one", "add --force"
+        )
+    if PurePath(job.output).suffix in (".pt", ".pth"):
+        raise UsageError(
+            "no-conversion",
+            "expected a name for a safetensors file, got one for a .pt file",
+            "name it .safetensors",
             job.output,
         )
     check_destination(job.output, replace=job.force or job.in_place)
@@ -124,11 +131,12 @@ def _check_output(job: Job) -> None:
 
 def _same_file(source: str, output: str) -> bool:
     """By inode, so that links and other spellings of a path are seen through."""
-    opened = os.fstat(0) if source == STDIN else os.stat(source)
     try:
-        return os.path.samestat(opened, os.stat(output)) and os.path.isfile(output)
+        read = os.fstat(0) if source == STDIN else os.stat(source)
+        written = os.fstat(1) if output == STDOUT else os.stat(output)
     except OSError:
         return False
+    return os.path.samestat(read, written) and stat.S_ISREG(read.st_mode)
 
 
 @contextmanager

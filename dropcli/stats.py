@@ -7,18 +7,21 @@ on how many workers computed it. The merge is the pairwise update of Chan, Golub
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 1 << 16  # elements
 
-# Below this share the difference of two sums has lost digits: deviations are then taken directly.
-_CANCELLED = 1e-4
+Rows = NDArray[np.float64]
+_Number = TypeVar("_Number", float, Rows)
+
+_SOUND = 1e-3  # the share of a sum of squares that may cancel without harm
+_SHRINK = 2.0**-20  # keeps the sum of a block of the largest numbers finite
 
 
-@dataclass
+@dataclass(slots=True)
 class Summary:
     """What is known of a run of values. `count` is the finite ones, which alone make the rest."""
 
@@ -27,6 +30,7 @@ class Summary:
     inf: int = 0
     count: int = 0
     mean: float = 0.0
+    rest: float = 0.0  # what the mean had to round off, or distant means would not merge exactly
     squares: float = 0.0  # sum of squared deviations from the mean
     low: float | int = math.inf
     high: float | int = -math.inf
@@ -36,10 +40,13 @@ class Summary:
         self.zeros += other.zeros
         self.nan += other.nan
         self.inf += other.inf
-        if other.count:
+        if not self.count:
+            self.mean, self.rest, self.squares = other.mean, other.rest, other.squares
+            self.count, self.low, self.high = other.count, other.low, other.high
+        elif other.count:
             count = self.count + other.count
-            delta = other.mean - self.mean
-            self.mean += delta * (other.count / count)
+            delta = (other.mean - self.mean) + (other.rest - self.rest)
+            self.mean, self.rest = _two_parts(self.mean, self.rest + delta * (other.count / count))
             self.squares += other.squares + delta * delta * (self.count * other.count / count)
             self.count = count
             self.low = min(self.low, other.low)
@@ -52,8 +59,8 @@ class Summary:
         """
         known = self.count > 0
         return {
-            "mean": _finite(self.mean) if known else None,
-            "std": _finite(math.sqrt(self.squares / self.count)) if known else None,
+            "mean": _finite(self.mean + self.rest) if known else None,
+            "std": _finite(math.sqrt(max(self.squares, 0.0) / self.count)) if known else None,
             "min": self.low + 0 if known else None,
             "max": self.high + 0 if known else None,
             "zeros": self.zeros,
@@ -81,23 +88,42 @@ def _summarize_rows(rows: NDArray[Any]) -> list[Summary]:
         return [_summarize_with_gaps(row) for row in rows]
 
     zeros = [int(np.count_nonzero(row)) for row in rows == 0]
-    means, squares = _moments(rows.astype(np.float64))
-    return [
-        Summary(zeros[i], 0, 0, rows.shape[1], float(means[i]), float(squares[i]), *ends)
-        for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
-    ]
+    moments = _moments(rows.astype(np.float64))
+    columns = zip(zeros, *(numbers.tolist() for numbers in (*moments, low, high)), strict=True)
+    return [Summary(zero, 0, 0, rows.shape[1], *numbers) for zero, *numbers in columns]
 
 
-def _moments(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean, and the sum of squared deviations from it, of each row."""
-    # einsum, because it adds up faster than `sum` and, unlike BLAS, alike for any thread count.
-    means = np.einsum("ij->i", rows) / rows.shape[1]
+def _moments(rows: Rows) -> tuple[Rows, Rows, Rows]:
+    """The mean in two parts, and the sum of squared deviations from it, of each row.
+
+    einsum, because it adds up faster than `sum` and, unlike BLAS, alike for any thread count.
+    `rows` is used up.
+    """
+    count = rows.shape[1]
+    means = np.einsum("ij->i", rows) / count
     sums = np.einsum("ij,ij->i", rows, rows)
-    squares = sums - rows.shape[1] * means * means
-    if (squares < _CANCELLED * sums).any():
-        rows -= means[:, None]
-        squares = np.einsum("ij,ij->i", rows, rows)
-    return means, squares
+    squares = sums - count * means * means
+    if (squares >= _SOUND * sums).all():
+        return means, np.zeros_like(means), squares
+
+    # The difference of two sums has lost its digits, or the sums overflowed. Deviations from a
+    # rough mean correct both (Chan, Golub and LeVeque, "Algorithms for Computing the Sample
+    # Variance", 1983, equation 1.7); those from a value of the row itself are small, and exact
+    # where all values are the same.
+    values = rows[:, 0].copy()
+    rows -= values[:, None]
+    means = np.einsum("ij->i", rows * _SHRINK) / count / _SHRINK
+    rows -= means[:, None]
+    errors = np.einsum("ij->i", rows) / count
+    squares = np.einsum("ij,ij->i", rows, rows) - count * errors * errors
+    return *_two_parts(values, means + errors), squares
+
+
+def _two_parts(large: _Number, small: _Number) -> tuple[_Number, _Number]:
+    """A sum, and what rounding it left out (Knuth's TwoSum)."""
+    total = large + small
+    part = total - large
+    return total, (large - (total - part)) + (small - part)
 
 
 def _summarize_with_gaps(row: NDArray[Any]) -> Summary:

@@ -4,13 +4,16 @@ A file is an ordered run of segments: bytes that are known beforehand, and exten
 that are copied or, where they belong to a selected tensor, rewritten at the same length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+from isal import isal_zlib
+
+from dropcli.layouts import Layout
 
 Kind: TypeAlias = Literal["float", "float8", "complex", "integer", "bool", "opaque"]
 
@@ -68,13 +71,21 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor as its file describes it; `offset` and `nbytes` are bytes in the source."""
+    """A tensor as its file describes it; `offset` and `nbytes` are bytes in the source.
+
+    layout: how the elements lie in those bytes, None for row-major without gaps;
+    refusal: why it can only be copied, for sparse and other special tensors;
+    tied_to: the name of an earlier tensor that is the same memory, dropped together with it.
+    """
 
     name: str
     dtype: Dtype
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+    layout: Layout | None = None
+    refusal: str | None = None
+    tied_to: str | None = None
 
     @cached_property
     def elements(self) -> int:
@@ -82,16 +93,40 @@ class TensorInfo:
         return prod(self.shape)
 
 
+class Checksum:
+    """The CRC-32 of a run of bytes, taken in parts and put together in order."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, crc: int, nbytes: int) -> None:
+        """Take in the checksum of the bytes that follow."""
+        self.value = isal_zlib.crc32_combine(self.value, crc, nbytes)
+
+
 @dataclass(frozen=True)
 class Extent:
-    """A run of bytes of the source: one tensor's, or (tensor None) anything to copy."""
+    """A run of bytes of the source: the elements of tensors, or anything to copy.
+
+    `read` and `written`, where there are checksums, learn of the bytes before and after.
+    """
 
     offset: int
     nbytes: int
-    tensor: TensorInfo | None = None
+    tensors: tuple[TensorInfo, ...] = ()
+    read: Checksum | None = None
+    written: Checksum | None = None
 
 
-Segment: TypeAlias = bytes | Extent
+@dataclass(frozen=True)
+class Late:
+    """Bytes of known number that are made only when all before them have been written."""
+
+    nbytes: int
+    make: Callable[[], bytes]
+
+
+Segment: TypeAlias = bytes | Extent | Late
 
 
 class Source(Protocol):
@@ -103,6 +138,9 @@ class Source(Protocol):
     tensors: list[TensorInfo]
     metadata: dict[str, str]
     provenance: list[Any] | None
+
+    def check_selected(self, names: Collection[str]) -> None:
+        """TensorError if these tensors cannot be dropped without touching others."""
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The output in order, with this provenance, or (None) with the metadata as it is."""

@@ -121,7 +121,8 @@ def test_an_output_that_exists_is_kept_unless_forced(run: Run, x: torch.Tensor) 
     result = run("apply", "x.safetensors", "-o", "y.safetensors")
     assert (result.code, result.out) == (1, "")
     assert result.err == (
-        "error: y.safetensors: expected no file there, got one\nhint: replace it with --force\n"
+        "error: y.safetensors: expected a new name, got a file that exists\n"
+        "hint: replace it with --force\n"
     )
     assert Path("y.safetensors").read_text() == "precious"
     assert run("apply", "x.safetensors", "-o", "y.safetensors", "--force").code == 0
@@ -255,6 +256,33 @@ def test_many_small_tensors_in_one_file(run: Run) -> None:
         drop = oracle.dropped(tuple(x.shape), 0.5, oracle.key(1, "x", name))
         assert oracle.equal_bits(ours[name], oracle.dropout(x, drop, 0.5))
     assert len(result.out.splitlines()) < 80
-    assert "2,980 more tensors" in result.out
+    assert "2,990 more tensors" in result.out
     full = run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1, "-f", "-v").out
     assert len(full.splitlines()) > 9000
+
+
+def test_the_same_masks_twice_are_warned_of(run: Run, x: torch.Tensor) -> None:
+    run("apply", "x.safetensors", "--in-place", "--seed", 1)
+    again = run("apply", "x.safetensors", "--in-place", "--seed", 1)
+    assert again.code == 0
+    assert "this seed and stream were applied to it before" in again.err
+    assert run("apply", "x.safetensors", "--in-place", "--seed", 2).err == ""
+
+
+def test_a_pipe_by_its_path_is_the_stream_called_dash(x: torch.Tensor) -> None:
+    for command in ("cat x.safetensors | dropcli apply /dev/stdin -o a.safetensors --seed 1 -q",
+                    "dropcli apply <(cat x.safetensors) -o b.safetensors --seed 1 -q"):  # fmt: skip
+        assert shell(command).returncode == 0
+    a, b = (
+        json.loads(header_of(f"{name}.safetensors")["__metadata__"]["dropcli"]) for name in "ab"
+    )
+    assert a == b
+    assert a[0]["stream"] == "-"
+
+
+def test_eval_records_no_seed(run: Run, x: torch.Tensor) -> None:
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--eval")
+    assert (result.code, result.err) == (0, "")
+    (entry,) = json.loads(header_of("y.safetensors")["__metadata__"]["dropcli"])
+    assert entry["settings"]["seed"] is None
+    assert "evaluation mode, nothing dropped" in run("info", "y.safetensors").out

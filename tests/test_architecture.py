@@ -12,26 +12,38 @@ PACKAGE = Path(dropcli.__file__).parent
 
 # Arrows run down only: a file imports lower floors, never its own or above.
 FLOORS = {
-    "__main__": 7,
-    "cli": 6,
-    "console": 5,
-    "run": 4,
-    "info": 4,
-    "augment": 3,
-    "options": 3,
+    "__main__": 10,
+    "cli": 9,
+    "console": 8,
+    "arguments": 8,
+    "tables": 7,
+    "run": 6,
+    "info": 6,
+    "augment": 5,
+    "pieces": 4,
+    "dropout": 3,
+    "report": 2,
     "formats": 3,
     "formats.safetensors": 2,
-    "dropout": 2,
-    "report": 2,
-    "kernels": 1,
+    "formats.pickles": 2,
+    "options": 2,
+    "kernels": 2,
     "masks": 1,
+    "over": 1,
     "stats": 1,
+    "tensors": 1,
     "reader": 1,
     "atomic": 1,
-    "tensors": 0.5,
+    "layouts": 0,
+    "text": 0,
     "errors": 0,
 }
-ONLY = {"typer": {"cli"}, "rich": {"console"}, "torch": set(), "cryptography": {"masks"}}
+ONLY: dict[str, set[str]] = {
+    "typer": {"cli", "arguments"},
+    "rich": {"console", "tables"},
+    "torch": set(),
+    "cryptography": {"masks"},
+}
 
 
 def modules() -> dict[str, Path]:

@@ -25,6 +25,9 @@ WRONG = [
     ((*APPLY, "-p", "-0.1"), 2, "got '-0.1'"),
     ((*APPLY, "-p", "1.5"), 2, "got '1.5'"),
     ((*APPLY, "-p", "50%"), 2, "got '50%'"),
+    ((*APPLY, "--fill", "1" + "0" * 20, "-k", "labels", "--no-rescale"), 1, "expected a fill from"),
+    ((*APPLY, "--mode", "chanel"), 2, "--mode: expected element or channel, got 'chanel'"),
+    (("apply", "x.safetensors", "-o", "no/"), 2, "-o: expected a folder, got 'no/'"),
     ((*APPLY, "-p", "1/2"), 2, "got '1/2'"),
     ((*APPLY, "-p", "0,5"), 2, "got '0,5'"),
     ((*APPLY, "-p", "True"), 2, "got 'True'"),
@@ -94,7 +97,7 @@ def test_wrong(run: Run, arguments: tuple[str, ...], code: int, message: str) ->
 def test_standard_output_is_for_one_thing(run: Run) -> None:
     result = run("apply", "x.safetensors", "-o", "-", "--json")
     assert result.code == 2
-    assert "expected one thing on standard output, got -o - and --json" in result.err
+    assert "expected one thing on standard output, got the tensors and --json" in result.err
 
 
 @pytest.mark.parametrize("arguments", [arguments for arguments, _, _ in WRONG], ids=str)
@@ -118,10 +121,12 @@ def test_good_probabilities(run: Run, p: str) -> None:
 def test_help_shows_examples_first_and_wins_over_mistakes(run: Run) -> None:
     for arguments in (["-h"], ["--help"], ["apply", "-h"], ["info", "--help"]):
         result = run(*arguments)
+        assert re.search(r"^  Examples:\n    dropcli .*\n    dropcli ", result.out, re.MULTILINE)
+        assert "\\b" not in result.out
         assert result.code == 0
         assert result.err == ""
         assert 0 < result.out.index("Examples:") < result.out.index("Options:")
-    assert run("apply", "-p", "7", "--help").code == 0
+    assert run("apply", "-p", "7", "-p", "8", "--help").code == 0
 
 
 def test_no_arguments_is_help(run: Run) -> None:
@@ -188,3 +193,30 @@ def test_names_that_are_no_unicode() -> None:
     (file,) = json.loads(done.stdout)["files"]
     assert os.fsencode(file["source"]) == name
     assert os.fsencode(file["stream"]) == b"x\xff[red]\n"
+
+
+def test_what_is_meant_is_suggested(run: Run) -> None:
+    for arguments, hint in (
+        ((*APPLY, "-p", "30"), "did you mean 0.3?"),
+        ((*APPLY, "-p", "0,5"), "did you mean 0.5?"),
+        ((*APPLY, "--mode", "chanel"), "did you mean channel?"),
+        ((*APPLY, "-k", "image"), "did you mean 'images'?"),
+        ((*APPLY, "-k", "images,labels"), "give each pattern an option of its own"),
+        (("x.safetensors",), "dropcli apply x.safetensors -o OUTPUT"),
+        (("apply", "x.safetensors", "-o", "no/"), "mkdir -p no/"),
+    ):
+        assert run(*arguments).err.splitlines()[1] == f"hint: {hint}"
+
+
+def test_errors_that_nobody_hears_keep_their_exit_code() -> None:
+    for command, code in (
+        ("dropcli apply 2>/dev/full", 2),
+        ("dropcli apply missing -o y --json >/dev/full", 1),
+        ("dropcli --help >/dev/full", 1),
+        ("dropcli apply x.safetensors -fqo y.safetensors --no-provenance 2>/dev/full", 0),
+    ):
+        done = shell(command)
+        assert done.returncode == code, command
+        assert b"Traceback" not in done.stderr
+    done = shell("set -o pipefail; dropcli apply missing -o y --json | true")
+    assert b"Traceback" not in done.stderr

@@ -11,7 +11,9 @@ _OTHERS = (
     (b"\x1f\x8b", "compressed", "a gzip archive", "pipe it in: `gzip -dc FILE | dropcli ... -`"),
     (b"\xfd7zXZ\0", "compressed", "an xz archive", "pipe it in: `xz -dc FILE | dropcli ... -`"),
     (b"(\xb5/\xfd", "compressed", "a zstd archive", "pipe it in: `zstd -dc FILE | dropcli ... -`"),
-    (b"PK\x03\x04", "unsupported-format", "a zip archive, as torch.save writes", None),
+    (b"PK\x03\x04", "unsupported-format", "a zip archive (.pt or .npz)", None),
+    (b"\x93NUMPY", "unsupported-format", "a numpy array (.npy)", None),
+    (b"{", "not-tensors", "JSON", "of an index file, name the .safetensors files that it lists"),
     (b"<!doctype html", "not-tensors", "an HTML page", "download the file again"),
     (b"<html", "not-tensors", "an HTML page", "download the file again"),
 )

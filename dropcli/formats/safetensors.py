@@ -7,16 +7,17 @@ provenance, which is the entry "dropcli" of `__metadata__`.
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
 
-from dropcli.errors import FormatError
+from dropcli.errors import FormatError, located
 from dropcli.reader import Reader
 from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
 
 _MOST_HEADER_BYTES = 100_000_000  # the library's own limit
+_MOST_BYTES = 1 << 43  # 8 TiB; file systems take 16
 _METADATA = "__metadata__"
 _PROVENANCE = "dropcli"
 
@@ -41,11 +42,14 @@ class SafetensorsSource:
         entries.sort(key=lambda item: item[1]["data_offsets"])
         self.tensors = [_tensor(name, entry, start) for name, entry in entries]
 
+    def check_selected(self, names: Collection[str]) -> None:
+        """Tensors never share bytes here."""
+
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then the tensors in the order of their data."""
         yield self._output_header(provenance)
         for tensor in self.tensors:
-            yield Extent(tensor.offset, tensor.nbytes, tensor)
+            yield Extent(tensor.offset, tensor.nbytes, (tensor,))
 
     def output_size(self, provenance: list[Any] | None) -> int:
         """The bytes of the header and of the data."""
@@ -92,8 +96,8 @@ def _read_header(reader: Reader) -> bytes:
     if length > _MOST_HEADER_BYTES:
         raise FormatError(
             "header-too-large",
-            f"expected a header of at most {_MOST_HEADER_BYTES:,} bytes, got {length:,}",
-            "this is hardly a safetensors file",
+            f"expected a safetensors file, got one whose header would have {length:,} bytes",
+            f"the most there can be is {_MOST_HEADER_BYTES:,}: is it another kind of file?",
         )
     if reader.size is not None and length > reader.size - 8:
         raise FormatError(
@@ -108,11 +112,11 @@ def _parse(header: bytes) -> dict[str, Any]:
     """The header as JSON, refusing names that repeat: readers differ in which one they believe."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members = dict(pairs)
-        if len(members) < len(pairs):
-            names = [name for name, _ in pairs]
-            repeated = next(name for name in names if names.count(name) > 1)
-            raise FormatError("duplicate-name", f"expected names once, got '{repeated}' twice")
+        members: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in members:
+                raise FormatError("duplicate-name", f"expected names once, got '{name}' twice")
+            members[name] = value
         return members
 
     try:
@@ -159,10 +163,10 @@ def _check_twin(header: bytes, size: int) -> None:
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as twin:
         twin.write(len(header).to_bytes(8, "little") + header)
         twin.flush()
-        try:
+        if size > _MOST_BYTES:
+            _invalid(f"data of {size:,} bytes, more than any file can have")
+        with located(twin.name):
             twin.truncate(size)
-        except (OSError, OverflowError):
-            _invalid(f"no file has {size:,} bytes")
         _safe_open(twin.name)
 
 
@@ -195,7 +199,8 @@ def _tensor(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
 
 def _provenance(metadata: dict[str, str]) -> list[Any] | None:
     try:
-        entries = json.loads(metadata.get(_PROVENANCE, "[]"))
+        entries = json.loads(metadata.get(_PROVENANCE, "[]"), parse_constant=_no_constant)
+        json.dumps(entries, allow_nan=False)  # 1e999 is read as infinity, which nobody can write
     except (ValueError, RecursionError):
         return None
     return entries if isinstance(entries, list) else None

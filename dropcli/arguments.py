@@ -1,0 +1,131 @@
+"""The options and arguments of the command line, each once: its names, its help, its parser."""
+
+from typing import Annotated
+
+import typer
+
+from dropcli import options
+from dropcli.over import Over
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        parser=options.parse_path,
+        help="A .safetensors file, or - for standard input.",
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUTPUT",
+        parser=options.parse_path,
+        help="The file to write, a folder to write it to, or - for standard output.",
+    ),
+]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the input, atomically.")]
+P = Annotated[
+    float,
+    typer.Option(
+        "-p",
+        "--p",
+        metavar="P",
+        parser=options.parse_p,
+        help="The probability of dropping, from 0 to 1.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        parser=options.parse_seed,
+        help="0 to 2**64-1; drawn and shown if absent.",
+    ),
+]
+Stream = Annotated[
+    str | None,
+    typer.Option(
+        "--stream",
+        metavar="NAME",
+        parser=options.parse_stream,
+        help="The file's name in the mask key; by default the input's name without its suffix.",
+    ),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="[element|channel]",
+        parser=options.parse_mode,
+        help="What one decision covers: an element (default), or a channel of a sample, "
+        "as nn.Dropout2d on (N, C, H, W).",
+    ),
+]
+Dims = Annotated[
+    Over | None,
+    typer.Option(
+        "--over",
+        metavar="DIMS",
+        parser=options.parse_over,
+        help="The dimensions along which decisions differ: 0 for whole samples, 0,2:8,3:8 for "
+        "holes of 8 by 8.",
+    ),
+]
+Key = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-k",
+        "--key",
+        metavar="GLOB",
+        help="Drop the tensors of this name, and no others; repeatable. By default every "
+        "F64, F32, F16 and BF16 tensor.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Copy the tensors of this name; repeatable."),
+]
+Rescale = Annotated[
+    bool,
+    typer.Option("--rescale/--no-rescale", help="Multiply what is kept by 1/(1-p), or leave it."),
+]
+Fill = Annotated[
+    float | None,
+    typer.Option(
+        "--fill",
+        metavar="V",
+        parser=options.parse_fill,
+        help="What dropped elements become, instead of 0.",
+    ),
+]
+Evaluation = Annotated[
+    bool, typer.Option("--eval", help="Evaluation mode: dropout is off, tensors are copied.")
+]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Replace an output that exists.")]
+DryRun = Annotated[
+    bool, typer.Option("-n", "--dry-run", help="Show what would be done; write nothing.")
+]
+Stats = Annotated[
+    str | None,
+    typer.Option(
+        "--stats",
+        metavar="PATH",
+        parser=options.parse_path,
+        help="Write the statistics to a .json, .jsonl or .csv file.",
+    ),
+]
+Provenance = Annotated[
+    bool,
+    typer.Option(
+        "--provenance/--no-provenance", help="Record the settings in the output's metadata."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show errors only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every tensor.")]
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE", help="Tensor files, - for standard input.")
+]

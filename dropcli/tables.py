@@ -1,0 +1,196 @@
+"""The tables of the report and of `dropcli info`, as lines and rich tables.
+
+Names of files and tensors are data: control characters are shown escaped, brackets are never
+markup.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from dropcli.over import shape_text
+from dropcli.text import printable
+
+if TYPE_CHECKING:
+    from dropcli.info import FileInfo
+    from dropcli.report import FileReport, TensorReport
+
+_ROWS = 10  # of a table, unless more are asked for
+_NAME_WIDTH = 16
+BETWEEN = 2  # spaces that rich puts between columns
+
+
+def file_table(
+    file: "FileReport", settings: dict[str, Any], verbose: bool, arrow: str
+) -> Iterator[str | Table]:
+    """What was done to a file; `settings` are those of the report."""
+    # What was dropped comes first, lest the first few are all copied.
+    tensors = sorted(file.tensors, key=lambda tensor: tensor.action == "copied")
+    shown = tensors if verbose else tensors[:_ROWS]
+    source = "standard input" if file.source == "-" else printable(file.source)
+    output = "standard output" if file.output == "-" else printable(file.output)
+    yield f"{source} {arrow} {output}  {_bytes(file.size)}"
+    yield _settings_line(file, settings)
+    if shown:
+        yield ""
+        yield _masks_table(shown, settings)
+    if any(tensor.after for tensor in shown):
+        yield ""
+        yield _statistics_table(shown)
+    yield ""
+    if len(shown) < len(tensors):
+        yield f"{len(tensors) - len(shown):,} more tensors; -v or --stats shows them all"
+    yield _totals_line(file)
+
+
+def _settings_line(file: "FileReport", settings: dict[str, Any]) -> str:
+    return _in_words(settings, file.stream)
+
+
+def _in_words(settings: dict[str, Any], stream: str) -> str:
+    """The settings of one application, on one line."""
+    if settings["eval"]:
+        return "evaluation mode, nothing dropped"
+    words = [
+        f"p {settings['p']:g}",
+        f"seed {settings['seed']}",
+        f"stream {stream}",
+        f"over {settings['over']}" if settings["over"] else "every element decides",
+    ]
+    if not settings["rescale"]:
+        words.append("not rescaled")
+    if settings["fill"] is not None:
+        words.append(f"filled with {settings['fill']}")
+    for option in ("key", "exclude"):
+        words += [f"{option} {pattern}" for pattern in settings[option]]
+    return printable(", ".join(words))
+
+
+def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Table:
+    rows = []
+    for tensor in tensors:
+        row = [printable(tensor.name), shape_text(tensor.shape), tensor.dtype]
+        if tensor.action == "copied":
+            row += ["", "copied", "", ""]
+        else:
+            done = tensor.after is not None
+            asked = f"{settings['p']:g}"
+            dropped = (
+                [f"{tensor.dropped:,}", asked, _number(tensor.rate)] if done else ["", asked, ""]
+            )
+            row += [f"{tensor.decisions:,}", *dropped]
+        rows.append(row)
+    return _table(("tensor", "shape", "dtype", ">decisions", ">dropped", ">asked", ">rate"), rows)
+
+
+def _statistics_table(tensors: list["TensorReport"]) -> Table:
+    rows = []
+    for tensor in tensors:
+        if tensor.before and tensor.after:
+            before, after = tensor.before.document(), tensor.after.document()
+            values = [[_number(side[key]) for side in (before, after)] for key in before]
+            rows.append([printable(tensor.name), "before\nafter", *map("\n".join, values)])
+    headings = ("tensor", "", ">mean", ">std", ">min", ">max", ">zeros", ">NaN", ">inf")
+    return _table(headings, rows)
+
+
+def _totals_line(file: "FileReport") -> str:
+    dropped = [tensor for tensor in file.tensors if tensor.action == "dropped"]
+    decisions = sum(tensor.decisions for tensor in dropped)
+    count = sum(tensor.dropped for tensor in dropped)
+    copied = f"{len(file.tensors) - len(dropped):,} copied"
+    if file.status == "planned":
+        return (
+            f"dry run: nothing written; {_tensors(len(dropped))} to drop "
+            f"({decisions:,} decisions), {copied}"
+        )
+    rate = f", rate {count / decisions:.4f}" if decisions else ""
+    return f"{_tensors(len(dropped))} dropped ({count:,} of {decisions:,}{rate}), {copied}"
+
+
+def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
+    """What a file holds."""
+    shown = info.tensors if verbose else info.tensors[:_ROWS]
+    elements = sum(tensor.elements for tensor in info.tensors)
+    yield (
+        f"{printable(info.source)}: {info.format}, {_bytes(info.size)}, "
+        f"{_tensors(len(info.tensors))}, {elements:,} elements"
+    )
+    for entry in info.provenance:
+        yield _provenance_line(entry)
+    for key, value in info.metadata.items():
+        if key != "dropcli":
+            yield f"{printable(key)}: {printable(value)}"
+    if shown:
+        rows = [
+            [
+                printable(tensor.name),
+                shape_text(tensor.shape),
+                tensor.dtype.name,
+                f"{tensor.elements:,}",
+                _bytes(tensor.nbytes),
+            ]
+            for tensor in shown
+        ]
+        yield ""
+        yield _table(("tensor", "shape", "dtype", ">elements", ">size"), rows)
+    if len(shown) < len(info.tensors):
+        yield f"{len(info.tensors) - len(shown):,} more tensors; -v shows them all"
+
+
+def _provenance_line(entry: Any) -> str:
+    """One application in words; a record that is not of this contract is shown as it is."""
+    try:
+        words = _in_words(entry["settings"], entry["stream"])
+        return f"{printable(entry['contract'])}: {words}, copy {entry['copy']:d}"
+    except (KeyError, TypeError, ValueError):
+        return f"provenance: {printable(str(entry))}"
+
+
+def _table(headings: Sequence[str], rows: list[list[str]]) -> Table:
+    """A table without borders; a heading that begins with `>` has its column to the right.
+
+    The first column holds names, which may take several lines; nothing else is ever broken.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        text = heading.removeprefix(">")
+        cells = [text, *(line for row in rows for line in row[number].split("\n"))]
+        width = max(map(len, cells))
+        table.add_column(
+            text,
+            justify="left" if text == heading else "right",
+            no_wrap=number > 0,
+            overflow="fold",
+            min_width=width if number else min(width, _NAME_WIDTH),
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _number(value: float | int | None) -> str:
+    """A count in full; else four digits, or three and an exponent."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = f"{value:.4g}"
+    if text.endswith(("e+04", "e+05")):
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if "e" in text else text
+
+
+def _tensors(count: int) -> str:
+    return f"{count:,} tensor{'' if count == 1 else 's'}"
+
+
+def _bytes(count: int) -> str:
+    """Decimal units, as disks and `ls --si` count."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
+        size /= 1000
+    return f"{size:.4g} TB"
