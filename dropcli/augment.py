@@ -16,6 +16,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout, TensorDropout
+from dropcli.errors import TensorError
 from dropcli.layouts import Layout
 from dropcli.pieces import PIECE_BYTES, Part, Piece, Plans, cut
 from dropcli.report import TensorReport
@@ -29,10 +30,18 @@ def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
     """The tensors to drop, by name; TensorError where the settings do not fit one of them."""
     selected = dropout.select(source.tensors)
     source.check_selected(selected)
+    for tensor in source.tensors:
+        if tensor.tied_to and (tensor.name in selected) != (tensor.tied_to in selected):
+            raise TensorError(
+                "half-of-a-tie",
+                f"tensor '{tensor.name}': expected to be dropped or not as '{tensor.tied_to}' is, "
+                "whose memory it shares, got one of them alone",
+                "choose both or neither",
+            )
     return {
         tensor.name: dropout.plan(tensor, stream, copy)
         for tensor in source.tensors
-        if tensor.name in selected
+        if tensor.name in selected and not tensor.tied_to
     }
 
 
@@ -42,6 +51,8 @@ def blank_report(tensor: TensorInfo, plans: Plans) -> TensorReport:
     if tensor.name in plans:
         report.action = "dropped"
         report.decisions = plans[tensor.name].mask.decisions
+    elif tensor.tied_to in plans:
+        report.action, report.tied_to = "tied", tensor.tied_to
     return report
 
 

@@ -148,7 +148,7 @@ def apply(
     elif seed is None and not provenance and not evaluation:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
     if not quiet:
-        for warning in file.warnings():
+        for warning in file.warnings(verbose=verbose):
             console.warn(warning)
     return 0
 

@@ -103,10 +103,19 @@ class Dropout:
             return False
         if self.key:
             return any(_matches(tensor.name, pattern) for pattern in self.key)
-        return tensor.dtype.kind == "float"
+        return tensor.dtype.kind == "float" and not tensor.refusal
 
     def _check_dtype(self, tensor: TensorInfo) -> None:
         kind, name = tensor.dtype.kind, tensor.dtype.name
+        if tensor.refusal:
+            raise _in_tensor(
+                tensor,
+                TensorError(
+                    "special-tensor",
+                    f"expected an ordinary tensor, but {tensor.refusal}",
+                    "leave it out with --exclude: it is then copied",
+                ),
+            )
         if kind == "opaque":
             raise _in_tensor(
                 tensor,

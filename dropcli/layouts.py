@@ -48,6 +48,11 @@ class Layout:
         """Whether rank, place and logical index are all the same."""
         return not self.elements or self._strides == self._logical
 
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """The strides and sizes by which the elements lie, whatever dimensions those are."""
+        return tuple(zip(self._strides, self._sizes, strict=True))
+
     def rank(self, position: int) -> int:
         """How many elements lie before a place."""
         if position <= 0:

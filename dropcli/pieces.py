@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dropcli.dropout import TensorDropout
 from dropcli.stats import BLOCK
-from dropcli.tensors import Checksum, Extent, Late, Segment
+from dropcli.tensors import Checksum, Extent, Late, Segment, TensorInfo
 
 PIECE_BYTES = 1 << 20
 _PIECE_ELEMENTS = 4 * BLOCK  # numpy calls this long keep threads from queueing for the interpreter
@@ -73,10 +73,15 @@ def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
         yield piece
 
 
+def _fills(tensor: TensorInfo, extent: Extent) -> bool:
+    """Whether the extent is this tensor's elements in order, and nothing else."""
+    return not tensor.layout and (tensor.offset, tensor.nbytes) == (extent.offset, extent.nbytes)
+
+
 def _parts(extent: Extent, plans: Plans) -> Iterator[Part]:
     found = [plans[tensor.name] for tensor in extent.tensors if tensor.name in plans]
     checks = (extent.read, extent.written)
-    if len(found) == 1 and not found[0].tensor.layout:
+    if len(found) == 1 and _fills(found[0].tensor, extent):
         itemsize = found[0].tensor.dtype.bits // 8
         step = min(_PIECE_ELEMENTS * itemsize, PIECE_BYTES)
         for start in range(0, extent.nbytes, step):

@@ -6,6 +6,8 @@ mapped kills the process that reads it.
 
 import os
 import stat
+import tempfile
+from typing import IO
 
 from dropcli.errors import FileError, FormatError, UsageError
 
@@ -31,16 +33,35 @@ class Reader:
                 "pipe a file in, or name one instead of `-`",
             )
         self.path = path
-        self.fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._attach(os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def _attach(self, fd: int) -> None:
+        self.fd = fd
         self._opened = os.fstat(self.fd)
         if stat.S_ISDIR(self._opened.st_mode):
             os.close(self.fd)
             raise FileError("is-a-directory", "expected a file, got a folder")
         # Standard input may stand anywhere in its file, and others may move it: read it in order.
-        self.seekable = path != STDIN and stat.S_ISREG(self._opened.st_mode)
+        self.seekable = self.path != STDIN and stat.S_ISREG(self._opened.st_mode)
         self.size = self._opened.st_size if self.seekable else None
         self._position = 0
         self._peeked = b""
+
+    def replace(self, file: IO[bytes]) -> None:
+        """Read this file from now on, a stand-in for what was opened."""
+        fd = os.dup(file.fileno())
+        os.close(self.fd)
+        self.path = ""
+        self._attach(fd)
+
+    def spool(self) -> None:
+        """Take a pipe to its end into a temporary file, to be read at any position."""
+        with tempfile.TemporaryFile() as file:
+            file.write(self._peeked)
+            while data := os.read(self.fd, 1 << 20):
+                file.write(data)
+            file.flush()
+            self.replace(file)
 
     def peek(self, count: int) -> bytes:
         """The first bytes, fewer if there are no more, without consuming them."""

@@ -21,18 +21,19 @@ _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 
 @dataclass(slots=True)
 class TensorReport:
-    """One tensor: dropped, with statistics before and after, or copied byte for byte."""
+    """One tensor: dropped, with statistics; copied; or tied, the memory of one that is dropped."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     elements: int
-    action: Literal["dropped", "copied"] = "copied"
+    action: Literal["dropped", "copied", "tied"] = "copied"
     decisions: int = 0
     dropped: int = 0
     elements_dropped: int = 0
     before: Summary | None = None
     after: Summary | None = None
+    tied_to: str | None = None
 
     @property
     def rate(self) -> float | None:
@@ -58,6 +59,7 @@ class TensorReport:
             "elements_dropped": self.elements_dropped,
             "before": self.before.document() if self.before else None,
             "after": self.after.document() if self.after else None,
+            **({"tied_to": self.tied_to} if self.tied_to else {}),
         }
 
 
@@ -74,6 +76,8 @@ class FileReport:
     tensors: list[TensorReport]
     applied_before: bool = False
     evaluation: bool = False
+    notes: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
@@ -87,12 +91,20 @@ class FileReport:
             "tensors": [tensor.document() for tensor in self.tensors],
         }
 
-    def warnings(self) -> Iterator[str]:
+    def warnings(self, *, verbose: bool) -> Iterator[str]:
         """What the user should know, though it is no failure."""
+        yield from (f"{self.source}: {note}" for note in self.notes)
         if self.applied_before:
             yield (
                 f"{self.source}: this seed and stream were applied to it before, so the same "
                 "decisions drop again; take another --seed"
+            )
+        if self.strangers:
+            shown = self.strangers if verbose else self.strangers[:3]
+            more = ", ..." if len(shown) < len(self.strangers) else ""
+            yield (
+                f"{self.source}: holds objects that are not torch's, carried on unread "
+                f"({', '.join(shown)}{more}); load the output only where you trust the input"
             )
         if not (self.evaluation or any(tensor.action == "dropped" for tensor in self.tensors)):
             yield f"{self.source}: no tensor was dropped; see --key for how to choose them"
@@ -175,6 +187,7 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
             for side in ("before", "after"):
                 summary = row.pop(side) or {}
                 row |= {f"{side}_{key}": value for key, value in summary.items()}
+            row.pop("tied_to", None)
             yield row
 
 

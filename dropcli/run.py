@@ -12,7 +12,7 @@ from typing import Any
 from dropcli.atomic import Output, check_destination, publish
 from dropcli.augment import augment, blank_report, plan
 from dropcli.dropout import Dropout
-from dropcli.errors import FileError, UsageError, located
+from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.formats import open_source
 from dropcli.reader import STDIN, place_of
 from dropcli.report import FileReport
@@ -63,7 +63,7 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
         plans = plan(source, dropout, job.stream, job.copy)
         provenance = _provenance(job, dropout, source)
         size = source.output_size(provenance)
-        _check_output(job)
+        _check_output(job, source.format)
 
         if job.dry_run:
             tensors = [blank_report(tensor, plans) for tensor in source.tensors]
@@ -82,13 +82,21 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
         tensors,
         applied_before=_applied_before(source.provenance or [], dropout, job),
         evaluation=dropout.eval,
+        notes=list(source.notes),
+        strangers=list(source.strangers),
     )
 
 
 def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
     if not job.provenance:
         return None
-    return [*(source.provenance or []), dropout.provenance(job.stream, job.copy)]
+    if source.provenance is None:
+        raise FormatError(
+            "foreign-provenance",
+            "expected a list of applications in the place of the provenance, got something else",
+            "keep it as it is with --no-provenance",
+        )
+    return [*source.provenance, dropout.provenance(job.stream, job.copy)]
 
 
 def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
@@ -104,7 +112,7 @@ def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
     )
 
 
-def _check_output(job: Job) -> None:
+def _check_output(job: Job, file_format: str) -> None:
     """Find what is in the way before any work."""
     if not job.in_place and _same_file(job.source, job.output):
         raise UsageError(
@@ -119,11 +127,12 @@ def _check_output(job: Job) -> None:
         raise FileError(
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
         )
-    if PurePath(job.output).suffix in (".pt", ".pth"):
+    other = {"safetensors": (".pt", ".pth"), "pt": (".safetensors",)}[file_format]
+    if PurePath(job.output).suffix in other:
         raise UsageError(
             "no-conversion",
-            "expected a name for a safetensors file, got one for a .pt file",
-            "name it .safetensors",
+            f"expected a name for a {file_format} file, as the input is one, got another kind",
+            f"name it .{file_format}",
             job.output,
         )
     check_destination(job.output, replace=job.force or job.in_place)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dropcli.report import FileReport, TensorReport
 
 _ROWS = 10  # of a table, unless more are asked for
-_NAME_WIDTH = 16
+_NAME_WIDTH = 14
 BETWEEN = 2  # spaces that rich puts between columns
 
 
@@ -26,7 +26,7 @@ def file_table(
 ) -> Iterator[str | Table]:
     """What was done to a file; `settings` are those of the report."""
     # What was dropped comes first, lest the first few are all copied.
-    tensors = sorted(file.tensors, key=lambda tensor: tensor.action == "copied")
+    tensors = sorted(file.tensors, key=lambda tensor: tensor.action != "dropped")
     shown = tensors if verbose else tensors[:_ROWS]
     source = "standard input" if file.source == "-" else printable(file.source)
     output = "standard output" if file.output == "-" else printable(file.output)
@@ -71,8 +71,8 @@ def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Tab
     rows = []
     for tensor in tensors:
         row = [printable(tensor.name), shape_text(tensor.shape), tensor.dtype]
-        if tensor.action == "copied":
-            row += ["", "copied", "", ""]
+        if tensor.action != "dropped":
+            row += ["", tensor.action, "", ""]
         else:
             done = tensor.after is not None
             asked = f"{settings['p']:g}"

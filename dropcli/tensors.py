@@ -4,14 +4,15 @@ A file is an ordered run of segments: bytes that are known beforehand, and exten
 that are copied or, where they belong to a selected tensor, rewritten at the same length.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from isal import isal_zlib
+from numpy.typing import NDArray
 
 from dropcli.layouts import Layout
 
@@ -87,6 +88,19 @@ class TensorInfo:
     refusal: str | None = None
     tied_to: str | None = None
 
+    def tied(self, name: str) -> "TensorInfo":
+        """This tensor, known to be the same memory as that one."""
+        return replace(self, tied_to=name)
+
+    def places_within(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Where elements begin among these bytes of the source, in bytes from `start`."""
+        layout = self.layout or Layout.row_major(self.shape)
+        itemsize = self.dtype.bits // 8
+        first = layout.rank(-(-(start - self.offset) // itemsize))
+        last = layout.rank(-(-(stop - self.offset) // itemsize))
+        places, _ = layout.locate(first, last)
+        return places * itemsize + (self.offset - start)
+
     @cached_property
     def elements(self) -> int:
         """The number of elements: 1 for a 0-d tensor."""
@@ -137,7 +151,9 @@ class Source(Protocol):
     seekable: bool
     tensors: list[TensorInfo]
     metadata: dict[str, str]
-    provenance: list[Any] | None
+    provenance: list[Any] | None  # None where something else has its place
+    notes: Sequence[str]  # what the user should know of how the file was read
+    strangers: Sequence[str]  # classes in the file that are not torch's, carried on unread
 
     def check_selected(self, names: Collection[str]) -> None:
         """TensorError if these tensors cannot be dropped without touching others."""

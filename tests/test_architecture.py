@@ -23,8 +23,13 @@ FLOORS = {
     "pieces": 4,
     "dropout": 3,
     "report": 2,
-    "formats": 3,
-    "formats.safetensors": 2,
+    "formats": 5,
+    "formats.safetensors": 4,
+    "formats.pt": 4,
+    "formats.legacy": 4,
+    "formats.archives": 3,
+    "formats.objects": 3,
+    "formats.globals": 3,
     "formats.pickles": 2,
     "options": 2,
     "kernels": 2,
@@ -41,7 +46,7 @@ FLOORS = {
 ONLY: dict[str, set[str]] = {
     "typer": {"cli", "arguments"},
     "rich": {"console", "tables"},
-    "torch": set(),
+    "torch": {"formats.legacy"},
     "cryptography": {"masks"},
 }
 

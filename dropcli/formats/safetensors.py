@@ -7,7 +7,7 @@ provenance, which is the entry "dropcli" of `__metadata__`.
 
 import json
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,8 @@ class SafetensorsSource:
     """An open safetensors file. FormatError if the library would not open it, or names repeat."""
 
     format = "safetensors"
+    notes: Sequence[str] = ()
+    strangers: Sequence[str] = ()  # it holds nothing but tensors
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -71,13 +73,6 @@ class SafetensorsSource:
         """The length and the header; the data after it stays as aligned as it was."""
         header = self._header_bytes
         if provenance is not None:
-            if self.provenance is None:
-                raise FormatError(
-                    "foreign-provenance",
-                    f"expected a list in the metadata entry '{_PROVENANCE}', got "
-                    f"{self.metadata[_PROVENANCE][:40]!r}",
-                    "keep it as it is with --no-provenance",
-                )
             entry = {_PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
             changed = {_METADATA: {}, **self._header} | {_METADATA: {**self.metadata, **entry}}
             header = _dump(changed)

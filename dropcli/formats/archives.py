@@ -1,0 +1,178 @@
+"""Zip archives as torch writes them: stored members, payloads aligned to 64 bytes.
+
+Reading is the standard library's, checked for what readers disagree about. Writing is ours,
+because a member's checksum follows its payload, and a payload is streamed.
+"""
+
+import struct
+import zipfile
+from dataclasses import dataclass
+from typing import IO, cast
+
+from dropcli.errors import FormatError
+from dropcli.reader import Reader
+from dropcli.tensors import Checksum
+
+_ALIGNMENT = 64
+_MOST_32 = 0xFFFFFFFF
+_FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
+_DATE = 0x21  # the first of January 1980: no time is recorded
+_ENCRYPTED = 0x2041
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A stored file of the archive; `offset` is where its payload begins in the source."""
+
+    name: str
+    offset: int
+    nbytes: int
+    crc: int
+
+
+@dataclass(slots=True)
+class Written:
+    """A member of the output, whose checksum is complete once its payload is written."""
+
+    name: bytes
+    offset: int  # of its local header
+    nbytes: int
+    checksum: Checksum
+
+
+def read_members(reader: Reader) -> list[Member]:
+    """The members in the order of their payloads; FormatError for a damaged or doubtful archive."""
+    assert reader.size is not None
+    try:
+        with zipfile.ZipFile(cast(IO[bytes], _Seekable(reader))) as archive:
+            infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
+        raise FormatError(
+            "damaged-archive",
+            f"expected a whole zip archive, got one that is damaged ({error})",
+            "the file is incomplete: copy or save it again",
+        ) from None
+
+    if any(info.filename.endswith("/constants.pkl") for info in infos):
+        raise FormatError("torchscript", "expected data, got a TorchScript program")
+    members: list[Member] = []
+    end = 0
+    for info in infos:
+        if info.header_offset < end or (not members and info.header_offset):
+            raise _doubtful(info.filename, "to lie apart from the others")
+        member = _member(reader, info)
+        end = member.offset + member.nbytes
+        members.append(member)
+    if end > reader.size:
+        raise _doubtful(infos[-1].filename, "to end within the file")
+    names = [member.name for member in members]
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add returns None
+        raise _doubtful(twice, "once")
+    return members
+
+
+def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
+    """Check a member's own header against the directory: readers differ in which one they use."""
+    if info.flag_bits & _ENCRYPTED:
+        raise _doubtful(info.filename, "without encryption")
+    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+        raise FormatError(
+            "compressed-member",
+            f"expected stored members, got '{info.filename}', which is compressed",
+            "load it with torch and save it again",
+        )
+    head = reader.read(info.header_offset, _LOCAL.size)
+    signature, _, flags, method, _, _, crc, _, size, name_size, extra_size = _LOCAL.unpack(head)
+    name = reader.read(info.header_offset + _LOCAL.size, name_size)
+    encoded = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+    late = flags & 8
+    same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
+    if not same or not (late or (crc == info.CRC and size in (info.file_size, _MOST_32))):
+        raise _doubtful(info.filename, "to be described alike in both places")
+    offset = info.header_offset + _LOCAL.size + name_size + extra_size
+    return Member(info.filename, offset, info.file_size, info.CRC)
+
+
+def _doubtful(name: str, expected: str) -> FormatError:
+    return FormatError("doubtful-archive", f"member '{name}': expected {expected}, got otherwise")
+
+
+def local_header(name: bytes, position: int, nbytes: int) -> bytes:
+    """The header of a member at this position, padded so that the payload is aligned."""
+    sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MOST_32 else b""
+    start = position + _LOCAL.size + len(name) + len(sizes) + 4
+    padding = -start % _ALIGNMENT
+    extra = sizes + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+    size = _MOST_32 if sizes else 0
+    fields = (b"PK\3\4", 0, _FLAGS, 0, 0, _DATE, 0, size, size, len(name), len(extra))
+    return _LOCAL.pack(*fields) + name + extra
+
+
+def descriptor_size(nbytes: int) -> int:
+    """The bytes of `descriptor`."""
+    return 24 if nbytes >= _MOST_32 else 16
+
+
+def descriptor(crc: int, nbytes: int) -> bytes:
+    """What follows a payload."""
+    form = "<4sI2Q" if nbytes >= _MOST_32 else "<4s3I"
+    return struct.pack(form, b"PK\7\10", crc, nbytes, nbytes)
+
+
+def directory_size(members: list[Written], position: int) -> int:
+    """The bytes of `directory`."""
+    return len(directory(members, position))
+
+
+def directory(members: list[Written], position: int) -> bytes:
+    """The central directory at this position, and the end of the archive."""
+    entries = b"".join(map(_entry, members))
+    count, size, end = len(members), len(entries), position + len(entries)
+    tail = b""
+    if count >= 0xFFFF or position >= _MOST_32 or size >= _MOST_32:
+        form = "<4sQ2H2I4Q"
+        fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
+        tail = struct.pack(form, *fields) + struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
+    count, size, position = min(count, 0xFFFF), min(size, _MOST_32), min(position, _MOST_32)
+    last = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, size, position, 0)
+    return entries + tail + last
+
+
+def _entry(member: Written) -> bytes:
+    large = member.nbytes >= _MOST_32
+    far = member.offset >= _MOST_32
+    values = [member.nbytes] * 2 * large + [member.offset] * far
+    extra = struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+    size = min(member.nbytes, _MOST_32)
+    fields = (b"PK\1\2", 0, 0, _FLAGS, 0, 0, _DATE, member.checksum.value, size, size)
+    rest = (len(member.name), len(extra), 0, 0, 0, 0, min(member.offset, _MOST_32))
+    return _CENTRAL.pack(*fields, *rest) + member.name + extra
+
+
+class _Seekable:
+    """What `zipfile` needs of a file, by positional reads."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._at = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        size = self._reader.size or 0
+        self._at = max(0, offset + (0, self._at, size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, (self._reader.size or 0) - self._at)
+        data = self._reader.read(self._at, left if count < 0 else min(count, left))
+        self._at += len(data)
+        return data

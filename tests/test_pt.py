@@ -1,0 +1,500 @@
+"""`.pt` files: every kind of object, rewritten without being loaded."""
+
+import collections
+import dataclasses
+import io
+import json
+import os
+import pickle
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Subset, TensorDataset
+
+from tests import oracle
+from tests.conftest import Run, shell
+
+
+@dataclasses.dataclass
+class Sample:
+    image: torch.Tensor
+    label: int
+
+
+Pair = collections.namedtuple("Pair", ["x", "y"])  # its old pickled form is meant
+
+
+class Graph:
+    """Pickled as PyTorch Geometric's data are: an object that holds a store of tensors."""
+
+    def __init__(self, **tensors: torch.Tensor) -> None:
+        self._store = tensors
+        self.note = "none"
+
+
+def expected(x: torch.Tensor, name: str, p: float = 0.5, stream: str = "x") -> torch.Tensor:
+    drop = oracle.dropped(tuple(x.shape), p, oracle.key(1, stream, name))
+    return oracle.dropout(x.contiguous(), drop, p)
+
+
+def apply(run: Run, content: Any, *options: object) -> Any:
+    """Save, run the command, check the archive, and load what came out."""
+    torch.save(content, "x.pt")
+    result = run("apply", "x.pt", "-fo", "y.pt", "--seed", 1, "-q", *options)
+    assert result.code == 0, result.err
+    before, after = zipfile.ZipFile("x.pt"), zipfile.ZipFile("y.pt")
+    assert after.testzip() is None
+    assert after.namelist() == [*before.namelist(), "x/dropcli.json"]
+    assert after.read("x/data.pkl") == before.read("x/data.pkl")
+    assert offsets_are_aligned("y.pt")
+    for mmap in (False, True):
+        loaded = torch.load("y.pt", weights_only=False, mmap=mmap)
+    return loaded
+
+
+def offsets_are_aligned(path: str) -> bool:
+    data = Path(path).read_bytes()
+    for info in zipfile.ZipFile(path).infolist():
+        at = info.header_offset
+        names = [int.from_bytes(data[at + 26 + 2 * i : at + 28 + 2 * i], "little") for i in (0, 1)]
+        if (at + 30 + sum(names)) % 64:
+            return False
+    return True
+
+
+def names(run: Run, path: str = "x.pt") -> list[str]:
+    return [t["name"] for t in run("info", "--json", path).json["files"][0]["tensors"]]
+
+
+def test_a_bare_tensor(run: Run) -> None:
+    x = torch.randn(100, 7)
+    assert oracle.equal_bits(apply(run, x), expected(x, "tensor"))
+    assert names(run) == ["tensor"]
+
+
+def test_everything_people_keep(run: Run) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4))
+    content: dict[Any, Any] = {
+        "bare": torch.randn(10),
+        "list": [torch.randn(3), (torch.randn(2).bfloat16(), "text")],
+        7: torch.randn(4).half(),
+        "model": model.state_dict(),
+        "data": TensorDataset(torch.randn(6, 2), torch.arange(6)),
+        "subset": Subset(TensorDataset(torch.randn(6, 2)), [1, 2]),
+        "sample": Sample(torch.randn(3), 5),
+        "pair": Pair(torch.randn(3), torch.arange(2)),
+        "graph": Graph(x=torch.randn(5, 2), edge_index=torch.arange(4)),
+        "numpy": [np.arange(3.0), np.float64(2.5)],
+        "double": torch.randn(3, dtype=torch.float64),
+        "set": {1, 2},
+        "none": None,
+    }
+    after = apply(run, content)
+    for name, x, y in (
+        ("bare", content["bare"], after["bare"]),
+        ("list.0", content["list"][0], after["list"][0]),
+        ("list.1.0", content["list"][1][0], after["list"][1][0]),
+        ("7", content[7], after[7]),
+        ("model.0.weight", content["model"]["0.weight"], after["model"]["0.weight"]),
+        ("model.1.running_var", content["model"]["1.running_var"], after["model"]["1.running_var"]),
+        ("data.tensors.0", content["data"].tensors[0], after["data"].tensors[0]),
+        ("subset.dataset.tensors.0", content["subset"].dataset.tensors[0],
+         after["subset"].dataset.tensors[0]),
+        ("sample.image", content["sample"].image, after["sample"].image),
+        ("pair.0", content["pair"].x, after["pair"].x),
+        ("graph._store.x", content["graph"]._store["x"], after["graph"]._store["x"]),
+        ("double", content["double"], after["double"]),
+    ):  # fmt: skip
+        assert oracle.equal_bits(y, expected(x, name)), name
+    assert torch.equal(after["data"].tensors[1], torch.arange(6))
+    assert torch.equal(after["model"]["1.num_batches_tracked"], torch.tensor(0))
+    assert after["sample"].label == 5
+    assert np.array_equal(after["numpy"][0], np.arange(3.0))
+    assert after["set"] == {1, 2}
+    assert {"data.tensors.0", "graph._store.edge_index", "pair.1"} <= set(names(run))
+
+
+def test_a_list_of_pairs(run: Run) -> None:
+    content = [(torch.randn(2, 3), i) for i in range(2000)]
+    after = apply(run, content)
+    for i in range(0, 2000, 97):
+        assert oracle.equal_bits(after[i][0], expected(content[i][0], f"{i}.0"))
+        assert after[i][1] == i
+
+
+def test_a_state_dict_and_its_safetensors_twin_get_the_same_masks(run: Run) -> None:
+    state = torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.Linear(40, 9)).state_dict()
+    save_file(state, "x.safetensors")
+    run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
+    twin, after = load_file("y.safetensors"), apply(run, state)
+    assert all(oracle.equal_bits(after[name], twin[name]) for name in state)
+
+
+VIEWS: dict[str, Callable[[], torch.Tensor]] = {
+    "transposed": lambda: torch.randn(30, 50).t(),
+    "channels last": lambda: torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last),
+    "sliced": lambda: torch.randn(20, 30)[:, 3:17],
+    "stepped": lambda: torch.randn(1000)[5::3],
+    "permuted": lambda: torch.randn(2, 3, 4, 5).permute(3, 1, 0, 2),
+    "large": lambda: torch.randn(700, 900).t(),
+    "half": lambda: torch.randn(300, 500).half().t(),
+    "double": lambda: torch.randn(40, 50, dtype=torch.float64)[::2, ::3],
+    "complex": lambda: torch.randn(40, 50, dtype=torch.complex128).t(),
+    "size one": lambda: torch.randn(1, 7, 1, 9).transpose(1, 3),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_masks_follow_logical_indices(run: Run, view: str) -> None:
+    x = VIEWS[view]()
+    after = apply(run, {"x": x}, "-k", "x")
+    assert after["x"].stride() == x.stride()
+    assert oracle.equal_bits(after["x"], expected(x, "x"))
+
+
+@pytest.mark.parametrize("over", [{0: 1}, {0: 1, 1: 1}, {1: 2, 3: 3}], ids=str)
+def test_grids_follow_logical_indices(run: Run, over: dict[int, int]) -> None:
+    x = torch.randn(6, 5, 8, 9).to(memory_format=torch.channels_last)
+    option = ",".join(f"{dimension}:{block}" for dimension, block in over.items())
+    after = apply(run, x, "--over", option)
+    drop = oracle.dropped((6, 5, 8, 9), 0.5, oracle.key(1, "x", "tensor"), over)
+    assert oracle.equal_bits(after, oracle.dropout(x.contiguous(), drop, 0.5))
+
+
+def test_views_of_one_storage_stay_views(run: Run) -> None:
+    base = torch.randn(50, 6)
+    content = {"x": base[:, :4], "y": base[:, 4], "row": torch.randn(4, 5)[1]}
+    after = apply(run, content)
+    assert after["x"].untyped_storage().data_ptr() == after["y"].untyped_storage().data_ptr()
+    for name, x in content.items():
+        assert oracle.equal_bits(after[name], expected(x, name))
+    untouched = torch.as_strided(after["x"], (50,), (6,), 5)
+    assert torch.equal(untouched, base[:, 5])
+
+
+def test_tied_tensors_stay_tied_and_are_dropped_once(run: Run) -> None:
+    w = torch.randn(20, 30)
+    content = {"encoder": w, "decoder": w.detach(), "again": w}
+    after = apply(run, content)
+    assert after["encoder"].data_ptr() == after["decoder"].data_ptr()
+    assert after["encoder"] is after["again"]
+    assert oracle.equal_bits(after["encoder"], expected(w, "encoder"))
+    document = run("apply", "x.pt", "-fo", "y.pt", "--seed", 1, "--json").json
+    actions = {t["name"]: t["action"] for t in document["files"][0]["tensors"]}
+    assert actions == {"encoder": "dropped", "decoder": "tied", "again": "tied"}
+    result = run("apply", "x.pt", "-fo", "y.pt", "-k", "decoder")
+    assert result.code == 1
+    assert "'encoder'" in result.err
+    assert "'decoder'" in result.err
+
+
+def test_partial_overlap_names_both(run: Run) -> None:
+    base = torch.randn(100)
+    torch.save({"a": base[:60], "b": base[40:]}, "x.pt")
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert result.code == 1
+    assert "'a'" in result.err
+    assert "'b'" in result.err
+    assert not Path("y.pt").exists()
+    torch.save({"a": torch.randn(3).expand(4, 3), "i": torch.arange(3)}, "x.pt")
+    assert "share their memory" in run("apply", "x.pt", "-o", "y.pt").err
+    assert run("apply", "x.pt", "-o", "y.pt", "--exclude", "a").code == 0
+
+
+def test_parameters_keep_requires_grad(run: Run) -> None:
+    after = apply(run, {"w": torch.nn.Parameter(torch.randn(5)), "x": torch.randn(3)})
+    assert isinstance(after["w"], torch.nn.Parameter)
+    assert after["w"].requires_grad
+    assert not after["x"].requires_grad
+    assert torch.load("y.pt", weights_only=True)["x"].shape == (3,)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_special_tensors_are_copied_and_refused_by_name(run: Run) -> None:
+    content = {
+        "sparse": torch.eye(3).to_sparse(),
+        "csr": torch.eye(3).to_sparse_csr(),
+        "meta": torch.ones(3, device="meta"),
+        "conj": torch.randn(3, dtype=torch.complex64).conj(),
+        "plain": torch.randn(9),
+    }
+    after = apply(run, content)
+    assert torch.equal(after["sparse"].to_dense(), torch.eye(3))
+    assert torch.equal(after["conj"], content["conj"])
+    assert oracle.equal_bits(after["plain"], expected(content["plain"], "plain"))
+    for name in ("sparse", "csr", "meta", "conj"):
+        result = run("apply", "x.pt", "-o", "z.pt", "-k", name)
+        assert result.code == 1
+        assert f"tensor '{name}': expected an ordinary tensor, but it is" in result.err
+
+
+def test_names_that_clash_are_numbered(run: Run) -> None:
+    torch.save(
+        {"a.b": torch.ones(1), "a": {"b": torch.ones(2)}, 1: torch.ones(3), "1": torch.ones(4)},
+        "x.pt",
+    )
+    assert names(run) == ["a.b", "a.b#2", "1", "1#2"]
+
+
+def test_float8_and_unsigned(run: Run) -> None:
+    x = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)
+    content = {"f8": x, "u16": torch.arange(9).to(torch.uint16), "f": torch.ones(3)}
+    after = apply(run, content, "-k", "f8")
+    drop = oracle.dropped((256,), 0.5, oracle.key(1, "x", "f8"))
+    assert oracle.equal_bits(after["f8"], oracle.dropout(x, drop, 0.5))
+    assert torch.equal(after["u16"], content["u16"])
+
+
+def test_unknown_classes_are_named_and_never_imported(run: Run) -> None:
+    module = "tests_stranger_module"
+    Path(f"{module}.py").write_text("class Thing:\n    pass\nprint('imported', flush=True)\n")
+    save = f"import torch, {module} as m; t = m.Thing(); t.x = torch.ones(5); torch.save(t, 'x.pt')"
+    assert shell(f'{sys.executable} -c "{save}"').returncode == 0
+    done = shell("dropcli apply x.pt -o y.pt --seed 1 -q; dropcli info x.pt")
+    assert b"imported" not in done.stdout
+    assert names(run) == ["x"]
+    result = run("apply", "x.pt", "-fo", "y.pt")
+    assert f"{module}.Thing" in result.err
+
+
+def test_checksums_are_verified(run: Run) -> None:
+    torch.save({"x": torch.randn(1000), "n": torch.arange(9)}, "x.pt")
+    good = Path("x.pt").read_bytes()
+    info = {i.filename: i for i in zipfile.ZipFile("x.pt").infolist()}
+    for member in ("x/data/0", "x/data/1", "x/data.pkl", "x/version"):
+        at = info[member].header_offset + 64 * 2
+        bad = bytearray(good)
+        start = good.index(zipfile.ZipFile("x.pt").read(member)[:16], info[member].header_offset)
+        bad[start] ^= 1
+        Path("bad.pt").write_bytes(bad)
+        result = run("apply", "bad.pt", "-o", "y.pt")
+        assert result.code == 1
+        assert member in result.err, at
+        assert not Path("y.pt").exists()
+
+
+def test_files_without_checksums_are_taken(run: Run) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"x": torch.randn(1000)}, "x.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert run("apply", "x.pt", "-o", "y.pt", "-q").code == 0
+    assert zipfile.ZipFile("y.pt").testzip() is None
+
+
+def test_provenance(run: Run) -> None:
+    content = {"x": torch.randn(10)}
+    apply(run, content)
+    run("apply", "y.pt", "-o", "z.pt", "--seed", 2)
+    entries = json.loads(zipfile.ZipFile("z.pt").read("x/dropcli.json"))
+    assert [(e["settings"]["seed"], e["stream"]) for e in entries] == [(1, "x"), (2, "y")]
+    assert torch.load("z.pt", weights_only=True)["x"].shape == (10,)
+    assert "seed 2" in run("info", "z.pt").out
+    run("apply", "x.pt", "-o", "w.pt", "--no-provenance", "-p", 0)
+    assert torch.load("w.pt", weights_only=True)["x"].equal(content["x"])
+    assert zipfile.ZipFile("w.pt").namelist() == zipfile.ZipFile("x.pt").namelist()
+
+
+def test_the_kind_is_found_by_content_and_pipes_work(run: Run) -> None:
+    torch.save({"x": torch.randn(1000)}, "x.pt")
+    os.rename("x.pt", "x.safetensors")
+    assert run("info", "x.safetensors", "--json").json["files"][0]["format"] == "pt"
+    piped = shell("cat x.safetensors | dropcli apply - -o - --stream x --seed 1 | cat")
+    assert piped.returncode == 0, piped.stderr
+    os.rename("x.safetensors", "x.pt")
+    run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
+    assert piped.stdout == Path("y.pt").read_bytes()
+
+
+def test_legacy_files_leave_as_zip_files(run: Run) -> None:
+    content = {"x": torch.randn(100), "n": torch.arange(5)}
+    torch.save(content, "x.pt", _use_new_zipfile_serialization=False)
+    result = run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
+    assert result.code == 0, result.err
+    after = torch.load("y.pt", weights_only=True, mmap=True)
+    assert oracle.equal_bits(after["x"], expected(content["x"], "x"))
+    assert torch.equal(after["n"], content["n"])
+    assert "before torch 1.6" in result.err
+    Path("bad.pt").write_bytes(Path("x.pt").read_bytes()[:-50])
+    assert run("apply", "bad.pt", "-o", "z.pt").code == 1
+
+
+class Evil:
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def archive(pickled: bytes, **members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as written:
+        written.writestr("x/data.pkl", pickled)
+        for name, data in {"version": b"3\n", "byteorder": b"little", **members}.items():
+            written.writestr(f"x/{name}", data)
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "os.system": pickle.dumps(Evil(os.system, "touch harmed"), 2),
+    "eval": pickle.dumps(Evil(eval, "open('harmed', 'w')"), 2),
+    "exec": pickle.dumps(Evil(exec, "open('harmed', 'w')"), 4),
+    "getattr": pickle.dumps(Evil(getattr, "a", "b"), 2),
+    "runpy": b"\x80\x02crunpy\nrun_path\nX\x01\x00\x00\x00a\x85R.",
+    "inst": b"(S'touch harmed'\nios\nsystem\n.",
+    "obj": b"(cos\nsystem\nS'touch harmed'\no.",
+    "extension": b"\x80\x02\x82\x01.",
+    "no stop": b"\x80\x02]",
+    "empty": b"",
+    "stack underflow": b"\x80\x02R.",
+    "memo bomb": b"\x80\x02]r\xff\xff\xff\xffj\xff\xff\xff\xfe.",
+    "length bomb": b"\x80\x02B\xff\xff\xff\xffabc.",
+    "length bomb 8": b"\x80\x04\x8e" + b"\xff" * 8 + b".",
+    "long bomb": b"\x80\x02\x8b\xff\xff\xff\x7f.",
+    "digit bomb": b"I" + b"9" * 100_000 + b"\n.",
+    "mark missing": b"\x80\x02]e.",
+    "unknown opcode": b"\x80\x02\xff.",
+    "build on nothing": b"\x80\x02]}b.",
+    "legacy numel": b"\x80\x02}X\x01\x00\x00\x00ac__main__\nX\n)Ru.",
+    "torch.hub": b"\x80\x02ctorch.hub\nload\nX\x01\x00\x00\x00a\x85R.",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_pickles_are_refused_and_never_run(case: str) -> None:
+    Path("x.pt").write_bytes(archive(HOSTILE[case]))
+    hook = """
+import sys
+armed = False
+def audit(event, arguments):
+    if armed and event in ("os.system", "exec", "subprocess.Popen", "import") and "x" not in event:
+        if event == "import" and arguments[0].split(".")[0] in ("os", "runpy", "posix"):
+            sys.stderr.write("RAN " + event)
+    if armed and event in ("os.system", "subprocess.Popen", "os.exec"):
+        sys.stderr.write("RAN " + event)
+sys.addaudithook(audit)
+from dropcli.cli import main
+main(["--version"])
+armed = True
+sys.exit(main(["apply", "x.pt", "-o", "y.pt"]))
+"""
+    Path("hook.py").write_text(hook)
+    done = shell(f"ulimit -v 4000000; timeout 20 {sys.executable} hook.py")
+    assert b"RAN" not in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not Path("harmed").exists()
+    if case == "legacy numel":  # a stranger's class, which is carried on
+        assert done.returncode in (0, 1)
+    else:
+        assert done.returncode == 1, done.stderr
+        assert not Path("y.pt").exists()
+
+
+def test_deep_nesting_is_walked_without_recursion(run: Run) -> None:
+    Path("x.pt").write_bytes(archive(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."))
+    result = run("info", "x.pt")
+    assert result.code == 0, result.err
+    assert "0 tensors" in result.out
+
+
+def tensor_pickle(storage: str = "(ctorch\nFloatStorage\n", numel: int = 4, offset: int = 0,
+                  size: int = 4, stride: int = 1, key: str = "0") -> bytes:  # fmt: skip
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((S'storage'\nctorch\nFloatStorage\nV%b\nV"
+        b"cpu\nI%d\ntQI%d\n(I%d\nt(I%d\ntI00\nccollections\nOrderedDict\n(tRtR."
+        % (key.encode(), numel, offset, size, stride)
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "members"),
+    [
+        (tensor_pickle(numel=5), {"data/0": bytes(16)}),
+        (tensor_pickle(numel=3), {"data/0": bytes(16)}),
+        (tensor_pickle(offset=1), {"data/0": bytes(16)}),
+        (tensor_pickle(size=5), {"data/0": bytes(16)}),
+        (tensor_pickle(size=2, stride=4), {"data/0": bytes(16)}),
+        (tensor_pickle(size=-1), {"data/0": bytes(16)}),
+        (tensor_pickle(stride=-1), {"data/0": bytes(16)}),
+        (tensor_pickle(key="7"), {"data/0": bytes(16)}),
+        (tensor_pickle(key="../x"), {"data/0": bytes(16)}),
+        (tensor_pickle(), {"data/0": bytes(16), "version": b"999"}),
+        (tensor_pickle(), {"data/0": bytes(16), "version": b"x"}),
+        (tensor_pickle(), {"data/0": bytes(16), "byteorder": b"big"}),
+        (tensor_pickle(), {"data/0": bytes(16), "constants.pkl": b"."}),
+    ],
+)
+def test_storages_that_do_not_fit_are_refused(
+    run: Run, case: bytes, members: dict[str, bytes]
+) -> None:
+    Path("good.pt").write_bytes(archive(tensor_pickle(), **{"data/0": bytes(16)}))
+    assert run("apply", "good.pt", "-o", "z.pt", "-q").code == 0
+    Path("x.pt").write_bytes(archive(case, **members))
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert result.code == 1
+    assert result.err.startswith("error: x.pt: ")
+    assert not Path("y.pt").exists()
+
+
+def test_an_enormous_expanded_tensor_costs_nothing(run: Run) -> None:
+    Path("x.pt").write_bytes(archive(tensor_pickle(size=2**40, stride=0), **{"data/0": bytes(16)}))
+    assert run("info", "x.pt").code == 0
+    assert run("apply", "x.pt", "-o", "y.pt").code == 1
+
+
+def doubtful_archives() -> dict[str, bytes]:
+    good = archive(tensor_pickle(), **{"data/0": bytes(16)})
+    compressed = io.BytesIO()
+    with zipfile.ZipFile(compressed, "w", zipfile.ZIP_DEFLATED) as written:
+        written.writestr("x/data.pkl", tensor_pickle())
+        written.writestr("x/version", "3")
+    twice = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(twice, "w") as written:
+        warnings.simplefilter("ignore")
+        written.writestr("x/data.pkl", tensor_pickle())
+        written.writestr("x/data.pkl", HOSTILE["os.system"])
+        written.writestr("x/version", "3")
+    other_name = good.replace(b"x/data/0", b"x/data/1", 1)
+    encrypted = bytearray(good)
+    encrypted[6] |= 1
+    npz = io.BytesIO()
+    np.savez(npz, a=np.ones(3))
+    return {
+        "P01 truncated": good[: len(good) // 2],
+        "P02 signature only": b"PK\3\4",
+        "P05 compressed": compressed.getvalue(),
+        "P08 duplicate": twice.getvalue(),
+        "P09 other name in the header": other_name,
+        "P10 encrypted": bytes(encrypted),
+        "P18 prefix": b"PK\3\4" + b"junk" * 9 + good,
+        "npz": npz.getvalue(),
+    }
+
+
+@pytest.mark.parametrize("case", doubtful_archives())
+def test_doubtful_archives_are_refused(run: Run, case: str) -> None:
+    Path("x.pt").write_bytes(doubtful_archives()[case])
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert result.code == 1
+    assert result.out == ""
+    assert result.err.startswith("error: x.pt: ")
+    assert not Path("y.pt").exists()
+
+
+def test_torchscript_is_refused(run: Run) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(2, 2)).save("x.pt")  # type: ignore[no-untyped-call]
+    result = run("info", "x.pt")
+    assert result.code == 1
+    assert "TorchScript" in result.err
