@@ -12,7 +12,7 @@ Source = Annotated[
     typer.Argument(
         metavar="INPUT",
         parser=options.parse_path,
-        help="A .safetensors file, or - for standard input.",
+        help="A .safetensors or .pt file, or - for standard input.",
     ),
 ]
 Output = Annotated[
@@ -22,7 +22,8 @@ Output = Annotated[
         "--output",
         metavar="OUTPUT",
         parser=options.parse_path,
-        help="The file to write, a folder to write it to, or - for standard output.",
+        help="The file to write, a folder to write it to, or - for standard output. Its suffix "
+        "converts, from .pt to .safetensors and back.",
     ),
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the input, atomically.")]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dropcli.dropout import Dropout, TensorDropout
 from dropcli.errors import TensorError
 from dropcli.layouts import Layout
-from dropcli.pieces import PIECE_BYTES, Part, Piece, Plans, cut
+from dropcli.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
 from dropcli.report import TensorReport
 from dropcli.stats import Summary, summarize
 from dropcli.tensors import Checksum, Late, Source, TensorInfo
@@ -152,7 +152,8 @@ def _process(source: Source, piece: Piece, buffer: bytearray) -> _PieceDone:
                 run = slice(start, start)
             run = slice(run.start, start + item.nbytes)
         else:
-            done.output += [data[run], item]
+            known = _gather(source, item, done) if isinstance(item, Gather) else item
+            done.output += [data[run], known]
             run = slice(run.stop, run.stop)
     done.output.append(data[run])
     return done
@@ -168,6 +169,26 @@ def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
         done.parts.append(_drop_placed(plan, part.offset, raw))
     if part.written:
         done.checksums.append((part.written, isal_zlib.crc32(data), len(data)))
+
+
+def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
+    """Collect elements from where they lie, near ones in one read, and drop them."""
+    tensor = item.segment.tensor
+    itemsize = tensor.dtype.bits // 8
+    places = item.segment.layout.positions(item.first_element, item.first_element + item.count)
+    order = np.argsort(places, kind="stable")
+    gathered = np.empty(item.count, f"V{itemsize}")
+    gaps = np.flatnonzero(np.diff(places[order]) * itemsize > GAP) + 1
+    for near in np.split(order, gaps):
+        first, last = int(places[near[0]]), int(places[near[-1]])
+        run = bytearray((last + 1 - first) * itemsize)
+        source.read_into(tensor.offset + first * itemsize, memoryview(run))
+        gathered[near] = np.frombuffer(run, gathered.dtype)[places[near] - first]
+
+    raw = gathered.view(np.uint8)
+    if item.plan:
+        done.parts.append(_drop(item.plan, item.first_element, raw))
+    return raw.data
 
 
 def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:

@@ -77,6 +77,14 @@ class Layout:
             logical += index * self._logical[number]
         return positions, logical
 
+    def positions(self, first: int, last: int) -> Indices:
+        """The places of the elements of these logical indices."""
+        index = np.arange(first, last)
+        positions = np.zeros_like(index)
+        for stride, size, step in zip(self._strides, self._sizes, self._logical, strict=True):
+            positions += index // step % size * stride
+        return positions
+
     def _reach(self, number: int) -> int:
         """The farthest that the axes from `number` on go."""
         axes = zip(self._strides[number:], self._sizes[number:], strict=True)

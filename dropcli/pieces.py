@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from dropcli.dropout import TensorDropout
 from dropcli.stats import BLOCK
-from dropcli.tensors import Checksum, Extent, Late, Segment, TensorInfo
+from dropcli.tensors import Checksum, Extent, Gathered, Late, Segment, TensorInfo
 
 PIECE_BYTES = 1 << 20
 _PIECE_ELEMENTS = 4 * BLOCK  # numpy calls this long keep threads from queueing for the interpreter
 _PIECE_ITEMS = 1024
-_GAP = 1 << 12  # bytes that are cheaper to read along than to leave out
+GAP = 1 << 12  # bytes that are cheaper to read along than to leave out
 
 Plans = Mapping[str, TensorDropout]
 
@@ -37,17 +37,27 @@ class Part:
 
 
 @dataclass
+class Gather:
+    """Elements of a tensor in row-major order, from `first_element` on, to be collected."""
+
+    segment: Gathered
+    first_element: int
+    count: int
+    plan: TensorDropout | None
+
+
+@dataclass
 class Piece:
     """Items in the order of the output; the parts among them are read in one go."""
 
     offset: int = 0
     nbytes: int = 0
-    items: list[bytes | Late | Part] = field(default_factory=list)
+    items: list[bytes | Late | Part | Gather] = field(default_factory=list)
 
     def fits(self, part: Part) -> bool:
         """Whether the part can be read along with those that are there."""
         gap = part.offset - (self.offset + self.nbytes)
-        return 0 <= gap <= _GAP and self.nbytes + gap + part.nbytes <= PIECE_BYTES
+        return 0 <= gap <= GAP and self.nbytes + gap + part.nbytes <= PIECE_BYTES
 
     def add(self, part: Part) -> None:
         """Read the part too."""
@@ -61,6 +71,13 @@ def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
     """The pieces of these segments, in order."""
     piece = Piece()
     for segment in segments:
+        if isinstance(segment, Gathered):
+            if piece.items:
+                yield piece
+            for gather in _gathers(segment, plans):
+                yield Piece(items=[gather])
+            piece = Piece()
+            continue
         if not isinstance(segment, Extent):
             piece.items.append(segment)
             continue
@@ -71,6 +88,14 @@ def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
             piece.add(part)
     if piece.items:
         yield piece
+
+
+def _gathers(segment: Gathered, plans: Plans) -> Iterator[Gather]:
+    tensor = segment.tensor
+    plan = plans.get(tensor.tied_to or tensor.name)
+    step = min(_PIECE_ELEMENTS, PIECE_BYTES * 8 // tensor.dtype.bits)
+    for first in range(0, tensor.elements, step):
+        yield Gather(segment, first, min(step, tensor.elements - first), plan)
 
 
 def _fills(tensor: TensorInfo, extent: Extent) -> bool:

@@ -13,7 +13,7 @@ from dropcli.atomic import Output, check_destination, publish
 from dropcli.augment import augment, blank_report, plan
 from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
-from dropcli.formats import open_source
+from dropcli.formats import convert, open_source
 from dropcli.reader import STDIN, place_of
 from dropcli.report import FileReport
 from dropcli.tensors import Source
@@ -59,11 +59,12 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
 
     `on_total` hears the size of the output, and gives what is to hear of every few bytes of it.
     """
-    with located(place_of(job.source)), closing(open_source(job.source)) as source:
+    with located(place_of(job.source)), closing(open_source(job.source)) as opened:
+        source = opened if job.in_place else convert(opened, job.output)
         plans = plan(source, dropout, job.stream, job.copy)
         provenance = _provenance(job, dropout, source)
         size = source.output_size(provenance)
-        _check_output(job, source.format)
+        _check_output(job)
 
         if job.dry_run:
             tensors = [blank_report(tensor, plans) for tensor in source.tensors]
@@ -112,7 +113,7 @@ def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
     )
 
 
-def _check_output(job: Job, file_format: str) -> None:
+def _check_output(job: Job) -> None:
     """Find what is in the way before any work."""
     if not job.in_place and _same_file(job.source, job.output):
         raise UsageError(
@@ -126,14 +127,6 @@ def _check_output(job: Job, file_format: str) -> None:
     if job.in_place and not job.force and not os.stat(job.source).st_mode & 0o222:
         raise FileError(
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
-        )
-    other = {"safetensors": (".pt", ".pth"), "pt": (".safetensors",)}[file_format]
-    if PurePath(job.output).suffix in other:
-        raise UsageError(
-            "no-conversion",
-            f"expected a name for a {file_format} file, as the input is one, got another kind",
-            f"name it .{file_format}",
-            job.output,
         )
     check_destination(job.output, replace=job.force or job.in_place)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dropcli.report import FileReport, TensorReport
 
 _ROWS = 10  # of a table, unless more are asked for
-_NAME_WIDTH = 14
+_NAME_WIDTH = 12
 BETWEEN = 2  # spaces that rich puts between columns
 
 

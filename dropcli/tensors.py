@@ -4,7 +4,7 @@ A file is an ordered run of segments: bytes that are known beforehand, and exten
 that are copied or, where they belong to a selected tensor, rewritten at the same length.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -140,7 +140,25 @@ class Late:
     make: Callable[[], bytes]
 
 
-Segment: TypeAlias = bytes | Extent | Late
+@dataclass(frozen=True)
+class Gathered:
+    """The elements of a tensor in row-major order, from wherever its layout has them."""
+
+    tensor: TensorInfo
+    layout: Layout
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the elements alone."""
+        return self.tensor.elements * self.tensor.dtype.bits // 8
+
+
+Segment: TypeAlias = bytes | Extent | Late | Gathered
+
+
+def total(segments: Iterable[Segment]) -> int:
+    """The bytes of all these segments."""
+    return sum(len(part) if isinstance(part, bytes) else part.nbytes for part in segments)
 
 
 class Source(Protocol):

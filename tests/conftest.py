@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dropcli.cli import main
+
+torch.manual_seed(0)  # for what modules draw as they are imported
 
 
 @dataclass
@@ -45,8 +48,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(autouse=True)
 def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test has a folder of its own, and leaves no temporary file in it."""
+    """Every test has a folder and random numbers of its own, and leaves no temporary file."""
     monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
     yield
     assert not list(tmp_path.rglob(".*.tmp"))
 

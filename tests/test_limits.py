@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> None:
     assert peak_megabytes("apply", "x.safetensors", "-o", "/dev/null", "-q", *options) < 100
 
 
+def test_memory_does_not_grow_with_a_pt_file() -> None:
+    torch.save({"x": torch.zeros(150_000_000)}, "x.pt")
+    assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < 100
+
+
+def test_a_hostile_pickle_takes_little_memory() -> None:
+    with zipfile.ZipFile("x.pt", "w") as written:
+        written.writestr("x/data.pkl", b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.")
+        written.writestr("x/version", b"3")
+    assert peak_megabytes("info", "x.pt") < 100
+
+
 @pytest.mark.slow
 def test_six_gigabytes() -> None:
     count = 1_500_000_000
@@ -60,11 +73,15 @@ def test_six_gigabytes() -> None:
         ["info", "x.safetensors"],
         ["apply", "x.safetensors", "-o", "y.safetensors"],
         ["apply", "x.safetensors", "-o", "y.safetensors", "--json", "--stats", "s.csv"],
+        ["info", "x.pt"],
+        ["apply", "x.pt", "-o", "y.pt"],
+        ["apply", "x.pt", "-o", "z.safetensors"],
     ],
     ids=str,
 )
 def test_torch_is_not_imported(command: list[str]) -> None:
     save_file({"x": torch.ones(3), "b": torch.ones(3).bfloat16()}, "x.safetensors")
+    torch.save({"x": torch.ones(3), "b": torch.ones(3).bfloat16()}, "x.pt")
     code = "import sys; from dropcli.cli import main; code = main(sys.argv[1:]);"
     code += "print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
     done = shell(shlex.join((sys.executable, "-c", code, *command)))

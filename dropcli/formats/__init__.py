@@ -1,7 +1,10 @@
 """Tensor files by their content, whatever their names say."""
 
+from pathlib import PurePath
+
 from dropcli.errors import FormatError
-from dropcli.formats.legacy import convert
+from dropcli.formats.conversion import PtFromSafetensors, SafetensorsFromPt
+from dropcli.formats.legacy import modernize
 from dropcli.formats.pt import PtSource
 from dropcli.formats.safetensors import SafetensorsSource
 from dropcli.reader import Reader
@@ -37,10 +40,20 @@ def open_source(path: str) -> Source:
             if not reader.seekable:
                 reader.spool()
             if head.startswith(_LEGACY):
-                convert(reader)
+                modernize(reader)
                 return PtSource(reader, ["a file from before torch 1.6, written as a zip file"])
             return PtSource(reader)
         return SafetensorsSource(reader)
     except BaseException:
         reader.close()
         raise
+
+
+def convert(source: Source, output: str) -> Source:
+    """The source as the kind of file that the output's suffix names, if it names another."""
+    suffix = PurePath(output).suffix.lower()
+    if isinstance(source, SafetensorsSource) and suffix in (".pt", ".pth"):
+        return PtFromSafetensors(source, PurePath(output).stem)
+    if isinstance(source, PtSource) and suffix == ".safetensors":
+        return SafetensorsFromPt(source)
+    return source

@@ -6,12 +6,15 @@ because a member's checksum follows its payload, and a payload is streamed.
 
 import struct
 import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
+from isal import isal_zlib
+
 from dropcli.errors import FormatError
 from dropcli.reader import Reader
-from dropcli.tensors import Checksum
+from dropcli.tensors import Checksum, Late, Segment
 
 _ALIGNMENT = 64
 _MOST_32 = 0xFFFFFFFF
@@ -30,16 +33,6 @@ class Member:
     offset: int
     nbytes: int
     crc: int
-
-
-@dataclass(slots=True)
-class Written:
-    """A member of the output, whose checksum is complete once its payload is written."""
-
-    name: bytes
-    offset: int  # of its local header
-    nbytes: int
-    checksum: Checksum
 
 
 def read_members(reader: Reader) -> list[Member]:
@@ -101,7 +94,60 @@ def _doubtful(name: str, expected: str) -> FormatError:
     return FormatError("doubtful-archive", f"member '{name}': expected {expected}, got otherwise")
 
 
-def local_header(name: bytes, position: int, nbytes: int) -> bytes:
+class Writer:
+    """The segments of an archive, member by member, and its directory at the end."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._members: list[_Written] = []
+
+    def add(
+        self,
+        name: str,
+        nbytes: int,
+        payload: Callable[[Checksum], Iterable[Segment]],
+        verify: Callable[[], None] = lambda: None,
+    ) -> Iterator[Segment]:
+        """A member whose payload learns a checksum as it is written, and is verified after it."""
+        member = _Written(name.encode(), self._position, nbytes, Checksum())
+        self._members.append(member)
+
+        def finish() -> bytes:
+            verify()
+            return _descriptor(member.checksum.value, nbytes)
+
+        header = _local_header(member.name, self._position, nbytes)
+        yield header
+        yield from payload(member.checksum)
+        yield Late(_descriptor_size(nbytes), finish)
+        self._position += len(header) + nbytes + _descriptor_size(nbytes)
+
+    def add_known(self, name: str, data: bytes) -> Iterator[Segment]:
+        """A member whose payload is at hand."""
+
+        def payload(checksum: Checksum) -> Iterator[Segment]:
+            checksum.add(isal_zlib.crc32(data), len(data))
+            yield data
+
+        yield from self.add(name, len(data), payload)
+
+    def end(self) -> Iterator[Segment]:
+        """The central directory."""
+        size = len(_directory(self._members, self._position))
+        yield Late(size, lambda: _directory(self._members, self._position))
+
+
+@dataclass(slots=True)
+class _Written:
+    """A member of the output, whose checksum is complete once its payload is written."""
+
+    name: bytes
+    offset: int  # of its local header
+    nbytes: int
+    checksum: Checksum
+
+
+def _local_header(name: bytes, position: int, nbytes: int) -> bytes:
     """The header of a member at this position, padded so that the payload is aligned."""
     sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MOST_32 else b""
     start = position + _LOCAL.size + len(name) + len(sizes) + 4
@@ -112,23 +158,18 @@ def local_header(name: bytes, position: int, nbytes: int) -> bytes:
     return _LOCAL.pack(*fields) + name + extra
 
 
-def descriptor_size(nbytes: int) -> int:
-    """The bytes of `descriptor`."""
+def _descriptor_size(nbytes: int) -> int:
+    """The bytes of `_descriptor`."""
     return 24 if nbytes >= _MOST_32 else 16
 
 
-def descriptor(crc: int, nbytes: int) -> bytes:
+def _descriptor(crc: int, nbytes: int) -> bytes:
     """What follows a payload."""
     form = "<4sI2Q" if nbytes >= _MOST_32 else "<4s3I"
     return struct.pack(form, b"PK\7\10", crc, nbytes, nbytes)
 
 
-def directory_size(members: list[Written], position: int) -> int:
-    """The bytes of `directory`."""
-    return len(directory(members, position))
-
-
-def directory(members: list[Written], position: int) -> bytes:
+def _directory(members: list[_Written], position: int) -> bytes:
     """The central directory at this position, and the end of the archive."""
     entries = b"".join(map(_entry, members))
     count, size, end = len(members), len(entries), position + len(entries)
@@ -142,7 +183,7 @@ def directory(members: list[Written], position: int) -> bytes:
     return entries + tail + last
 
 
-def _entry(member: Written) -> bytes:
+def _entry(member: _Written) -> bytes:
     large = member.nbytes >= _MOST_32
     far = member.offset >= _MOST_32
     values = [member.nbytes] * 2 * large + [member.offset] * far

@@ -7,7 +7,7 @@ from dropcli.errors import FormatError
 from dropcli.reader import Reader
 
 
-def convert(reader: Reader) -> None:
+def modernize(reader: Reader) -> None:
     """Have the reader go on with the same content as a zip file of today.
 
     Needs memory for all of it, and imports torch, which refuses classes it does not know.

@@ -12,6 +12,7 @@ from dropcli.errors import FormatError
 from dropcli.formats.pickles import Call, Dict, Global, Reference
 
 _UTILS = "torch._utils"
+_ORDERED_DICT = Global("collections", "OrderedDict")
 _WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 _SPECIAL = {
     "_rebuild_sparse_tensor": "sparse",
@@ -51,18 +52,29 @@ def find_tensors(root: Any) -> Iterator[Found]:
         yield _found(name if count == 1 else f"{name}#{count}", call)
 
 
+def left_over(root: Any) -> str | None:
+    """The name of the first value that is neither a tensor nor holds any, if there is one."""
+    for path, value in _leaves(root):
+        if not isinstance(value, Call):
+            return path or "the content"
+    return None
+
+
 def _tensors(root: Any) -> Iterator[tuple[str, Call]]:
-    """Walk the records depth first, without recursion, each container once."""
+    for path, value in _leaves(root):
+        if isinstance(value, Call):
+            yield path, value
+
+
+def _leaves(root: Any) -> Iterator[tuple[str, Any]]:
+    """Tensors and plain values, depth first, without recursion, each container once."""
     seen: set[int] = set()
     stack: list[tuple[str, Any]] = [("", root)]
     while stack:
         path, value = stack.pop()
-        if isinstance(value, Call) and _is_tensor(value):
+        if not isinstance(value, tuple | list | Dict | Call) or _is_tensor(value):
             yield path, value
-            continue
-        if isinstance(value, tuple | list | Dict | Call):
-            if id(value) in seen:
-                continue
+        elif id(value) not in seen:
             seen.add(id(value))
             stack.extend(reversed([(_join(path, key), part) for key, part in _parts(value)]))
 
@@ -77,6 +89,8 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from enumerate(value.arguments)
         yield from enumerate(value.items)
         yield from value.pairs
+        if value.function == _ORDERED_DICT:
+            return  # whose only attribute is torch's note of module versions
         # Attributes: a dict, or a dict and that of the slots.
         states = value.state if isinstance(value.state, tuple) else (value.state,)
         for state in states:
@@ -91,10 +105,10 @@ def _join(path: str, key: Any) -> str:
     return f"{path}.{text}" if path else text
 
 
-def _is_tensor(call: Call) -> bool:
-    function = call.function
-    if not isinstance(function, Global):
+def _is_tensor(value: Any) -> bool:
+    if not (isinstance(value, Call) and isinstance(value.function, Global)):
         return False
+    function = value.function
     if function.module == "torch._tensor" and function.name == "_rebuild_from_type_v2":
         return True
     return function.module == _UTILS and function.name.startswith("_rebuild_")

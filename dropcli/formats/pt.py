@@ -5,7 +5,7 @@ are copied; only the bytes of selected tensors change, and the checksums that fo
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,25 +13,16 @@ import numpy as np
 from isal import isal_zlib
 
 from dropcli.errors import FormatError, TensorError
-from dropcli.formats.archives import (
-    Member,
-    Written,
-    descriptor,
-    descriptor_size,
-    directory,
-    directory_size,
-    local_header,
-    read_members,
-)
+from dropcli.formats.archives import Member, Writer, read_members
 from dropcli.formats.globals import check_globals
-from dropcli.formats.objects import Found, find_tensors
+from dropcli.formats.objects import Found, find_tensors, left_over
 from dropcli.formats.pickles import Global, load
 from dropcli.layouts import Layout
 from dropcli.reader import Reader
-from dropcli.tensors import DTYPES, Checksum, Dtype, Extent, Late, Segment, TensorInfo
+from dropcli.tensors import DTYPES, Checksum, Dtype, Extent, Segment, TensorInfo, total
 
-_PROVENANCE = "dropcli.json"
-_STORAGES = {
+PROVENANCE = "dropcli.json"
+STORAGES = {
     "DoubleStorage": "F64",
     "FloatStorage": "F32",
     "HalfStorage": "F16",
@@ -45,7 +36,7 @@ _STORAGES = {
     "ByteStorage": "U8",
     "BoolStorage": "BOOL",
 }
-_TORCH_DTYPES = {
+TORCH_DTYPES = {
     "uint16": "U16",
     "uint32": "U32",
     "uint64": "U64",
@@ -68,6 +59,7 @@ _TORCH_DTYPES = {
     "bool": "BOOL",
 }
 _UNKNOWN = Dtype("?", 8, "opaque", "")
+_CHUNK = 1 << 20  # bytes
 _WINDOW = 1 << 20  # elements of which overlaps are looked for at a time
 
 
@@ -90,6 +82,7 @@ class PtSource:
         record, names = load(data)
         self.strangers: Sequence[str] = check_globals(names)
         found = list(find_tensors(record))
+        self.left_over = left_over(record)
         self._storages: dict[str, Member] = {}
         self.tensors = self._tie([self._info(tensor) for tensor in found])
         self.provenance = self._read_provenance()
@@ -110,43 +103,32 @@ class PtSource:
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The members in their order, then the provenance, then the directory."""
-        position = 0
-        written: list[Written] = []
+        writer = Writer()
         clusters = {
-            name: list(group)
+            name: [cluster for _, cluster in group]
             for name, group in groupby(self._clusters(), key=lambda item: item[0].name)
         }
         for member in self._members.values():
-            if provenance is not None and member.name == f"{self._root}/{_PROVENANCE}":
-                continue
-            done = Written(member.name.encode(), position, member.nbytes, Checksum())
-            written.append(done)
-            header = local_header(done.name, position, done.nbytes)
-            yield header
-            read = Checksum()
-            yield from _payload(member, clusters.get(member.name, []), read, done.checksum)
-            yield Late(descriptor_size(done.nbytes), _finish(member, read, done))
-            position += len(header) + done.nbytes + descriptor_size(done.nbytes)
-
+            if provenance is None or member.name != f"{self._root}/{PROVENANCE}":
+                yield from _copy(writer, member, clusters.get(member.name, []))
         if provenance is not None:
-            data = _dump(provenance)
-            name = f"{self._root}/{_PROVENANCE}".encode()
-            done = Written(name, position, len(data), Checksum())
-            done.checksum.add(isal_zlib.crc32(data), len(data))
-            written.append(done)
-            whole = local_header(name, position, len(data)) + data
-            whole += descriptor(done.checksum.value, len(data))
-            yield whole
-            position += len(whole)
-        yield Late(directory_size(written, position), lambda: directory(written, position))
+            yield from writer.add_known(f"{self._root}/{PROVENANCE}", dump(provenance))
+        yield from writer.end()
 
     def output_size(self, provenance: list[Any] | None) -> int:
         """The bytes of all segments."""
-        sizes = (
-            segment.nbytes if isinstance(segment, Extent | Late) else len(segment)
-            for segment in self.segments(provenance)
-        )
-        return sum(sizes)
+        return total(self.segments(provenance))
+
+    def verify(self) -> None:
+        """FormatError for a member that does not fit its checksum, after reading them all."""
+        buffer = memoryview(bytearray(_CHUNK))
+        for member in self._members.values():
+            checksum = Checksum()
+            for start in range(0, member.nbytes, _CHUNK):
+                data = buffer[: member.nbytes - start]
+                self.read_into(member.offset + start, data)
+                checksum.add(isal_zlib.crc32(data), len(data))
+            _check_crc(member, checksum.value)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from there; FormatError if the file ends first."""
@@ -178,10 +160,10 @@ class PtSource:
             )
 
     def _read_provenance(self) -> list[Any] | None:
-        if f"{self._root}/{_PROVENANCE}" not in self._members:
+        if f"{self._root}/{PROVENANCE}" not in self._members:
             return []
         try:
-            entries = json.loads(self._read(_PROVENANCE))
+            entries = json.loads(self._read(PROVENANCE))
             json.dumps(entries, allow_nan=False)
         except (ValueError, RecursionError):
             return None
@@ -223,9 +205,9 @@ class PtSource:
         member = self._members.get(f"{self._root}/data/{key}")
         if member is None:
             raise FormatError("no-member", f"expected a member 'data/{key}', got none")
-        dtype = DTYPES.get(_STORAGES.get(kind.name, ""), _UNKNOWN)
+        dtype = DTYPES.get(STORAGES.get(kind.name, ""), _UNKNOWN)
         if found.dtype is not None:
-            dtype = DTYPES.get(_TORCH_DTYPES.get(found.dtype, ""), _UNKNOWN)
+            dtype = DTYPES.get(TORCH_DTYPES.get(found.dtype, ""), _UNKNOWN)
         itemsize = 1 if kind.name == "UntypedStorage" else dtype.bits // 8
         if dtype is not _UNKNOWN and numel * itemsize != member.nbytes:
             raise FormatError(
@@ -278,30 +260,25 @@ def _root(members: Collection[str]) -> str:
     return roots.pop()
 
 
-def _payload(
-    member: Member,
-    clusters: list[tuple[Member, list[TensorInfo]]],
-    read: Checksum,
-    written: Checksum,
-) -> Iterator[Extent]:
-    position = member.offset
-    for _, cluster in clusters:
-        start = cluster[0].offset
-        end = max(tensor.offset + tensor.nbytes for tensor in cluster)
-        if start > position:
-            yield Extent(position, start - position, (), read, written)
-        yield Extent(start, end - start, tuple(cluster), read, written)
-        position = end
-    if position < member.offset + member.nbytes:
-        yield Extent(position, member.offset + member.nbytes - position, (), read, written)
+def _copy(writer: Writer, member: Member, clusters: list[list[TensorInfo]]) -> Iterator[Segment]:
+    """The member as it is, but for the tensors in it; what was read is held to its checksum."""
+    read = Checksum()
 
+    def payload(written: Checksum) -> Iterator[Segment]:
+        position, stop = member.offset, member.offset + member.nbytes
+        for cluster in clusters:
+            start = cluster[0].offset
+            end = max(tensor.offset + tensor.nbytes for tensor in cluster)
+            if start > position:
+                yield Extent(position, start - position, (), read, written)
+            yield Extent(start, end - start, tuple(cluster), read, written)
+            position = end
+        if position < stop:
+            yield Extent(position, stop - position, (), read, written)
 
-def _finish(member: Member, read: Checksum, done: Written) -> Callable[[], bytes]:
-    def finish() -> bytes:
-        _check_crc(member, read.value)
-        return descriptor(done.checksum.value, done.nbytes)
-
-    return finish
+    yield from writer.add(
+        member.name, member.nbytes, payload, lambda: _check_crc(member, read.value)
+    )
 
 
 def _check_crc(member: Member, crc: int) -> None:
@@ -336,5 +313,6 @@ def _check_apart(cluster: list[TensorInfo], names: Collection[str]) -> None:
             owners[places] = number
 
 
-def _dump(provenance: list[Any]) -> bytes:
+def dump(provenance: list[Any]) -> bytes:
+    """The member that holds the provenance."""
     return json.dumps(provenance, separators=(",", ":")).encode()

@@ -18,8 +18,8 @@ from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
 
 _MOST_HEADER_BYTES = 100_000_000  # the library's own limit
 _MOST_BYTES = 1 << 43  # 8 TiB; file systems take 16
-_METADATA = "__metadata__"
-_PROVENANCE = "dropcli"
+METADATA = "__metadata__"
+PROVENANCE = "dropcli"
 
 
 class SafetensorsSource:
@@ -38,9 +38,9 @@ class SafetensorsSource:
         self.size = start + _data_bytes(self._header)
         _check(reader, self._header_bytes, self.size)
 
-        self.metadata: dict[str, str] = self._header.get(_METADATA) or {}
+        self.metadata: dict[str, str] = self._header.get(METADATA) or {}
         self.provenance = _provenance(self.metadata)
-        entries = [(name, entry) for name, entry in self._header.items() if name != _METADATA]
+        entries = [(name, entry) for name, entry in self._header.items() if name != METADATA]
         entries.sort(key=lambda item: item[1]["data_offsets"])
         self.tensors = [_tensor(name, entry, start) for name, entry in entries]
 
@@ -73,9 +73,9 @@ class SafetensorsSource:
         """The length and the header; the data after it stays as aligned as it was."""
         header = self._header_bytes
         if provenance is not None:
-            entry = {_PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
-            changed = {_METADATA: {}, **self._header} | {_METADATA: {**self.metadata, **entry}}
-            header = _dump(changed)
+            entry = {PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
+            changed = {METADATA: {}, **self._header} | {METADATA: {**self.metadata, **entry}}
+            header = dump(changed)
             start = 8 + len(self._header_bytes)
             alignment = min(max(start & -start, 8), 4096)
             header += b" " * (-(8 + len(header)) % alignment)
@@ -129,7 +129,7 @@ def _data_bytes(header: dict[str, Any]) -> int:
     """Where the data says it ends; a header that is wrong in other ways is `_check`'s to refuse."""
     ends = [0]
     for name, entry in header.items():
-        if name != _METADATA:
+        if name != METADATA:
             match entry:
                 case {"data_offsets": [int(), int() as end]}:
                     ends.append(end)
@@ -194,14 +194,15 @@ def _tensor(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
 
 def _provenance(metadata: dict[str, str]) -> list[Any] | None:
     try:
-        entries = json.loads(metadata.get(_PROVENANCE, "[]"), parse_constant=_no_constant)
+        entries = json.loads(metadata.get(PROVENANCE, "[]"), parse_constant=_no_constant)
         json.dumps(entries, allow_nan=False)  # 1e999 is read as infinity, which nobody can write
     except (ValueError, RecursionError):
         return None
     return entries if isinstance(entries, list) else None
 
 
-def _dump(header: dict[str, Any]) -> bytes:
+def dump(header: dict[str, Any]) -> bytes:
+    """A header as text; FormatError if the library would not read it."""
     try:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
