@@ -14,29 +14,49 @@ from contextlib import contextmanager, suppress
 
 from dropcli.errors import FileError, located
 
+_SMALL_BYTES = 1 << 16
 _WRITEBACK_BYTES = 32 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
 
 
 class Output:
-    """An open file that is written in order; `path` is its name in messages."""
+    """An open file that is written in order; `path` is its name in messages.
+
+    `written` counts what was taken, of which small things may wait for `flush`.
+    """
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
         self._path = path
-        self.written = 0
+        self._waiting = bytearray()
         self._started = 0  # bytes on their way to the disk
+        self.written = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write all of it, however much the system takes at a time."""
+        """Take all of it; a system call for each of many small tensors would cost the most."""
+        self.written += len(data)
+        if len(data) < _SMALL_BYTES:
+            self._waiting += data
+            if len(self._waiting) >= _SMALL_BYTES:
+                self.flush()
+        else:
+            self.flush()
+            self._write(data)
+        if self.written - self._started >= _WRITEBACK_BYTES:
+            self._start_writeback()
+
+    def flush(self) -> None:
+        """Give the system what is waiting."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, bytearray()
+            self._write(waiting)
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        """However much the system takes at a time."""
         rest = memoryview(data)
         with located(self._path):
             while rest:
-                count = os.write(self._fd, rest)
-                rest = rest[count:]
-                self.written += count
-        if self.written - self._started >= _WRITEBACK_BYTES:
-            self._start_writeback()
+                rest = rest[os.write(self._fd, rest) :]
 
     def _start_writeback(self) -> None:
         """Have the system write to the disk while we compute, or all of it waits for the fsync."""
@@ -87,6 +107,7 @@ def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
             with _create(temporary, target, size) as fd:
                 output = Output(fd, path)
                 yield output
+                output.flush()
                 if output.written != size:
                     raise FileError(
                         "short-write", f"expected {size:,} bytes, got {output.written:,}"
@@ -105,7 +126,9 @@ def _open_device(path: str) -> Iterator[Output]:
     with located(path):
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            yield Output(fd, path)
+            output = Output(fd, path)
+            yield output
+            output.flush()
         finally:
             os.close(fd)
 

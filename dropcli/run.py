@@ -144,7 +144,9 @@ def _same_file(source: str, output: str) -> bool:
 @contextmanager
 def _destination(job: Job, size: int) -> Iterator[Output]:
     if job.output == STDOUT:
-        yield Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, "standard output")
+        output = Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, "standard output")
+        yield output
+        output.flush()
     else:
         with publish(job.output, size=size, replace=job.force or job.in_place) as output:
             yield output
