@@ -170,7 +170,7 @@ class Source(Protocol):
     tensors: list[TensorInfo]
     metadata: dict[str, str]
     provenance: list[Any] | None  # None where something else has its place
-    notes: Sequence[str]  # what the user should know of how the file was read
+    notes: list[str]  # what the user should know of how the file was read
     strangers: Sequence[str]  # classes in the file that are not torch's, carried on unread
 
     def check_selected(self, names: Collection[str]) -> None:

@@ -31,7 +31,7 @@ class _Converted(ABC):
         self.metadata = source.metadata
         self.provenance = source.provenance
         self.tensors = source.tensors
-        self.notes: Sequence[str] = source.notes
+        self.notes = list(source.notes)
         self.strangers: Sequence[str] = ()  # the output holds tensors alone
 
     def check_selected(self, names: Collection[str]) -> None:
@@ -130,7 +130,7 @@ class PtFromSafetensors(_Converted):
                     "keep it with an output whose name ends in .safetensors",
                 )
         if set(source.metadata) - {"format", PROVENANCE}:
-            self.notes = [*source.notes, "its metadata has no place in a .pt file and is left out"]
+            self.notes.append("its metadata has no place in a .pt file and is left out")
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The pickle, what torch asks of an archive, and a storage for each tensor."""

@@ -7,6 +7,7 @@ are copied; only the bytes of selected tensors change, and the checksums that fo
 import json
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ TORCH_DTYPES = {
 }
 _UNKNOWN = Dtype("?", 8, "opaque", "")
 _CHUNK = 1 << 20  # bytes
+_MOST_PICKLE_BYTES = 1 << 28  # of some 3 million tensors
 _WINDOW = 1 << 20  # elements of which overlaps are looked for at a time
 
 
@@ -72,18 +74,18 @@ class PtSource:
 
     def __init__(self, reader: Reader, notes: Sequence[str] = ()) -> None:
         self._reader = reader
-        self.notes: Sequence[str] = notes
+        self.notes = list(notes)
         self._members = {member.name: member for member in read_members(reader)}
         self._root = _root(self._members)
         self.size = reader.size or 0
-        data = self._read("data.pkl")
         self._check_container()
+        data = self._read("data.pkl")
 
         record, names = load(data)
         self.strangers: Sequence[str] = check_globals(names)
         found = list(find_tensors(record))
         self.left_over = left_over(record)
-        self._storages: dict[str, Member] = {}
+        self._storages: dict[str, tuple[Member, str]] = {}
         self.tensors = self._tie([self._info(tensor) for tensor in found])
         self.provenance = self._read_provenance()
 
@@ -151,6 +153,17 @@ class PtSource:
         return data
 
     def _check_container(self) -> None:
+        """What concerns the archive as a whole."""
+        members = self._members.values()
+        if not any(member.crc for member in members) and any(member.nbytes for member in members):
+            self.notes.append("its checksums were never computed, so damage would not be noticed")
+        pickled = self._members.get(f"{self._root}/data.pkl")
+        if pickled and pickled.nbytes > _MOST_PICKLE_BYTES:
+            raise FormatError(
+                "pickle-too-large",
+                f"expected a pickle of {_MOST_PICKLE_BYTES:,} bytes or less, "
+                f"got {pickled.nbytes:,}",
+            )
         if f"{self._root}/byteorder" in self._members and self._read("byteorder") != b"little":
             raise FormatError("byte-order", "expected a little-endian file, got a big-endian one")
         version = self._read("version").strip()
@@ -214,7 +227,10 @@ class PtSource:
                 "wrong-size",
                 f"member 'data/{key}': expected {numel * itemsize:,} bytes, got {member.nbytes:,}",
             )
-        self._storages[member.name] = member
+        if self._storages.setdefault(member.name, (member, kind.name)) != (member, kind.name):
+            raise FormatError(
+                "two-dtypes", f"member 'data/{key}': expected one dtype for it, got {kind.name} too"
+            )
         return member, dtype, member.nbytes * 8 // dtype.bits
 
     def _tie(self, tensors: list[TensorInfo]) -> list[TensorInfo]:
@@ -233,7 +249,9 @@ class PtSource:
 
     def _clusters(self) -> Iterator[tuple[Member, list[TensorInfo]]]:
         """Tensors whose bytes interleave or overlap, by member and in the order of the file."""
-        members = sorted(self._storages.values(), key=lambda member: member.offset)
+        members = sorted(
+            (member for member, _ in self._storages.values()), key=attrgetter("offset")
+        )
         tensors = [tensor for tensor in self.tensors if tensor.nbytes and not tensor.tied_to]
         tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
         remaining = iter(members)

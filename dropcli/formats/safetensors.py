@@ -26,11 +26,11 @@ class SafetensorsSource:
     """An open safetensors file. FormatError if the library would not open it, or names repeat."""
 
     format = "safetensors"
-    notes: Sequence[str] = ()
     strangers: Sequence[str] = ()  # it holds nothing but tensors
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self.notes: list[str] = []
         self.seekable = reader.seekable
         self._header_bytes = _read_header(reader)
         self._header = _parse(self._header_bytes)
