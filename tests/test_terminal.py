@@ -1,0 +1,56 @@
+"""What a person at a terminal sees, on a pseudo-terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_limits import sparse
+
+
+def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:
+    """Exit code, standard output (a pipe) and standard error (a terminal)."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "dropcli", *arguments]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # how a terminal says that the other side is gone
+        pass
+    output, _ = process.communicate()
+    os.close(ours)
+    return process.returncode, output, shown
+
+
+def large() -> None:
+    count = 200_000_000
+    header = '{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}'
+    sparse("x.safetensors", header % (count, 4 * count), 4 * count)
+
+
+def test_long_work_has_a_bar_with_bytes_rate_and_time_left() -> None:
+    large()
+    code, output, shown = on_terminal("apply", "x.safetensors", "-o", "/dev/null", "--seed", "1")
+    assert code == 0
+    assert b"GB" in shown or b"MB" in shown
+    assert b"/s" in shown
+    assert b"0:00:" in shown
+    assert b"\x1b" not in output
+    assert shown.rstrip().endswith((b"\x1b[2K", b"\x1b[?25h", b"\x1b[1A\x1b[2K"))  # and is gone
+
+
+def test_short_or_quiet_work_has_none() -> None:
+    sparse("s.safetensors", '{"x":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}', 36)
+    assert on_terminal("apply", "s.safetensors", "-o", "y.safetensors")[2] == b""
+    large()
+    for options, variables in ((("-q",), {}), ((), {"TERM": "dumb"})):
+        _, _, shown = on_terminal(
+            "apply", "x.safetensors", "-fo", "/dev/null", *options, **variables
+        )
+        assert shown == b""
+    assert Path("y.safetensors").exists()
