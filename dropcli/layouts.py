@@ -50,8 +50,13 @@ class Layout:
 
     @property
     def places(self) -> tuple[tuple[int, int], ...]:
-        """The strides and sizes by which the elements lie, whatever dimensions those are."""
-        return tuple(zip(self._strides, self._sizes, strict=True))
+        """The strides and sizes by which the elements lie, whatever dimensions make them up."""
+        places: list[tuple[int, int]] = []
+        for stride, size in zip(self._strides, self._sizes, strict=True):
+            if places and places[-1][0] == stride * size:
+                size *= places.pop()[1]
+            places.append((stride, size))
+        return tuple(places)
 
     def rank(self, position: int) -> int:
         """How many elements lie before a place."""

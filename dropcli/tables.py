@@ -126,7 +126,7 @@ def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
         rows = [
             [
                 printable(tensor.name),
-                shape_text(tensor.shape),
+                "?" if tensor.dtype.name == "?" else shape_text(tensor.shape),
                 tensor.dtype.name,
                 f"{tensor.elements:,}",
                 _bytes(tensor.nbytes),

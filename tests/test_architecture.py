@@ -30,6 +30,7 @@ FLOORS = {
     "formats.legacy": 4,
     "formats.archives": 3,
     "formats.objects": 3,
+    "formats.overlaps": 3,
     "formats.globals": 3,
     "formats.pickles": 2,
     "options": 2,

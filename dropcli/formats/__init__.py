@@ -10,14 +10,16 @@ from dropcli.formats.safetensors import SafetensorsSource
 from dropcli.reader import Reader
 from dropcli.tensors import Source
 
-_HEAD_BYTES = 64
+_HEAD_BYTES = 512
 _ZIP = b"PK\x03\x04"
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled
+_LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, within the first pickle
+_RESAVE = "where you trust it, load it with torch and save it again"
 _OTHERS = (
     (b"version https://git-lfs", "git-lfs-pointer", "a Git LFS pointer", "run `git lfs pull`"),
     (b"\x1f\x8b", "compressed", "a gzip archive", "pipe it in: `gzip -dc FILE | dropcli ... -`"),
     (b"\xfd7zXZ\0", "compressed", "an xz archive", "pipe it in: `xz -dc FILE | dropcli ... -`"),
     (b"(\xb5/\xfd", "compressed", "a zstd archive", "pipe it in: `zstd -dc FILE | dropcli ... -`"),
+    (b"PYTORCH1", "unsupported-format", "a file of a torch before its first version", None),
     (b"\x93NUMPY", "unsupported-format", "a numpy array (.npy)", None),
     (b"{", "not-tensors", "JSON", "of an index file, name the .safetensors files that it lists"),
     (b"<!doctype html", "not-tensors", "an HTML page", "download the file again"),
@@ -36,13 +38,20 @@ def open_source(path: str) -> Source:
         for magic, code, what, hint in _OTHERS:
             if head[: len(magic)].lower() == magic.lower():
                 raise FormatError(code, f"expected a tensor file, got {what}", hint)
-        if head.startswith((_ZIP, _LEGACY)):
+        legacy = _LEGACY in head[:32]
+        if head[257:262] == b"ustar":
+            raise FormatError(
+                "unsupported-format", "expected a tensor file, got a tar archive", _RESAVE
+            )
+        if legacy or head.startswith(_ZIP):
             if not reader.seekable:
                 reader.spool()
-            if head.startswith(_LEGACY):
+            if legacy:
                 modernize(reader)
                 return PtSource(reader, ["a file from before torch 1.6, written as a zip file"])
             return PtSource(reader)
+        if head[:1] == b"\x80" and head[1:2] in b"\1\2\3\4\5" and head[2:8] != bytes(6):
+            raise FormatError("unsupported-format", "expected a tensor file, got a pickle", _RESAVE)
         return SafetensorsSource(reader)
     except BaseException:
         reader.close()

@@ -6,6 +6,7 @@ because a member's checksum follows its payload, and a payload is streamed.
 
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
@@ -16,7 +17,6 @@ from dropcli.errors import FormatError
 from dropcli.reader import Reader
 from dropcli.tensors import Checksum, Late, Segment
 
-_ALIGNMENT = 64
 _MOST_32 = 0xFFFFFFFF
 _FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
 _DATE = 0x21  # the first of January 1980: no time is recorded
@@ -60,16 +60,16 @@ def read_members(reader: Reader) -> list[Member]:
         members.append(member)
     if end > reader.size:
         raise _doubtful(infos[-1].filename, "to end within the file")
-    names = [member.name for member in members]
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add returns None
-        raise _doubtful(twice, "once")
+    for name, count in Counter(member.name for member in members).items():
+        if count > 1:
+            raise _doubtful(name, "once")
     return members
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     """Check a member's own header against the directory: readers differ in which one they use."""
+    if info.comment:
+        raise _doubtful(info.filename, "without a comment, in which others could hide")
     if info.flag_bits & _ENCRYPTED:
         raise _doubtful(info.filename, "without encryption")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
@@ -97,7 +97,8 @@ def _doubtful(name: str, expected: str) -> FormatError:
 class Writer:
     """The segments of an archive, member by member, and its directory at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, alignment: int = 64) -> None:
+        self._alignment = alignment
         self._position = 0
         self._members: list[_Written] = []
 
@@ -116,7 +117,7 @@ class Writer:
             verify()
             return _descriptor(member.checksum.value, nbytes)
 
-        header = _local_header(member.name, self._position, nbytes)
+        header = _local_header(member.name, self._position, nbytes, self._alignment)
         yield header
         yield from payload(member.checksum)
         yield Late(_descriptor_size(nbytes), finish)
@@ -147,11 +148,11 @@ class _Written:
     checksum: Checksum
 
 
-def _local_header(name: bytes, position: int, nbytes: int) -> bytes:
+def _local_header(name: bytes, position: int, nbytes: int, alignment: int) -> bytes:
     """The header of a member at this position, padded so that the payload is aligned."""
     sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MOST_32 else b""
     start = position + _LOCAL.size + len(name) + len(sizes) + 4
-    padding = -start % _ALIGNMENT
+    padding = -start % alignment
     extra = sizes + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
     size = _MOST_32 if sizes else 0
     fields = (b"PK\3\4", 0, _FLAGS, 0, 0, _DATE, 0, size, size, len(name), len(extra))

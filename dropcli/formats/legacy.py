@@ -4,7 +4,12 @@ import os
 import tempfile
 
 from dropcli.errors import FormatError
+from dropcli.formats.globals import check_globals
+from dropcli.formats.pickles import Global, load
 from dropcli.reader import Reader
+
+_PICKLES = 4  # a magic number, a version, the system, the object; then come the storages
+_MOST_PICKLE_BYTES = 1 << 26
 
 
 def modernize(reader: Reader) -> None:
@@ -12,19 +17,27 @@ def modernize(reader: Reader) -> None:
 
     Needs memory for all of it, and imports torch, which refuses classes it does not know.
     """
+    size = min(reader.size or 0, _MOST_PICKLE_BYTES)
+    _, names = load(reader.read(0, size), _PICKLES)
+    check_globals(names)
+    if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
+        raise FormatError(
+            "program-in-data", "expected data, got a pickle that would call bytearray"
+        )
+
     import torch
 
     with os.fdopen(os.dup(reader.fd), "rb") as file, tempfile.TemporaryFile() as converted:
         file.seek(0)
         try:
             content = torch.load(file, weights_only=True, map_location="cpu")
-        except Exception as error:  # noqa: BLE001  # torch raises what comes, for damaged files
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            torch.save(content, converted)
+        except Exception:  # noqa: BLE001  # torch raises whatever comes
             raise FormatError(
                 "unreadable-legacy",
-                f"expected a file that torch can load without running it, got: {reason}",
-                "load it with torch where you trust it, and save it again",
+                "expected a file of old that torch can load without running it, got one that is "
+                "damaged or holds classes that are not torch's",
+                "where you trust it, load it with torch and save it again",
             ) from None
-        torch.save(content, converted)
         converted.flush()
         reader.replace(converted)

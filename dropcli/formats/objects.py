@@ -11,9 +11,13 @@ from typing import Any
 from dropcli.errors import FormatError
 from dropcli.formats.pickles import Call, Dict, Global, Reference
 
-_UTILS = "torch._utils"
 _ORDERED_DICT = Global("collections", "OrderedDict")
-_WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
+_WRAPPERS = {
+    Global("torch._utils", "_rebuild_parameter"),
+    Global("torch._utils", "_rebuild_parameter_with_state"),
+}
+_OF_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
+_VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 _SPECIAL = {
     "_rebuild_sparse_tensor": "sparse",
     "_rebuild_sparse_csr_tensor": "sparse",
@@ -21,9 +25,10 @@ _SPECIAL = {
     "_rebuild_nested_tensor": "nested",
     "_rebuild_meta_tensor_no_storage": "meta",
     "_rebuild_wrapper_subclass": "of a wrapper class",
-    "_rebuild_device_tensor_from_numpy": "of a foreign device",
-    "_rebuild_device_tensor_from_cpu_tensor": "of a foreign device",
 }
+_MOST_DIMENSIONS = 64  # torch's own limit
+_MOST_NAME = 1 << 16  # characters
+_MOST_WRAPPERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Found:
     """A tensor in a pickle: a view of a storage, or (special) one that can only be copied.
 
     Offset and strides are in elements; `dtype` is torch's name of it, where the tensor says so
-    itself and not its storage.
+    itself and not its storage. One that is `inside` a special tensor has no name of its own.
     """
 
     name: str
@@ -41,42 +46,82 @@ class Found:
     strides: tuple[int, ...] = ()
     dtype: str | None = None
     special: str | None = None
+    inside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A value and how it was reached; names are made of these only where they are needed."""
+
+    value: Any
+    parent: "_Node | None" = None
+    key: Any = None
+    inside: bool = False
+
+    def name(self) -> str:
+        parts = []
+        length = 0
+        node: _Node | None = self
+        while node and node.parent:
+            part = _key_text(node.key)
+            length += len(part) + 1
+            if length > _MOST_NAME:
+                raise FormatError(
+                    "name-too-long", f"expected tensor names of {_MOST_NAME:,} characters at most"
+                )
+            parts.append(part)
+            node = node.parent
+        return ".".join(reversed(parts))
 
 
 def find_tensors(root: Any) -> Iterator[Found]:
     """Every tensor, in the order of the file; one that stands in two places is found twice."""
-    names: dict[str, int] = {}
-    for path, call in _tensors(root):
-        name = path or "tensor"
-        names[name] = count = names.get(name, 0) + 1
-        yield _found(name if count == 1 else f"{name}#{count}", call)
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    for node in _walk(root):
+        name = node.name() or "tensor"
+        if not node.inside:
+            unique = name
+            while unique in taken:
+                counts[name] = counts.get(name, 1) + 1
+                unique = f"{name}#{counts[name]}"
+            taken.add(unique)
+            name = unique
+        yield _found(name, node)
 
 
 def left_over(root: Any) -> str | None:
     """The name of the first value that is neither a tensor nor holds any, if there is one."""
-    for path, value in _leaves(root):
-        if not isinstance(value, Call):
-            return path or "the content"
+    for node in _walk(root, plain=True):
+        if not _is_tensor(node.value):
+            return node.name() or "the content"
     return None
 
 
-def _tensors(root: Any) -> Iterator[tuple[str, Call]]:
-    for path, value in _leaves(root):
-        if isinstance(value, Call):
-            yield path, value
-
-
-def _leaves(root: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors and plain values, depth first, without recursion, each container once."""
+def _walk(root: Any, *, plain: bool = False) -> Iterator[_Node]:
+    """Tensors and (plain) plain values, depth first, without recursion, each container once."""
     seen: set[int] = set()
-    stack: list[tuple[str, Any]] = [("", root)]
+    stack = [_Node(root)]
     while stack:
-        path, value = stack.pop()
-        if not isinstance(value, tuple | list | Dict | Call) or _is_tensor(value):
-            yield path, value
-        elif id(value) not in seen:
-            seen.add(id(value))
-            stack.extend(reversed([(_join(path, key), part) for key, part in _parts(value)]))
+        node = stack.pop()
+        value = node.value
+        is_tensor = _is_tensor(value)
+        if is_tensor:
+            yield node
+        elif not isinstance(value, tuple | list | Dict | Call):
+            if plain:
+                yield node
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        parts = list(_tensor_parts(value) if is_tensor else _parts(value))
+        inside = node.inside or (is_tensor and _innermost(value) is None)
+        stack.extend(
+            _Node(part, node, key, inside)
+            for key, part in reversed(parts)
+            if (plain and not is_tensor) or isinstance(part, tuple | list | Dict | Call)
+        )
 
 
 def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -85,61 +130,96 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(value, Dict):
         yield from value.pairs
     else:
-        if isinstance(value.arguments, tuple):
-            yield from enumerate(value.arguments)
+        yield from enumerate(value.arguments)
         yield from enumerate(value.items)
         yield from value.pairs
-        if value.function == _ORDERED_DICT:
-            return  # whose only attribute is torch's note of module versions
-        # Attributes: a dict, or a dict and that of the slots.
-        states = value.state if isinstance(value.state, tuple) else (value.state,)
-        for state in states:
-            if isinstance(state, Dict):
-                yield from state.pairs
-            elif isinstance(state, list | Call):
-                yield "state", state
+        if value.function != _ORDERED_DICT:  # whose attribute is torch's note of module versions
+            yield from _attributes(value.state)
 
 
-def _join(path: str, key: Any) -> str:
-    text = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
-    return f"{path}.{text}" if path else text
+def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
+    """A dict of attributes, or it and that of the slots, or whatever `__getstate__` gave."""
+    if isinstance(state, Dict):
+        yield from state.pairs
+    elif isinstance(state, tuple):
+        for number, part in enumerate(state):
+            if isinstance(part, Dict):
+                yield from part.pairs
+            else:
+                yield number, part
+    elif state is not None:
+        yield "state", state
+
+
+def _tensor_parts(call: Call) -> Iterator[tuple[Any, Any]]:
+    """The attributes of a tensor, and of a special one what it is made of."""
+    if _innermost(call) is None:
+        yield from enumerate(call.arguments)
+    elif call.function == _OF_TYPE or call.function in _WRAPPERS:
+        yield from _attributes(call.arguments[-1])
 
 
 def _is_tensor(value: Any) -> bool:
     if not (isinstance(value, Call) and isinstance(value.function, Global)):
         return False
     function = value.function
-    if function.module == "torch._tensor" and function.name == "_rebuild_from_type_v2":
+    if function == _OF_TYPE or function in _WRAPPERS:
         return True
-    return function.module == _UTILS and function.name.startswith("_rebuild_")
+    known = function.name in _VIEWS or function.name in _SPECIAL
+    return function.module == "torch._utils" and (known or function.name.startswith("_rebuild_"))
 
 
-def _found(name: str, call: Call) -> Found:
+def _innermost(call: Any) -> Call | None:
+    """The view within parameters and subclasses; None for a tensor of another kind."""
+    for _ in range(_MOST_WRAPPERS):
+        if not (isinstance(call, Call) and _is_tensor(call)):
+            return None
+        if call.function == _OF_TYPE and len(call.arguments) > 2:
+            arguments = call.arguments[2]
+            call = Call(call.arguments[0], arguments if isinstance(arguments, tuple) else ())
+        elif call.function in _WRAPPERS and call.arguments:
+            call = call.arguments[0]
+        else:
+            return call if call.function.name in _VIEWS else None
+    return None
+
+
+def _found(name: str, node: _Node) -> Found:
+    call = _innermost(node.value)
+    if call is None:
+        kind = _SPECIAL.get(node.value.function.name, "of a special kind")
+        return Found(name, special=kind, inside=node.inside)
     try:
-        while call.function.name in (*_WRAPPERS, "_rebuild_from_type_v2"):
-            first = call.arguments[0]
-            is_type = call.function.name == "_rebuild_from_type_v2"
-            call = Call(first, call.arguments[2]) if is_type else first
-        kind = call.function.name
-        if kind in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
-            return _view(name, kind, call.arguments)
+        name.encode()
+        return _view(name, call, node.inside)
     except (AttributeError, TypeError, IndexError, ValueError):
         raise FormatError(
             "damaged-tensor", f"tensor '{name}': expected a record of torch's, got something else"
         ) from None
-    return Found(name, special=_SPECIAL.get(kind, "of a kind that is not known"))
 
 
-def _view(name: str, kind: str, arguments: tuple[Any, ...]) -> Found:
-    storage, offset, shape, strides, *more = arguments
-    if not isinstance(storage, Reference):
+def _view(name: str, call: Call, inside: bool) -> Found:
+    storage, offset, shape, strides, *more = call.arguments
+    if not isinstance(storage, Reference) or len(shape) > _MOST_DIMENSIONS:
         raise TypeError
     shape, strides = tuple(shape), tuple(strides)
     numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in numbers):
+    if len(shape) != len(strides) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
         raise ValueError
-    dtype = more[2].name if kind == "_rebuild_tensor_v3" else None
-    metadata = more[-1] if len(more) > (2 if dtype is None else 3) else None
+    typed = call.function.name == "_rebuild_tensor_v3"
+    dtype = more[2].name if typed else None
+    metadata = more[-1] if len(more) > (3 if typed else 2) else None
     flags = [key for key, value in metadata.pairs if value] if isinstance(metadata, Dict) else []
-    special = f"with the {flags[0]} bit" if flags else None
-    return Found(name, storage.id, offset, shape, strides, dtype, special)
+    special = f"a {flags[0]} view" if flags else None
+    return Found(name, storage.id, offset, shape, strides, dtype, special, inside)
+
+
+def _key_text(key: Any) -> str:
+    """A key as part of a name; objects have no text that is the same everywhere."""
+    if isinstance(key, bytes):
+        return key.decode(errors="replace")
+    if isinstance(key, str | int | float | bool | None):
+        return str(key)
+    if isinstance(key, tuple) and all(isinstance(part, str | int | None) for part in key[:9]):
+        return str(key) if len(key) < 9 else "(...)"
+    return "(object)"

@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 
 from dropcli.errors import FormatError
 
+_FEW_OBJECTS = 400_000
+_BYTES_PER_OBJECT = 8
+_MOST_LONG_BYTES = 1024
 _MOST_DIGITS = 1000  # of a decimal integer, whose conversion takes the square of them
 
 
@@ -52,12 +55,15 @@ class Reference:
     id: Any
 
 
-def load(data: bytes) -> tuple[Any, list[Global]]:
+def load(data: bytes, count: int = 1) -> tuple[Any, list[Global]]:
     """The object as records, and every global it names, in order.
 
-    Raises FormatError for a damaged pickle, and for opcodes that no tensor file needs.
+    Of `count` pickles one after another, the last. Raises FormatError for a damaged pickle, and
+    for opcodes that no tensor file needs.
     """
     machine = _Machine(data)
+    for _ in range(count - 1):
+        machine.run()
     return machine.run(), list(machine.globals)
 
 
@@ -71,9 +77,11 @@ class _Machine:
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []  # the stacks below each open mark
         self._memo: dict[int, Any] = {}
+        self._room = _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
 
     def run(self) -> Any:
         try:
+            self._stack, self._outer, self._memo = [], [], {}
             while (code := self.take(1)) != b".":
                 _OPCODES[code](self)
             return self.pop()
@@ -99,7 +107,9 @@ class _Machine:
         return taken
 
     def number(self, form: str) -> Any:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        value = struct.unpack_from(form, self._data, self._at)[0]
+        self._at += struct.calcsize(form)
+        return value
 
     def line(self) -> str:
         end = self._data.index(b"\n", self._at)
@@ -114,7 +124,17 @@ class _Machine:
     def top(self) -> Any:
         return self._stack[-1]
 
+    def push_new(self, value: Any) -> None:
+        """Push a container; a file that makes many of few bytes means harm."""
+        self._room -= 1
+        if self._room < 0:
+            raise FormatError("too-many-objects", "expected fewer objects in so short a pickle")
+        self._stack.append(value)
+
     def open_mark(self) -> None:
+        self._room -= 1
+        if self._room < 0:
+            self.damaged()
         self._outer.append(self._stack)
         self._stack = []
 
@@ -147,7 +167,10 @@ class _Machine:
         )
 
     def push_long(self, size: int) -> None:
-        self.push(int.from_bytes(self.take(size), "little", signed=True))
+        data = self.take(size)
+        # Nothing that tensors need; kept as bytes, which cost nothing to make or to show.
+        small = size <= _MOST_LONG_BYTES
+        self.push(int.from_bytes(data, "little", signed=True) if small else data)
 
     def push_string_line(self) -> None:
         self.push(self.line()[1:-1])
@@ -164,27 +187,31 @@ class _Machine:
         self.push_global(module, name)
 
     def reference_line(self) -> None:
-        self.push(Reference(self.line()))
+        self.push_new(Reference(self.line()))
 
     def reference(self) -> None:
-        self.push(Reference(self.pop()))
+        self.push_new(Reference(self.pop()))
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        self.push(Call(function, arguments))
+        if not isinstance(arguments, tuple):
+            self.damaged()
+        self.push_new(Call(function, arguments))
 
     def new_object_with_keywords(self) -> None:
         keywords, arguments, cls = self.pop(), self.pop(), self.pop()
-        self.push(Call(cls, arguments, pairs=list(keywords.pairs)))
+        if not isinstance(arguments, tuple):
+            self.damaged()
+        self.push_new(Call(cls, arguments, pairs=list(keywords.pairs)))
 
     def instance(self) -> None:
         self.push_global(self.line(), self.line())
         cls, arguments = self.pop(), self.close_mark()
-        self.push(Call(cls, tuple(arguments)))
+        self.push_new(Call(cls, tuple(arguments)))
 
     def object(self) -> None:
         cls, *arguments = self.close_mark()
-        self.push(Call(cls, tuple(arguments)))
+        self.push_new(Call(cls, tuple(arguments)))
 
     def build(self) -> None:
         state, built = self.pop(), self.top()
@@ -196,7 +223,8 @@ class _Machine:
         items = self._stack[-count:]
         if len(items) < count:
             self.damaged()
-        self._stack[-count:] = [tuple(items)]
+        del self._stack[-count:]
+        self.push_new(tuple(items))
 
     def append_all(self, items: list[Any]) -> None:
         target = self.top()
@@ -217,7 +245,7 @@ class _Machine:
 
     def dict_of_marked(self) -> None:
         items = self.close_mark()
-        self.push(Dict())
+        self.push_new(Dict())
         self.set_all(items)
 
     def extension(self) -> None:
@@ -259,22 +287,22 @@ _OPCODES: dict[bytes, Callable[[_Machine], object]] = {
     b"X": lambda m: m.push(m.take(m.number("<I")).decode("utf-8", "surrogatepass")),  # BINUNICODE
     b"\x8c": lambda m: m.push(m.take(m.number("<B")).decode("utf-8", "surrogatepass")),
     b"\x8d": lambda m: m.push(m.take(m.number("<Q")).decode("utf-8", "surrogatepass")),
-    b"]": lambda m: m.push([]),  # EMPTY_LIST
-    b"l": lambda m: m.push(m.close_mark()),  # LIST
+    b"]": lambda m: m.push_new([]),  # EMPTY_LIST
+    b"l": lambda m: m.push_new(m.close_mark()),  # LIST
     b"a": _Machine.append_one,  # APPEND
     b"e": lambda m: m.append_all(m.close_mark()),  # APPENDS
     b")": lambda m: m.push(()),  # EMPTY_TUPLE
-    b"t": lambda m: m.push(tuple(m.close_mark())),  # TUPLE
+    b"t": lambda m: m.push_new(tuple(m.close_mark())),  # TUPLE
     b"\x85": lambda m: m.tuple_of(1),  # TUPLE1
     b"\x86": lambda m: m.tuple_of(2),  # TUPLE2
     b"\x87": lambda m: m.tuple_of(3),  # TUPLE3
-    b"}": lambda m: m.push(Dict()),  # EMPTY_DICT
+    b"}": lambda m: m.push_new(Dict()),  # EMPTY_DICT
     b"d": _Machine.dict_of_marked,  # DICT
     b"s": _Machine.set_one,  # SETITEM
     b"u": lambda m: m.set_all(m.close_mark()),  # SETITEMS
-    b"\x8f": lambda m: m.push([]),  # EMPTY_SET
+    b"\x8f": lambda m: m.push_new([]),  # EMPTY_SET
     b"\x90": lambda m: m.append_all(m.close_mark()),  # ADDITEMS
-    b"\x91": lambda m: m.push(m.close_mark()),  # FROZENSET
+    b"\x91": lambda m: m.push_new(m.close_mark()),  # FROZENSET
     b"g": lambda m: m.recall(m.integer(m.line())),  # GET
     b"h": lambda m: m.recall(m.number("<B")),  # BINGET
     b"j": lambda m: m.recall(m.number("<I")),  # LONG_BINGET

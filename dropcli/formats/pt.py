@@ -4,19 +4,19 @@ The pickle says where each tensor lies in which storage (see `objects`). It and 
 are copied; only the bytes of selected tensors change, and the checksums that follow them.
 """
 
+import gc
 import json
 from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from isal import isal_zlib
 
-from dropcli.errors import FormatError, TensorError
+from dropcli.errors import FormatError
 from dropcli.formats.archives import Member, Writer, read_members
 from dropcli.formats.globals import check_globals
 from dropcli.formats.objects import Found, find_tensors, left_over
+from dropcli.formats.overlaps import check_apart, clusters, tie
 from dropcli.formats.pickles import Global, load
 from dropcli.layouts import Layout
 from dropcli.reader import Reader
@@ -61,8 +61,8 @@ TORCH_DTYPES = {
 }
 _UNKNOWN = Dtype("?", 8, "opaque", "")
 _CHUNK = 1 << 20  # bytes
-_MOST_PICKLE_BYTES = 1 << 28  # of some 3 million tensors
-_WINDOW = 1 << 20  # elements of which overlaps are looked for at a time
+_MOST_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
+_MOST_SMALL_BYTES = 1 << 10  # of other members that are read whole
 
 
 class PtSource:
@@ -81,38 +81,35 @@ class PtSource:
         self._check_container()
         data = self._read("data.pkl")
 
-        record, names = load(data)
+        # A record for every object and none of them garbage: looking for it would double the time.
+        with _no_collection():
+            record, names = load(data)
+            found = list(find_tensors(record))
         self.strangers: Sequence[str] = check_globals(names)
-        found = list(find_tensors(record))
         self.left_over = left_over(record)
-        self._storages: dict[str, tuple[Member, str]] = {}
-        self.tensors = self._tie([self._info(tensor) for tensor in found])
+        self._kinds: dict[str, str] = {}
+        self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
+        # What special tensors are made of is not ours to drop, nor to overwrite by the way.
+        self._inside = [self._info(tensor) for tensor in found if tensor.inside]
         self.provenance = self._read_provenance()
 
     def check_selected(self, names: Collection[str]) -> None:
         """TensorError if one of these shares some of its elements with another tensor."""
-        for _, cluster in self._clusters():
-            if len(cluster) > 1 and any(tensor.name in names for tensor in cluster):
-                _check_apart(cluster, names)
-        for tensor in self.tensors:
-            if tensor.name in names and tensor.layout and tensor.layout.overlapping:
-                raise TensorError(
-                    "overlapping-elements",
-                    f"tensor '{tensor.name}': expected elements of its own, got some that share "
-                    "their memory, as after expand()",
-                    "leave it out with --exclude, or save a clone() of it",
-                )
+        for cluster in clusters([*self.tensors, *self._inside]):
+            check_apart(cluster, names)
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The members in their order, then the provenance, then the directory."""
-        writer = Writer()
-        clusters = {
-            name: [cluster for _, cluster in group]
-            for name, group in groupby(self._clusters(), key=lambda item: item[0].name)
-        }
+        writer = Writer(self._alignment())
+        waiting = clusters(self.tensors)
+        cluster = next(waiting, None)
         for member in self._members.values():
+            inside = []
+            while cluster and cluster[0].offset < member.offset + member.nbytes:
+                inside.append(cluster)
+                cluster = next(waiting, None)
             if provenance is None or member.name != f"{self._root}/{PROVENANCE}":
-                yield from _copy(writer, member, clusters.get(member.name, []))
+                yield from self._copy(writer, member, inside)
         if provenance is not None:
             yield from writer.add_known(f"{self._root}/{PROVENANCE}", dump(provenance))
         yield from writer.end()
@@ -130,7 +127,7 @@ class PtSource:
                 data = buffer[: member.nbytes - start]
                 self.read_into(member.offset + start, data)
                 checksum.add(isal_zlib.crc32(data), len(data))
-            _check_crc(member, checksum.value)
+            self._check_crc(member, checksum.value)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from there; FormatError if the file ends first."""
@@ -144,26 +141,69 @@ class PtSource:
         """Let go of the file."""
         self._reader.close()
 
+    def _copy(
+        self, writer: Writer, member: Member, inside: list[list[TensorInfo]]
+    ) -> Iterator[Segment]:
+        """The member as it is, but for the tensors in it; what was read is held to its checksum."""
+        read = Checksum()
+
+        def payload(written: Checksum) -> Iterator[Segment]:
+            position, stop = member.offset, member.offset + member.nbytes
+            for cluster in inside:
+                start = cluster[0].offset
+                end = max(tensor.offset + tensor.nbytes for tensor in cluster)
+                if start > position:
+                    yield Extent(position, start - position, (), read, written)
+                yield Extent(start, end - start, tuple(cluster), read, written)
+                position = end
+            if position < stop:
+                yield Extent(position, stop - position, (), read, written)
+
+        yield from writer.add(
+            member.name, member.nbytes, payload, lambda: self._check_crc(member, read.value)
+        )
+
+    def _check_crc(self, member: Member, crc: int) -> None:
+        if crc != member.crc and not self._unchecked:
+            raise FormatError(
+                "wrong-checksum",
+                f"member '{member.name}': expected checksum {member.crc:08x}, got {crc:08x}",
+                "the file is damaged: copy or save it again",
+            )
+
+    def _alignment(self) -> int:
+        """Where payloads begin: torch computes places in the file by what this member says."""
+        if f"{self._root}/.storage_alignment" not in self._members:
+            return 64
+        text = self._read(".storage_alignment")
+        value = int(text) if text.isdigit() else 0
+        if value.bit_count() != 1 or value > 1 << 16:
+            raise FormatError(
+                "alignment", f"expected a power of two for the alignment, got {text[:20]!r}"
+            )
+        return value
+
     def _read(self, name: str) -> bytes:
         member = self._members.get(f"{self._root}/{name}")
         if member is None:
             raise FormatError("no-member", f"expected a member '{name}', got none")
+        most = _MOST_BYTES.get(name, _MOST_SMALL_BYTES)
+        if member.nbytes > most:
+            raise FormatError(
+                "member-too-large",
+                f"member '{name}': expected {most:,} bytes or less, got {member.nbytes:,}",
+            )
         data = self._reader.read(member.offset, member.nbytes)
-        _check_crc(member, isal_zlib.crc32(data))
+        self._check_crc(member, isal_zlib.crc32(data))
         return data
 
     def _check_container(self) -> None:
         """What concerns the archive as a whole."""
         members = self._members.values()
-        if not any(member.crc for member in members) and any(member.nbytes for member in members):
+        # torch can be told not to compute checksums; it then writes zeros.
+        self._unchecked = not any(member.crc for member in members)
+        if self._unchecked and any(member.nbytes for member in members):
             self.notes.append("its checksums were never computed, so damage would not be noticed")
-        pickled = self._members.get(f"{self._root}/data.pkl")
-        if pickled and pickled.nbytes > _MOST_PICKLE_BYTES:
-            raise FormatError(
-                "pickle-too-large",
-                f"expected a pickle of {_MOST_PICKLE_BYTES:,} bytes or less, "
-                f"got {pickled.nbytes:,}",
-            )
         if f"{self._root}/byteorder" in self._members and self._read("byteorder") != b"little":
             raise FormatError("byte-order", "expected a little-endian file, got a big-endian one")
         version = self._read("version").strip()
@@ -209,7 +249,7 @@ class PtSource:
     def _storage(self, found: Found) -> tuple[Member, Dtype, int]:
         """The member of a storage, its element type and its number of elements."""
         match found.storage:
-            case ("storage", Global() as kind, str() as key, _, int() as numel):
+            case ("storage", Global() as kind, str() as key, _, int() as numel) if numel < 2**63:
                 pass
             case _:
                 raise FormatError(
@@ -218,6 +258,10 @@ class PtSource:
         member = self._members.get(f"{self._root}/data/{key}")
         if member is None:
             raise FormatError("no-member", f"expected a member 'data/{key}', got none")
+        if kind.module not in ("torch", "torch.storage"):
+            raise FormatError(
+                "damaged-storage", f"member 'data/{key}': expected a storage of torch's, got {kind}"
+            )
         dtype = DTYPES.get(STORAGES.get(kind.name, ""), _UNKNOWN)
         if found.dtype is not None:
             dtype = DTYPES.get(TORCH_DTYPES.get(found.dtype, ""), _UNKNOWN)
@@ -227,108 +271,30 @@ class PtSource:
                 "wrong-size",
                 f"member 'data/{key}': expected {numel * itemsize:,} bytes, got {member.nbytes:,}",
             )
-        if self._storages.setdefault(member.name, (member, kind.name)) != (member, kind.name):
+        if self._kinds.setdefault(key, kind.name) != kind.name:
             raise FormatError(
                 "two-dtypes", f"member 'data/{key}': expected one dtype for it, got {kind.name} too"
             )
         return member, dtype, member.nbytes * 8 // dtype.bits
 
-    def _tie(self, tensors: list[TensorInfo]) -> list[TensorInfo]:
-        """Tell tensors that are the same memory from the first of them."""
-        first: dict[tuple[Any, ...], str] = {}
-        tied = []
-        for tensor in tensors:
-            key = (tensor.offset, tensor.nbytes, tensor.dtype.name, tensor.elements)
-            layout = tensor.layout
-            if tensor.nbytes and not (layout and layout.overlapping):
-                name = first.setdefault((*key, layout.places if layout else ()), tensor.name)
-                if name != tensor.name:
-                    tensor = tensor.tied(name)
-            tied.append(tensor)
-        return tied
 
-    def _clusters(self) -> Iterator[tuple[Member, list[TensorInfo]]]:
-        """Tensors whose bytes interleave or overlap, by member and in the order of the file."""
-        members = sorted(
-            (member for member, _ in self._storages.values()), key=attrgetter("offset")
-        )
-        tensors = [tensor for tensor in self.tensors if tensor.nbytes and not tensor.tied_to]
-        tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
-        remaining = iter(members)
-        member: Member | None = None
-        cluster: list[TensorInfo] = []
-        end = 0
-        for tensor in tensors:
-            if cluster and tensor.offset >= end:
-                assert member
-                yield member, cluster
-                cluster = []
-            while member is None or tensor.offset >= member.offset + member.nbytes:
-                member = next(remaining)
-            cluster.append(tensor)
-            end = max(end, tensor.offset + tensor.nbytes)
-        if cluster and member:
-            yield member, cluster
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _root(members: Collection[str]) -> str:
     roots = {name.partition("/")[0] for name in members if "/" in name}
-    if len(roots) != 1 or not all("/" in name for name in members) or roots & {"", ".", ".."}:
+    inside = all("/" in name and ".." not in name.split("/") for name in members)
+    if len(roots) != 1 or not inside or roots & {"", "."}:
         raise FormatError("no-root", "expected one folder at the top of the archive, got otherwise")
     return roots.pop()
-
-
-def _copy(writer: Writer, member: Member, clusters: list[list[TensorInfo]]) -> Iterator[Segment]:
-    """The member as it is, but for the tensors in it; what was read is held to its checksum."""
-    read = Checksum()
-
-    def payload(written: Checksum) -> Iterator[Segment]:
-        position, stop = member.offset, member.offset + member.nbytes
-        for cluster in clusters:
-            start = cluster[0].offset
-            end = max(tensor.offset + tensor.nbytes for tensor in cluster)
-            if start > position:
-                yield Extent(position, start - position, (), read, written)
-            yield Extent(start, end - start, tuple(cluster), read, written)
-            position = end
-        if position < stop:
-            yield Extent(position, stop - position, (), read, written)
-
-    yield from writer.add(
-        member.name, member.nbytes, payload, lambda: _check_crc(member, read.value)
-    )
-
-
-def _check_crc(member: Member, crc: int) -> None:
-    # torch can be told not to compute checksums; it then writes zeros.
-    if crc != member.crc and member.crc:
-        raise FormatError(
-            "wrong-checksum",
-            f"member '{member.name}': expected checksum {member.crc:08x}, got {crc:08x}",
-            "the file is damaged: copy or save it again",
-        )
-
-
-def _check_apart(cluster: list[TensorInfo], names: Collection[str]) -> None:
-    """Mark the places of each tensor, a window at a time, and look for those marked twice."""
-    start = cluster[0].offset
-    itemsize = min(tensor.dtype.bits // 8 for tensor in cluster)
-    end = max(tensor.offset + tensor.nbytes for tensor in cluster)
-    for window in range(start, end, _WINDOW * itemsize):
-        owners = np.zeros(_WINDOW, np.int32)
-        for number, tensor in enumerate(cluster, 1):
-            places = tensor.places_within(window, window + _WINDOW * itemsize) // itemsize
-            taken = owners[places]
-            if taken.any():
-                other = cluster[int(taken[taken > 0][0]) - 1]
-                if tensor.name in names or other.name in names:
-                    raise TensorError(
-                        "overlapping-tensors",
-                        f"tensor '{tensor.name}': expected memory of its own, got some of "
-                        f"tensor '{other.name}'",
-                        "leave both out with --exclude, or save clones of them",
-                    )
-            owners[places] = number
 
 
 def dump(provenance: list[Any]) -> bytes:

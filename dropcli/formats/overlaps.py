@@ -1,0 +1,86 @@
+"""Tensors that share memory: which are the same, and which only overlap."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from dropcli.errors import TensorError
+from dropcli.layouts import Layout
+from dropcli.tensors import TensorInfo
+
+_WINDOW = 1 << 20  # elements that are looked at at a time
+
+
+def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
+    """Those that are the very memory of an earlier one, tied to it."""
+    first: dict[Any, str] = {}
+    tied = []
+    for tensor in tensors:
+        layout = tensor.layout or Layout.row_major(tensor.shape)
+        if tensor.nbytes and not tensor.refusal and not layout.overlapping:
+            memory = (tensor.offset, tensor.dtype.name, layout.places)
+            name = first.setdefault(memory, tensor.name)
+            if name != tensor.name:
+                tensor = tensor.tied(name)
+        tied.append(tensor)
+    return tied
+
+
+def clusters(tensors: Collection[TensorInfo]) -> Iterator[list[TensorInfo]]:
+    """Runs of tensors whose spans interleave or overlap, in the order of the file."""
+    cluster: list[TensorInfo] = []
+    end = 0
+    apart = [tensor for tensor in tensors if tensor.nbytes and not tensor.tied_to]
+    for tensor in sorted(apart, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if cluster and tensor.offset >= end:
+            yield cluster
+            cluster = []
+        cluster.append(tensor)
+        end = max(end, tensor.offset + tensor.nbytes)
+    if cluster:
+        yield cluster
+
+
+def check_apart(cluster: list[TensorInfo], names: Collection[str]) -> None:
+    """TensorError if one of the selected tensors shares elements, with itself or with another."""
+    selected = [tensor for tensor in cluster if tensor.name in names]
+    for tensor in selected:
+        if tensor.layout and tensor.layout.overlapping:
+            raise TensorError(
+                "overlapping-elements",
+                f"tensor '{tensor.name}': expected elements of its own, got some that may share "
+                "their memory, as after expand()",
+                "leave it out with --exclude, or save a clone() of it",
+            )
+    if len(cluster) < 2 or not selected:
+        return
+    for tensor in cluster:
+        # Of other item sizes, or with elements over elements: spans are all there is to go by.
+        if tensor.dtype != selected[0].dtype or (tensor.layout and tensor.layout.overlapping):
+            raise _overlap(selected[0], tensor)
+    _check_places(cluster, names)
+
+
+def _check_places(cluster: list[TensorInfo], names: Collection[str]) -> None:
+    """Mark the places of each tensor, a window at a time, and look for those marked twice."""
+    itemsize = cluster[0].dtype.bits // 8
+    end = max(tensor.offset + tensor.nbytes for tensor in cluster)
+    for window in range(cluster[0].offset, end, _WINDOW * itemsize):
+        owners = np.zeros(_WINDOW, np.int32)
+        for number, tensor in enumerate(cluster, 1):
+            places = tensor.places_within(window, window + _WINDOW * itemsize) // itemsize
+            taken = owners[places]
+            if taken.any():
+                other = cluster[int(taken[taken > 0][0]) - 1]
+                if tensor.name in names or other.name in names:
+                    raise _overlap(tensor, other)
+            owners[places] = number
+
+
+def _overlap(tensor: TensorInfo, other: TensorInfo) -> TensorError:
+    return TensorError(
+        "overlapping-tensors",
+        f"tensor '{tensor.name}': expected memory of its own, got some of tensor '{other.name}'",
+        "leave both out with --exclude, or save clones of them",
+    )
