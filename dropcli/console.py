@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 STDOUT_NAME = "standard output"
 
-_ROWS = 10  # of a table, unless more are asked for
 _UNBROKEN = 10_000  # columns
 _PATIENCE = 0.5  # seconds before a progress bar appears
 _MESSAGE_LIMIT = 2000

@@ -67,11 +67,10 @@ class SafetensorsFromPt(_Converted):
     def __init__(self, source: PtSource) -> None:
         super().__init__(source)
         self._pt = source
-        if source.left_over:
+        if left_over := source.left_over():
             raise FormatError(
                 "not-only-tensors",
-                f"expected tensors alone for a safetensors file, got '{source.left_over}', "
-                "which is none",
+                f"expected tensors alone for a safetensors file, got '{left_over}', which is none",
                 "keep it with an output whose name ends in .pt",
             )
         for tensor in source.tensors:

@@ -86,7 +86,6 @@ class PtSource:
             record, names = load(data)
             found = list(find_tensors(record))
         self.strangers: Sequence[str] = check_globals(names)
-        self.left_over = left_over(record)
         self._kinds: dict[str, str] = {}
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
         # What special tensors are made of is not ours to drop, nor to overwrite by the way.
@@ -117,6 +116,12 @@ class PtSource:
     def output_size(self, provenance: list[Any] | None) -> int:
         """The bytes of all segments."""
         return total(self.segments(provenance))
+
+    def left_over(self) -> str | None:
+        """The name of the first value in the file that is no tensor, if there is one."""
+        with _no_collection():
+            record, _ = load(self._read("data.pkl"))
+            return left_over(record)
 
     def verify(self) -> None:
         """FormatError for a member that does not fit its checksum, after reading them all."""
