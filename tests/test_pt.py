@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import datetime
+import functools
 import io
 import json
 import os
@@ -328,6 +330,43 @@ def test_legacy_files_leave_as_zip_files(run: Run) -> None:
     assert "before torch 1.6" in result.err
     Path("bad.pt").write_bytes(Path("x.pt").read_bytes()[:-50])
     assert run("apply", "bad.pt", "-o", "z.pt").code == 1
+
+
+def test_legacy_files_saved_on_a_gpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(100)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save({"x": x}, "x.pt", _use_new_zipfile_serialization=False)
+        torch.save({"x": x}, "z.pt")
+    assert b"cuda:0" in Path("x.pt").read_bytes()
+    assert run("apply", "x.pt", "-o", "y.pt", "--seed", 1, "-q").code == 0
+    assert oracle.equal_bits(torch.load("y.pt", weights_only=True)["x"], expected(x, "x"))
+    run("apply", "z.pt", "-fo", "y.pt", "--seed", 1, "--stream", "x", "-q")
+    after = torch.load("y.pt", map_location="cpu")
+    assert oracle.equal_bits(after["x"], expected(x, "x"))
+
+
+def test_what_trainers_keep_beside_tensors(run: Run) -> None:
+    model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    content: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "module": model,
+        "dtype": [torch.float16, np.float32, np.dtype("i4"), torch.Size([2])],
+        "rng": [np.random.default_rng(0), np.random.RandomState(0), torch.get_rng_state()],
+        "path": [Path("x"), Path],
+        "when": datetime.datetime(2020, 1, 1),
+        "partial": functools.partial(torch.nn.functional.relu, inplace=True),
+    }
+    after = apply(run, content)
+    assert run("apply", "x.pt", "-fo", "y.pt").err == ""
+    assert after["dtype"] == content["dtype"]
+    weight = content["optimizer"]["state"][0]["exp_avg"]
+    name = "optimizer.state.0.exp_avg"
+    assert oracle.equal_bits(after["optimizer"]["state"][0]["exp_avg"], expected(weight, name))
 
 
 class Evil:

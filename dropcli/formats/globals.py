@@ -13,16 +13,27 @@ from dropcli.formats.pickles import Global
 
 _CLASS = re.compile(r"[A-Z]\w*")
 _QUALIFIED_CLASS = re.compile(r"_?[A-Z]\w*(\._?[A-Z]\w*)*")
-_DTYPE = re.compile(r"q?u?int\d+(x\d+)?|float\d+\w*|bfloat16|complex\d+|bool|bits\d\w*")
+_DTYPE = re.compile(
+    r"q?u?int\d+(x\d+)?|float\d+\w*|bfloat16|complex\d+|bool_?|bits\d\w*|(str|bytes|object)_"
+)
 
 # Functions and classes that torch, numpy and Python themselves pickle data with.
 _KNOWN = {
-    "torch": {"Size", "device", "Tensor", "strided", "sparse_coo", "per_tensor_affine"},
+    "torch": {
+        *("Size", "device", "Tensor", "Generator", "strided", "sparse_coo", "sparse_csr"),
+        *("contiguous_format", "channels_last", "channels_last_3d", "preserve_format"),
+        *("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric"),
+    },
+    "torch.jit._pickle": {
+        *("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist"),
+        *("build_tensor_from_id", "restore_type_tag"),
+    },
     "torch._tensor": {"_rebuild_from_type_v2", "Tensor"},
     "torch.storage": {"UntypedStorage", "TypedStorage", "_UntypedStorage", "_TypedStorage"},
     "torch.serialization": {"_get_layout"},
     "torch.nested._internal.nested_tensor": {"_rebuild_njt", "NestedTensor"},
-    "numpy": {"ndarray", "dtype"},
+    "numpy": {"ndarray", "dtype", "recarray", "record", "matrix", "void"},
+    "numpy.ma.core": {"_mareconstruct"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy.core.numeric": {"_frombuffer"},
@@ -82,10 +93,14 @@ def check_globals(names: list[Global]) -> list[str]:
 def _is_known(name: Global) -> bool:
     if name.name in _KNOWN.get(name.module, ()):
         return True
+    if name.module in ("torch", "numpy") and _DTYPE.fullmatch(name.name):
+        return True
     if name.module == "torch":
-        return bool(name.name.endswith("Storage") or _DTYPE.fullmatch(name.name))
+        return re.fullmatch(r"[A-Z]\w*Storage", name.name) is not None
     if name.module == "torch._utils":
         return name.name.startswith("_rebuild_")
+    if name.module.startswith("numpy.random."):
+        return re.fullmatch(r"__pyx_unpickle_\w+|[A-Z]\w*|__\w+_ctor", name.name) is not None
     if name.module in _TORCH_FUNCTIONS:
         return name.name.isidentifier()
     plain = _CLASS.fullmatch(name.name) is not None
