@@ -126,3 +126,23 @@ class Reader:
 
     def _readv(self, buffers: list[memoryview]) -> int:
         return os.readv(self.fd, buffers)
+
+
+class FileSource:
+    """What every source that reads one file has in common."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.seekable = reader.seekable
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer from there; FormatError if the file ends first."""
+        self._reader.read_into(offset, buffer)
+
+    def finish(self) -> None:
+        """FormatError unless everything was there, nothing more, and nothing changed."""
+        self._reader.check_finished()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()

@@ -32,6 +32,7 @@ FLOORS = {
     "formats.objects": 3,
     "formats.overlaps": 3,
     "formats.globals": 3,
+    "formats.torch_dtypes": 0,
     "formats.pickles": 2,
     "options": 2,
     "kernels": 2,

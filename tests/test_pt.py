@@ -267,6 +267,28 @@ def test_unknown_classes_are_named_and_never_imported(run: Run) -> None:
     assert f"{module}.Thing" in result.err
 
 
+def test_verbose_names_every_stranger(run: Run) -> None:
+    calls = b"".join(f"cpackage\nClass{i}\n)R".encode() for i in range(5))
+    Path("x.pt").write_bytes(archive(b"\x80\x02](" + calls + b"e."))
+    assert "package.Class2, ..." in run("apply", "x.pt", "-o", "y.pt").err
+    assert "package.Class3, package.Class4)" in run("apply", "x.pt", "-fvo", "y.pt").err
+
+
+def test_bytes_that_follow_are_noted(run: Run) -> None:
+    good = archive(tensor_pickle(), **{"data/0": bytes(16)})
+    for data, what in (
+        (good + b"junk", "4 bytes follow the archive"),
+        (archive(tensor_pickle() + b"junk", **{"data/0": bytes(16)}), "4 bytes follow the end of"),
+    ):
+        Path("x.pt").write_bytes(data)
+        result = run("apply", "x.pt", "-fo", "y.pt")
+        assert result.code == 0
+        assert what in result.err
+        assert zipfile.ZipFile("y.pt").testzip() is None
+    Path("x.pt").write_bytes(good)
+    assert run("apply", "x.pt", "-fo", "y.pt").err == ""
+
+
 def test_checksums_are_verified(run: Run) -> None:
     torch.save({"x": torch.randn(1000), "n": torch.arange(9)}, "x.pt")
     good = Path("x.pt").read_bytes()

@@ -23,6 +23,7 @@ _DATE = 0x21  # the first of January 1980: no time is recorded
 _ENCRYPTED = 0x2041
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ def read_members(reader: Reader) -> list[Member]:
         if count > 1:
             raise _doubtful(name, "once")
     return members
+
+
+def trailing_bytes(reader: Reader) -> int:
+    """How many bytes follow the end of the archive, its comment among them."""
+    size = reader.size or 0
+    start = max(0, size - _END.size - 0xFFFF)
+    tail = reader.read(start, size - start)
+    return len(tail) - tail.rfind(b"PK\5\6") - _END.size
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
@@ -180,7 +189,7 @@ def _directory(members: list[_Written], position: int) -> bytes:
         fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
         tail = struct.pack(form, *fields) + struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
     count, size, position = min(count, 0xFFFF), min(size, _MOST_32), min(position, _MOST_32)
-    last = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, size, position, 0)
+    last = _END.pack(b"PK\5\6", 0, 0, count, count, size, position, 0)
     return entries + tail + last
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from dropcli.errors import FormatError
 from dropcli.formats.archives import Writer
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
-from dropcli.formats.pt import STORAGES, TORCH_DTYPES, PtSource
+from dropcli.formats.pt import PtSource
 from dropcli.formats.pt import dump as dump_provenance
 from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource
 from dropcli.formats.safetensors import dump as dump_header
+from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
 from dropcli.layouts import Layout
 from dropcli.tensors import Checksum, Extent, Gathered, Segment, Source, TensorInfo, total
 

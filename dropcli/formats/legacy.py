@@ -18,7 +18,7 @@ def modernize(reader: Reader) -> None:
     Needs memory for all of it, and imports torch, which refuses classes it does not know.
     """
     size = min(reader.size or 0, _MOST_PICKLE_BYTES)
-    _, names = load(reader.read(0, size), _PICKLES)
+    _, names, _ = load(reader.read(0, size), _PICKLES)
     check_globals(names)
     if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
         raise FormatError(

@@ -55,8 +55,8 @@ class Reference:
     id: Any
 
 
-def load(data: bytes, count: int = 1) -> tuple[Any, list[Global]]:
-    """The object as records, and every global it names, in order.
+def load(data: bytes, count: int = 1) -> tuple[Any, list[Global], int]:
+    """The object as records, every global it names, in order, and how many bytes follow.
 
     Of `count` pickles one after another, the last. Raises FormatError for a damaged pickle, and
     for opcodes that no tensor file needs.
@@ -64,7 +64,7 @@ def load(data: bytes, count: int = 1) -> tuple[Any, list[Global]]:
     machine = _Machine(data)
     for _ in range(count - 1):
         machine.run()
-    return machine.run(), list(machine.globals)
+    return machine.run(), list(machine.globals), machine.rest()
 
 
 class _Machine:
@@ -87,6 +87,10 @@ class _Machine:
             return self.pop()
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error):
             self.damaged()
+
+    def rest(self) -> int:
+        """How many bytes there are after what was read."""
+        return len(self._data) - self._at
 
     def damaged(self) -> NoReturn:
         size = len(self._data)

@@ -13,67 +13,31 @@ from typing import Any
 from isal import isal_zlib
 
 from dropcli.errors import FormatError
-from dropcli.formats.archives import Member, Writer, read_members
+from dropcli.formats.archives import Member, Writer, read_members, trailing_bytes
 from dropcli.formats.globals import check_globals
 from dropcli.formats.objects import Found, find_tensors, left_over
 from dropcli.formats.overlaps import check_apart, clusters, tie
 from dropcli.formats.pickles import Global, load
+from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
 from dropcli.layouts import Layout
-from dropcli.reader import Reader
+from dropcli.reader import FileSource, Reader
 from dropcli.tensors import DTYPES, Checksum, Dtype, Extent, Segment, TensorInfo, total
 
 PROVENANCE = "dropcli.json"
-STORAGES = {
-    "DoubleStorage": "F64",
-    "FloatStorage": "F32",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "ComplexDoubleStorage": "C128",
-    "ComplexFloatStorage": "C64",
-    "LongStorage": "I64",
-    "IntStorage": "I32",
-    "ShortStorage": "I16",
-    "CharStorage": "I8",
-    "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
-}
-TORCH_DTYPES = {
-    "uint16": "U16",
-    "uint32": "U32",
-    "uint64": "U64",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "complex64": "C64",
-    "complex128": "C128",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
 _UNKNOWN = Dtype("?", 8, "opaque", "")
 _CHUNK = 1 << 20  # bytes
 _MOST_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
 _MOST_SMALL_BYTES = 1 << 10  # of other members that are read whole
 
 
-class PtSource:
+class PtSource(FileSource):
     """An open `.pt` file. FormatError for what is damaged, hostile, or no data."""
 
     format = "pt"
-    seekable = True
     metadata: dict[str, str] = {}  # noqa: RUF012  # such files have none
 
     def __init__(self, reader: Reader, notes: Sequence[str] = ()) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self.notes = list(notes)
         self._members = {member.name: member for member in read_members(reader)}
         self._root = _root(self._members)
@@ -83,8 +47,12 @@ class PtSource:
 
         # A record for every object and none of them garbage: looking for it would double the time.
         with _no_collection():
-            record, names = load(data)
+            record, names, rest = load(data)
             found = list(find_tensors(record))
+        if rest:
+            self.notes.append(f"{rest:,} bytes follow the end of its pickle and are carried on")
+        if after := trailing_bytes(reader):
+            self.notes.append(f"{after:,} bytes follow the archive and are left out")
         self.strangers: Sequence[str] = check_globals(names)
         self._kinds: dict[str, str] = {}
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
@@ -120,7 +88,7 @@ class PtSource:
     def left_over(self) -> str | None:
         """The name of the first value in the file that is no tensor, if there is one."""
         with _no_collection():
-            record, _ = load(self._read("data.pkl"))
+            record, _, _ = load(self._read("data.pkl"))
             return left_over(record)
 
     def verify(self) -> None:
@@ -133,18 +101,6 @@ class PtSource:
                 self.read_into(member.offset + start, data)
                 checksum.add(isal_zlib.crc32(data), len(data))
             self._check_crc(member, checksum.value)
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from there; FormatError if the file ends first."""
-        self._reader.read_into(offset, buffer)
-
-    def finish(self) -> None:
-        """FormatError if the file changed."""
-        self._reader.check_finished()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()
 
     def _copy(
         self, writer: Writer, member: Member, inside: list[list[TensorInfo]]

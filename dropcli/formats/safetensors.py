@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from safetensors import SafetensorError, safe_open
 
 from dropcli.errors import FormatError, located
-from dropcli.reader import Reader
+from dropcli.reader import FileSource, Reader
 from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
 
 _MOST_HEADER_BYTES = 100_000_000  # the library's own limit
@@ -22,16 +22,15 @@ METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
 
-class SafetensorsSource:
+class SafetensorsSource(FileSource):
     """An open safetensors file. FormatError if the library would not open it, or names repeat."""
 
     format = "safetensors"
     strangers: Sequence[str] = ()  # it holds nothing but tensors
 
     def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self.notes: list[str] = []
-        self.seekable = reader.seekable
         self._header_bytes = _read_header(reader)
         self._header = _parse(self._header_bytes)
         start = 8 + len(self._header_bytes)
@@ -56,18 +55,6 @@ class SafetensorsSource:
     def output_size(self, provenance: list[Any] | None) -> int:
         """The bytes of the header and of the data."""
         return len(self._output_header(provenance)) + self.size - 8 - len(self._header_bytes)
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from there; FormatError if the file ends first."""
-        self._reader.read_into(offset, buffer)
-
-    def finish(self) -> None:
-        """FormatError unless nothing followed and nothing changed."""
-        self._reader.check_finished()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()
 
     def _output_header(self, provenance: list[Any] | None) -> bytes:
         """The length and the header; the data after it stays as aligned as it was."""
