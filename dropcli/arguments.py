@@ -7,12 +7,13 @@ import typer
 from dropcli import options
 from dropcli.over import Over
 
-Source = Annotated[
-    str,
+Inputs = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="INPUT",
+        metavar="INPUT...",
         parser=options.parse_path,
-        help="A .safetensors or .pt file, or - for standard input.",
+        show_default=False,
+        help=".safetensors and .pt files, folders, globs, or - for standard input.",
     ),
 ]
 Output = Annotated[
@@ -22,11 +23,11 @@ Output = Annotated[
         "--output",
         metavar="OUTPUT",
         parser=options.parse_path,
-        help="The file to write, a folder to write it to, or - for standard output. Its suffix "
+        help="The file to write, a folder for several, or - for standard output. A file's suffix "
         "converts, from .pt to .safetensors and back.",
     ),
 ]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the input, atomically.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the inputs, atomically.")]
 P = Annotated[
     float,
     typer.Option(
@@ -105,7 +106,51 @@ Fill = Annotated[
 Evaluation = Annotated[
     bool, typer.Option("--eval", help="Evaluation mode: dropout is off, tensors are copied.")
 ]
-Force = Annotated[bool, typer.Option("-f", "--force", help="Replace an output that exists.")]
+Copies = Annotated[
+    int,
+    typer.Option(
+        "--copies",
+        metavar="N",
+        parser=options.parse_count("--copies"),
+        show_default=False,
+        help="Write N independent copies of each file, x.1.pt to x.N.pt.",
+    ),
+]
+KeepOriginal = Annotated[
+    bool, typer.Option("--keep-original", help="Write the untouched file too, as copy 0.")
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--files-from",
+        metavar="FILE",
+        parser=options.parse_path,
+        help="Read the inputs from a file, one a line, or - for standard input.",
+    ),
+]
+Null = Annotated[
+    bool, typer.Option("-0", "--null", help="They end with null bytes, as from find -print0.")
+]
+CopyOthers = Annotated[
+    bool, typer.Option("--copy-others", help="Copy the other files of folders too.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with an interrupted run: keep the files that are done."),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        parser=options.parse_count("--jobs"),
+        show_default=False,
+        help="Worker processes for many files; by default as many as there are cores.",
+    ),
+]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Replace outputs that exist.")]
 DryRun = Annotated[
     bool, typer.Option("-n", "--dry-run", help="Show what would be done; write nothing.")
 ]
@@ -126,7 +171,7 @@ Provenance = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show errors only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every tensor.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every tensor, or file.")]
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="Tensor files, - for standard input.")
 ]

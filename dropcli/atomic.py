@@ -5,7 +5,9 @@ folder is synced. Whatever escapes on the way, Ctrl-C included, removes it.
 """
 
 import errno
+import filecmp
 import os
+import re
 import secrets
 import shlex
 import stat
@@ -17,6 +19,7 @@ from dropcli.errors import FileError, located
 _SMALL_BYTES = 1 << 16
 _WRITEBACK_BYTES = 32 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
+_TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 class Output:
@@ -87,14 +90,42 @@ def check_destination(path: str, *, replace: bool) -> None:
             raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is an unfinished output."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_stale(folder: str) -> None:
+    """Remove unfinished outputs, in the folder and below, of processes that are no more."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            found = _TEMPORARY.fullmatch(name)
+            if found and not _is_alive(int(found[1])):
+                with suppress(OSError):
+                    os.unlink(os.path.join(path, name))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
+
+
 @contextmanager
-def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
+def publish(path: str, *, size: int, replace: bool, adopt: bool = False) -> Iterator[Output]:
     """Write `size` bytes, then publish them as `path`.
+
+    `replace` takes the place of a file that exists; `adopt` is content with one that holds the
+    very same bytes, as an earlier run may have left it.
 
     A symbolic link is written through. Character devices and named pipes, `/dev/null` among them,
     hold nothing that could be lost, and are written as they are.
     """
-    check_destination(path, replace=replace)
+    check_destination(path, replace=replace or adopt)
     if os.path.exists(path) and not os.path.isfile(path):
         with _open_device(path) as output:
             yield output
@@ -113,7 +144,10 @@ def publish(path: str, *, size: int, replace: bool) -> Iterator[Output]:
                         "short-write", f"expected {size:,} bytes, got {output.written:,}"
                     )
                 os.fsync(fd)  # never retried: after a failure the system forgets what was lost
-            _rename(temporary, target, replace=replace)
+            if adopt and not replace and _is_same(temporary, target):
+                os.unlink(temporary)
+            else:
+                _rename(temporary, target, replace=replace)
             _sync_folder(os.path.dirname(target))
     except BaseException:
         with suppress(FileNotFoundError):
@@ -182,6 +216,10 @@ def _rename(temporary: str, target: str, *, replace: bool) -> None:
         os.replace(temporary, target)
     else:
         os.unlink(temporary)
+
+
+def _is_same(temporary: str, target: str) -> bool:
+    return os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False)
 
 
 def _exists() -> FileError:

@@ -4,10 +4,9 @@ It knows no paths and prints nothing. Memory is a few pieces, whatever the size 
 output is produced strictly in order, so one path serves files, pipes and archives.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout, TensorDropout
+from dropcli.engines import Inline, usable_cores
 from dropcli.errors import TensorError
 from dropcli.layouts import Layout
 from dropcli.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
@@ -71,8 +71,9 @@ def augment(
     for name in plans:
         reports[name].before, reports[name].after = Summary(), Summary()
 
-    workers = min(usable_cores(), _MOST_WORKERS)
-    with ThreadPoolExecutor(workers) as pool:
+    # A thread takes as long to start as a small file to drop.
+    workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MOST_WORKERS)
+    with ThreadPoolExecutor(workers) if workers else Inline() as pool:
         counts = {
             name: pool.submit(plan.mask.count_dropped)
             for name, plan in plans.items()
@@ -93,13 +94,6 @@ def augment(
     return list(reports.values())
 
 
-def usable_cores() -> int:
-    """The cores this process may run on, which a container or `taskset` may have narrowed."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclass
 class _PartDone:
     name: str
@@ -117,17 +111,19 @@ class _PieceDone:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, source: Source, pieces: Iterable[Piece], workers: int
+    pool: Executor, source: Source, pieces: Iterable[Piece], workers: int
 ) -> Iterator[_PieceDone]:
     """Process a few pieces at once, and give them back in order, each until the next is asked."""
-    free = [bytearray(PIECE_BYTES) for _ in range(workers + 1)]
+    free: list[bytearray] = []
     running: deque[Future[_PieceDone]] = deque()
     for piece in pieces:
-        if not free:
+        if len(running) > workers:
             done = running.popleft().result()
             yield done
             free.append(done.buffer)
-        buffer = free.pop()
+        buffer = free.pop() if free else bytearray()
+        if len(buffer) < piece.nbytes:
+            buffer = bytearray(piece.nbytes)
         if not source.seekable:  # a pipe is read in order, so here
             source.read_into(piece.offset, memoryview(buffer)[: piece.nbytes])
         running.append(pool.submit(_process, source, piece, buffer))

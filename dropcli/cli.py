@@ -14,7 +14,6 @@ from typer.core import TyperCommand
 
 from dropcli import __version__, arguments, console, options
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
-from dropcli.reader import STDIN
 
 # What a command needs is imported when it runs: `--help` and `--version` stay quick.
 
@@ -70,7 +69,7 @@ def _main(
 
 @app.command("apply", cls=StrictCommand)
 def apply(
-    source: arguments.Source,
+    inputs: arguments.Inputs = None,
     output: arguments.Output = None,
     in_place: arguments.InPlace = False,
     p: arguments.P = 0.5,
@@ -83,8 +82,16 @@ def apply(
     rescale: arguments.Rescale = True,
     fill: arguments.Fill = None,
     evaluation: arguments.Evaluation = False,
+    copies: arguments.Copies = 0,
+    keep_original: arguments.KeepOriginal = False,
+    files_from: arguments.FilesFrom = None,
+    null: arguments.Null = False,
+    copy_others: arguments.CopyOthers = False,
     force: arguments.Force = False,
+    resume: arguments.Resume = False,
+    fail_fast: arguments.FailFast = False,
     dry_run: arguments.DryRun = False,
+    jobs: arguments.Jobs = 0,
     stats: arguments.Stats = None,
     json: arguments.Json = False,
     provenance: arguments.Provenance = True,
@@ -98,21 +105,46 @@ def apply(
       dropcli apply x.safetensors -o y.safetensors -p 0.3 --seed 7
       dropcli apply x.safetensors -o y.safetensors --mode channel -k images
       dropcli apply x.safetensors --in-place -p 0.1
+      dropcli apply data/ -o augmented/ -p 0.2 --seed 7 --copies 3
       cat x.safetensors | dropcli apply - -o - -p 0.2 > y.safetensors
 
     Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
+    from dropcli.actions import Show, apply_dataset, apply_file, read_list
+    from dropcli.discover import is_dataset
     from dropcli.dropout import Dropout
-    from dropcli.report import Report, check_stats_path, write_stats
-    from dropcli.run import Job, goes_to_stdout, run_file, stream_of
+    from dropcli.plan import Request
 
-    if quiet and verbose:
-        raise UsageError("quiet-and-verbose", "expected -q or -v, got both")
-    target = _target(source, output, in_place)
-    if goes_to_stdout(target):
-        _check_stdout(json)
-
+    operands = list(inputs or ())
+    many = bool(files_from or copies or resume or fail_fast or copy_others)
+    options.check_apply(
+        operands,
+        files_from=files_from,
+        null=null,
+        in_place=in_place,
+        stream=stream,
+        copies=copies,
+        keep_original=keep_original,
+        copy_others=copy_others,
+        resume=resume,
+        provenance=provenance,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    request = Request(
+        options.choose_output(output, in_place),
+        stream=stream,
+        copies=copies,
+        keep_original=keep_original,
+        copy_others=copy_others,
+        force=force,
+        resume=resume,
+        dry_run=dry_run,
+        provenance=provenance,
+        fail_fast=fail_fast,
+        jobs=jobs or None,
+    )
     dropout = Dropout(
         p=p,
         seed=secrets.randbits(64) if seed is None else seed,
@@ -123,34 +155,11 @@ def apply(
         exclude=tuple(exclude or ()),
         eval=evaluation,
     )
-    job = Job(
-        source,
-        target,
-        stream or stream_of(source),
-        force=force,
-        in_place=in_place,
-        provenance=provenance,
-        dry_run=dry_run,
-    )
-    if stats:
-        check_stats_path(stats, [source, target], replace=force or dry_run)
-
-    with console.progress(not quiet) as on_total:
-        file = run_file(job, dropout, on_total)
-    report = Report(__version__, "apply", dropout.settings(), [file])
-    if stats and not dry_run:
-        write_stats(stats, report, replace=force)
-
-    if json:
-        console.write_out(report.to_json())
-    elif not quiet:
-        console.show_report(report, on_stderr=goes_to_stdout(target), verbose=verbose)
-    elif seed is None and not provenance and not evaluation:
-        console.note(f"seed {dropout.seed}")  # nothing else remembers it
-    if not quiet:
-        for warning in file.warnings(verbose=verbose):
-            console.warn(warning)
-    return 0
+    show = Show(json=json, stats=stats, quiet=quiet, verbose=verbose)
+    if not (many or is_dataset(operands)):
+        return apply_file(operands[0], request, dropout, seed is None, show)
+    listed = None if files_from is None else read_list(files_from, null)
+    return apply_dataset(operands, listed, request, dropout, seed is None, show)
 
 
 @app.command("info", cls=StrictCommand)
@@ -174,7 +183,7 @@ def info(
         except UsageError:
             raise
         except DropcliError as error:
-            report.errors.append(console.error_document(error))
+            report.errors.append(error.document())
             console.show_error(error)
             continue
         if report.files and not json:
@@ -219,7 +228,10 @@ def _run(words: list[str]) -> int:
         # A command returns its exit code, which typer gives back when it does not stand alone.
         return int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
     except Interrupted as stop:
-        console.note("interrupted; nothing half-written is left")
+        done = f"; {stop.done}" if stop.done else ""
+        console.note(f"interrupted; nothing half-written is left{done}")
+        if stop.done:
+            console.hint(f"go on with: {_resuming(words)}")
         return 128 + stop.number
     except typer.TyperException as error:
         return _fail(words, _usage_error(error))
@@ -238,6 +250,10 @@ def _run(words: list[str]) -> int:
         return _fail(words, DropcliError("out-of-memory", "expected more memory to be free"))
 
 
+def _resuming(words: list[str]) -> str:
+    return shlex.join(["dropcli", *words, *(() if "--resume" in words else ("--resume",))])
+
+
 def _fail(words: list[str], error: DropcliError) -> int:
     """Report on standard error, and as a document on standard output if one was asked for."""
     console.show_error(error)
@@ -247,7 +263,7 @@ def _fail(words: list[str], error: DropcliError) -> int:
         from dropcli.report import Report
 
         command = next((word for word in words if word in ("apply", "info")), "")
-        document = Report(__version__, command, None, [], [console.error_document(error)])
+        document = Report(__version__, command, None, [], [error.document()])
         try:
             console.write_out(document.to_json())
         except DropcliError as second:
@@ -265,48 +281,6 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     if message.startswith("No such command") and os.path.exists(word := message.split("'")[1]):
         hint = f"dropcli apply {shlex.quote(word)} -o OUTPUT"
     return UsageError("usage", message[:1].lower() + message[1:], hint)
-
-
-def _target(source: str, output: str | None, in_place: bool) -> str:
-    """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
-    if in_place:
-        if output is not None:
-            raise UsageError("two-outputs", "expected -o or --in-place, got both")
-        if not os.path.isfile(source) and (source == STDIN or os.path.exists(source)):
-            raise UsageError(
-                "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
-            )
-        return source
-    if output is None:
-        raise UsageError(
-            "no-output",
-            "expected an output, got none",
-            "add -o OUTPUT, -o - for standard output, or --in-place to replace the input",
-        )
-    if source != STDIN and os.path.isdir(output):
-        return os.path.join(output, os.path.basename(source))
-    if output.endswith("/"):
-        hint = f"mkdir -p {shlex.quote(output)}"
-        raise UsageError("no-folder", f"-o: expected a folder, got '{output}'", hint)
-    return output
-
-
-def _check_stdout(json: bool) -> None:
-    """Standard output is for the tensors, and for nothing else."""
-    if json:
-        raise UsageError(
-            "two-on-stdout",
-            "expected one thing on standard output, got the tensors and --json",
-            "write the report to a file with --stats report.json",
-        )
-    if sys.stdout is None:
-        raise UsageError("closed", "-o -: expected standard output to be open, got it closed")
-    if sys.stdout.isatty():
-        raise UsageError(
-            "stdout-is-a-terminal",
-            "-o -: expected standard output to be a file or a pipe, got a terminal",
-            "redirect it, as in `> y.safetensors`",
-        )
 
 
 def _forget_stdout() -> None:

@@ -5,9 +5,8 @@ No escape code leaves a stream that is not a terminal.
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dropcli.errors import DropcliError, FileError, located
@@ -18,12 +17,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dropcli.info import FileInfo
-    from dropcli.report import Report
+    from dropcli.plan import Request
+    from dropcli.report import FileReport
+    from dropcli.tally import Tally
 
 STDOUT_NAME = "standard output"
 
 _UNBROKEN = 10_000  # columns
-_PATIENCE = 0.5  # seconds before a progress bar appears
+_WARNINGS = 3  # of one run, unless more are asked for
 _MESSAGE_LIMIT = 2000
 
 
@@ -50,76 +51,55 @@ def show_error(error: DropcliError) -> None:
     """`error: where: expected, got`, and a `hint:` line where there is one."""
     _write_error(f"error: {printable(str(error), _MESSAGE_LIMIT)}\n")
     if error.hint:
-        _write_error(f"hint: {printable(error.hint, _MESSAGE_LIMIT)}\n")
+        hint(error.hint)
 
 
-def error_document(error: DropcliError) -> dict[str, str | None]:
-    """An error's part of the JSON document."""
-    keys = {"source": error.place, "code": error.code}
-    return {**keys, "message": error.message, "hint": error.hint}
+def hint(message: str) -> None:
+    """What to do next."""
+    _write_error(f"hint: {printable(message, _MESSAGE_LIMIT)}\n")
 
 
-def show_report(report: "Report", *, on_stderr: bool, verbose: bool) -> None:
-    """The table of what was done."""
+def show_file(
+    file: "FileReport", settings: dict[str, Any], *, on_stderr: bool, verbose: bool
+) -> None:
+    """The table of what was done to a file."""
     from dropcli.tables import file_table
 
-    console = _rich(sys.stderr if on_stderr else sys.stdout)
-    arrow = "→" if console.encoding.startswith("utf") else "->"
-    for file in report.files:
-        _print(console, *file_table(file, report.settings or {}, verbose, arrow))
+    console = rich(sys.stderr if on_stderr else sys.stdout)
+    _print(console, *file_table(file, settings, verbose, _arrow(console)))
+
+
+def show_tally(
+    tally: "Tally", request: "Request", settings: dict[str, Any], *, verbose: bool
+) -> None:
+    """The table of what was done to a dataset, the same however many workers did it."""
+    from dropcli.tables import dataset_table
+
+    console = rich(sys.stdout)
+    _print(console, *dataset_table(tally, request, settings, verbose, _arrow(console)))
+
+
+def show_time(tally: "Tally", seconds: float) -> None:
+    """How long a dataset took, on standard error: it is never twice the same."""
+    from dropcli.tables import time_line
+
+    note(time_line(tally, seconds))
+
+
+def warn_all(messages: Sequence[str], *, verbose: bool) -> None:
+    """Warnings about many files, of which the first few will do."""
+    shown = messages if verbose else messages[:_WARNINGS]
+    for message in shown:
+        warn(message)
+    if len(shown) < len(messages):
+        warn(f"and {len(messages) - len(shown):,} more like these; -v shows them all")
 
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:
     """The table of what a file holds."""
     from dropcli.tables import info_table
 
-    _print(_rich(sys.stdout), *info_table(info, verbose))
-
-
-@contextmanager
-def progress(enabled: bool) -> Iterator[Callable[[int], Callable[[int], None]]]:
-    """A bar on standard error, if it is a terminal, once the work has taken half a second."""
-    if not (enabled and sys.stderr is not None and _is_terminal(sys.stderr)):
-        yield lambda total: lambda count: None
-        return
-
-    started = time.monotonic()
-    bar: Any = None
-
-    def on_total(total: int) -> Callable[[int], None]:
-        done = 0
-
-        def on_bytes(count: int) -> None:
-            nonlocal bar, done
-            done += count
-            if bar is None and time.monotonic() - started > _PATIENCE:
-                bar = _make_bar(total)
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=done)
-
-        return on_bytes
-
-    try:
-        yield on_total
-    finally:
-        if bar is not None:
-            bar.stop()
-
-
-def _make_bar(total: int) -> Any:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=_rich(sys.stderr), transient=True)
-    bar.add_task("", total=total)
-    bar.start()
-    return bar
+    _print(rich(sys.stdout), *info_table(info, verbose))
 
 
 def _write_error(text: str) -> None:
@@ -130,17 +110,23 @@ def _write_error(text: str) -> None:
             sys.stderr.flush()
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+def _arrow(console: "RichConsole") -> str:
+    return "→" if console.encoding.startswith("utf") else "->"
 
 
-def _rich(stream: TextIO | None) -> "RichConsole":
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether escape codes are understood there."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def rich(stream: TextIO | None) -> "RichConsole":
+    """A rich console that sends escape codes to terminals alone."""
     from rich.console import Console
 
     if stream is None:
         raise FileError("closed", "expected it to be open", None, STDOUT_NAME)
     # Said outright, because rich otherwise believes variables that CI systems set.
-    terminal = _is_terminal(stream)
+    terminal = is_terminal(stream)
     return Console(
         file=stream,
         force_terminal=terminal,

@@ -38,6 +38,11 @@ class DropcliError(Exception):
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" if self.place else self.message
 
+    def document(self) -> dict[str, str | None]:
+        """The error's part of the JSON document."""
+        keys = {"source": self.place, "code": self.code}
+        return {**keys, "message": self.message, "hint": self.hint}
+
 
 class UsageError(DropcliError):
     """The command line is wrong, whatever the files hold."""
@@ -63,6 +68,7 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.done: str | None = None  # of several files, and how to go on is to be said
 
 
 @contextmanager

@@ -7,6 +7,7 @@ a probability of 1.0 that somebody did not mean zeroes a dataset.
 import difflib
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 from dropcli.errors import UsageError
@@ -106,6 +107,93 @@ def parse_stream(text: str) -> str:
             "empty-stream", "--stream: expected a name, got ''", "is a shell variable unset?"
         )
     return text
+
+
+def parse_count(option: str) -> Callable[[str | int], int]:
+    """The parser of an option that takes a number of at least 1; 0 is its default."""
+
+    def parse(value: str | int) -> int:
+        if value == 0 and isinstance(value, int):  # typer parses the default too
+            return 0
+        text = str(value)
+        if not _DIGITS.fullmatch(text) or len(text) > 9 or int(text) < 1:
+            raise UsageError("bad-count", f"{option}: expected an integer from 1 on, got '{text}'")
+        return int(text)
+
+    return parse
+
+
+def choose_output(output: str | None, in_place: bool) -> str | None:
+    """What `-o` and `--in-place` come to: None to replace the inputs."""
+    if in_place and output is not None:
+        raise UsageError("two-outputs", "expected -o or --in-place, got both")
+    if not in_place and output is None:
+        raise UsageError(
+            "no-output",
+            "expected an output, got none",
+            "add -o OUTPUT, -o - for standard output, or --in-place to replace the input",
+        )
+    return output
+
+
+def check_apply(
+    inputs: list[str],
+    *,
+    files_from: str | None,
+    null: bool,
+    in_place: bool,
+    stream: str | None,
+    copies: int,
+    keep_original: bool,
+    copy_others: bool,
+    resume: bool,
+    provenance: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """UsageError for options of `apply` that do not go together."""
+    for wrong, code, message, hint in (
+        (quiet and verbose, "quiet-and-verbose", "expected -q or -v, got both", None),
+        (
+            not inputs and files_from is None,
+            "no-input",
+            "missing argument: expected an INPUT, got none",
+            "dropcli apply --help",
+        ),
+        (null and files_from is None, "null", "-0: expected --files-from too, got none", None),
+        (
+            stream is not None and (len(inputs) != 1 or files_from is not None),
+            "stream-of-several",
+            "--stream: expected one input, got several",
+            "files of a dataset are called by their paths in it",
+        ),
+        (
+            copies > 0 and in_place,
+            "copies-in-place",
+            "--copies: expected -o FOLDER, got --in-place",
+            None,
+        ),
+        (
+            keep_original and not copies,
+            "original-without-copies",
+            "--keep-original: expected --copies too, got none",
+            None,
+        ),
+        (
+            copy_others and in_place,
+            "others-in-place",
+            "--copy-others: expected -o FOLDER, got --in-place",
+            None,
+        ),
+        (
+            resume and in_place and not provenance,
+            "resume-without-provenance",
+            "--resume: expected provenance with --in-place, which tells what is done, got none",
+            None,
+        ),
+    ):
+        if wrong:
+            raise UsageError(code, message, hint)
 
 
 def choose_over(mode: str | None, over: Over | None) -> Over | None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeAlias
 
 from dropcli.atomic import check_destination, publish
 from dropcli.errors import UsageError
@@ -15,6 +15,8 @@ from dropcli.over import shape_text
 from dropcli.stats import Summary
 
 SCHEMA = 1
+
+Status: TypeAlias = Literal["written", "planned", "skipped"]
 
 _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 
@@ -72,7 +74,7 @@ class FileReport:
     stream: str
     copy: int
     size: int
-    status: Literal["written", "planned"]
+    status: Status
     tensors: list[TensorReport]
     applied_before: bool = False
     evaluation: bool = False
@@ -116,6 +118,13 @@ class FileReport:
                 )
 
 
+class Documented(Protocol):
+    """A file of a report."""
+
+    def document(self) -> dict[str, Any]:
+        """Its part of the JSON document."""
+
+
 @dataclass
 class Report:
     """The outcome of a command."""
@@ -123,7 +132,7 @@ class Report:
     version: str
     command: str
     settings: dict[str, Any] | None = None
-    files: list[Any] = field(default_factory=list)
+    files: list[Documented] = field(default_factory=list)
     errors: list[dict[str, str | None]] = field(default_factory=list)
 
     @property
@@ -177,13 +186,12 @@ _CSV_COLUMNS = (
 
 
 def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
-    for file in report.files:
-        for tensor in file.tensors:
-            row = tensor.document()
-            row |= {key: getattr(file, key) for key in ("source", "output", "stream", "copy")}
-            row["shape"] = shape_text(tensor.shape)
+    for file in (file.document() for file in report.files):
+        for tensor in file["tensors"]:
+            row = {key: file[key] for key in ("source", "output", "stream", "copy")} | tensor
+            row["shape"] = shape_text(tensor["shape"])
             row["seed"] = report.settings["seed"] if report.settings else None
-            row["asked"] = report.settings["p"] if report.settings and tensor.after else None
+            row["asked"] = report.settings["p"] if report.settings and tensor["after"] else None
             for side in ("before", "after"):
                 summary = row.pop(side) or {}
                 row |= {f"{side}_{key}": value for key, value in summary.items()}

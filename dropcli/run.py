@@ -14,11 +14,12 @@ from dropcli.augment import augment, blank_report, plan
 from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.formats import convert, open_source
-from dropcli.reader import STDIN, place_of
-from dropcli.report import FileReport
+from dropcli.reader import STDIN, Reader, place_of
+from dropcli.report import FileReport, Status, TensorReport
 from dropcli.tensors import Source
 
 STDOUT = "-"
+_COPY_BYTES = 1 << 20
 
 OnTotal = Callable[[int], Callable[[int], None]]
 
@@ -35,6 +36,7 @@ class Job:
     in_place: bool = False
     provenance: bool = True
     dry_run: bool = False
+    in_dataset: bool = False  # folders are made, and an output with the very same bytes is ours
 
 
 def stream_of(source: str) -> str:
@@ -88,6 +90,43 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
     )
 
 
+def copy_file(job: Job, on_bytes: Callable[[int], None], *, tensors: bool) -> FileReport:
+    """Write the file as it is; one of `tensors` only if it is sound."""
+    reports: list[TensorReport] = []
+    with located(job.source):
+        if tensors:
+            with closing(open_source(job.source)) as source:
+                reports = [blank_report(tensor, {}) for tensor in source.tensors]
+        with closing(Reader(job.source)) as reader:
+            size = reader.size or 0
+            _check_output(job)
+            if not job.dry_run:
+                with _destination(job, size) as output, located(job.source):
+                    for start in range(0, size, _COPY_BYTES):
+                        data = reader.read(start, min(_COPY_BYTES, size - start))
+                        output.write(data)
+                        on_bytes(len(data))
+                    reader.check_finished()
+    status: Status = "planned" if job.dry_run else "written"
+    return FileReport(
+        job.source, job.output, job.stream, job.copy, size, status, reports, evaluation=True
+    )
+
+
+def is_applied(job: Job, dropout: Dropout) -> FileReport | None:
+    """A report without statistics if this very application is the last one of the source."""
+    with located(job.source), closing(open_source(job.source)) as source:
+        entries = source.provenance or []
+        if entries[-1:] != [dropout.provenance(job.stream, job.copy)]:
+            return None
+        plans = plan(source, dropout, job.stream, job.copy)
+        tensors = [blank_report(tensor, plans) for tensor in source.tensors]
+        size = source.size
+    return FileReport(
+        job.source, job.output, job.stream, job.copy, size, "skipped", tensors, evaluation=True
+    )
+
+
 def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
     if not job.provenance:
         return None
@@ -128,7 +167,12 @@ def _check_output(job: Job) -> None:
         raise FileError(
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
         )
-    check_destination(job.output, replace=job.force or job.in_place)
+    if job.in_dataset:
+        if job.dry_run:
+            return
+        with located(job.output):
+            os.makedirs(os.path.dirname(job.output) or ".", exist_ok=True)
+    check_destination(job.output, replace=job.force or job.in_place or job.in_dataset)
 
 
 def _same_file(source: str, output: str) -> bool:
@@ -148,5 +192,6 @@ def _destination(job: Job, size: int) -> Iterator[Output]:
         yield output
         output.flush()
     else:
-        with publish(job.output, size=size, replace=job.force or job.in_place) as output:
+        replace, adopt = job.force or job.in_place, job.in_dataset
+        with publish(job.output, size=size, replace=replace, adopt=adopt) as output:
             yield output

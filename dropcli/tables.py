@@ -14,7 +14,9 @@ from dropcli.text import printable
 
 if TYPE_CHECKING:
     from dropcli.info import FileInfo
+    from dropcli.plan import Request
     from dropcli.report import FileReport, TensorReport
+    from dropcli.tally import Tally
 
 _ROWS = 10  # of a table, unless more are asked for
 _NAME_WIDTH = 12
@@ -109,6 +111,62 @@ def _totals_line(file: "FileReport") -> str:
     return f"{_tensors(len(dropped))} dropped ({count:,} of {decisions:,}{rate}), {copied}"
 
 
+def dataset_table(
+    tally: "Tally", request: "Request", settings: dict[str, Any], verbose: bool, arrow: str
+) -> Iterator[str | Table]:
+    """What was done to the files of a dataset."""
+    yield _in_words(settings, "by name")
+    yield ""
+    if verbose and (files := tally.files):
+        yield _files_table([file.document() for file in files], arrow)
+        yield ""
+    verb = "to write" if request.dry_run else "replaced" if request.output is None else "written"
+    rows = [[verb, f"{_files(tally.written)}"]]
+    if request.copies:
+        kept = ", and the original" if request.keep_original else ""
+        rows[0][1] += f", {request.copies:,} copies of {_files(tally.inputs)}{kept}"
+    rows += [["done before", _files(tally.skipped)]] if tally.skipped else []
+    rows += [["failed", _files(len(tally.errors))]] if tally.errors else []
+    rows += [["left", f"{_files(tally.left)} of other kinds"]] if tally.left else []
+    rows += [["bytes", _bytes(tally.nbytes)]]
+    if request.dry_run:
+        rows += [["decisions", f"{tally.decisions:,}"]]
+    elif tally.rate is not None and not settings["eval"]:
+        rows += [["dropped", f"{tally.dropped:,} of {tally.decisions:,} decisions"]]
+        rows += [["rate", f"asked {settings['p']:g}, realised {tally.rate:.6f}"]]
+    width = max(len(name) for name, _ in rows)
+    yield from (f"{name:{width}}  {value}" for name, value in rows)
+    if request.dry_run:
+        yield "dry run: nothing written"
+
+
+def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
+    rows = []
+    for file in files:
+        dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
+        decisions = sum(tensor["decisions"] for tensor in dropped)
+        count = sum(tensor["dropped"] for tensor in dropped)
+        rows.append(
+            [
+                f"{printable(file['source'])} {arrow} {printable(file['output'])}",
+                file["status"],
+                _bytes(file["bytes"]),
+                f"{decisions:,}",
+                f"{count:,}",
+                _number(count / decisions) if decisions else "",
+            ]
+        )
+    return _table(("file", "", ">size", ">decisions", ">dropped", ">rate"), rows)
+
+
+def time_line(tally: "Tally", seconds: float) -> str:
+    """How long it took, and which files took longest."""
+    count = tally.written + len(tally.errors)
+    slowest = ", ".join(f"{path} {time:.2g} s" for time, path in tally.slowest)
+    more = f"; slowest: {slowest}" if len(tally.slowest) > 1 else ""
+    return f"{_files(count)} in {seconds:.3g} s, {_bytes(round(tally.nbytes / seconds))}/s{more}"
+
+
 def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
     """What a file holds."""
     shown = info.tensors if verbose else info.tensors[:_ROWS]
@@ -180,6 +238,10 @@ def _number(value: float | int | None) -> str:
     if text.endswith(("e+04", "e+05")):
         return f"{value:,.0f}"
     return f"{value:.3g}" if "e" in text else text
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
 def _tensors(count: int) -> str:

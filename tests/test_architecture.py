@@ -12,14 +12,23 @@ PACKAGE = Path(dropcli.__file__).parent
 
 # Arrows run down only: a file imports lower floors, never its own or above.
 FLOORS = {
-    "__main__": 11,
-    "cli": 10,
-    "console": 9,
-    "arguments": 9,
-    "tables": 8,
+    "__main__": 15,
+    "cli": 14,
+    "arguments": 13,
+    "actions": 13,
+    "progress": 12,
+    "console": 11,
+    "tables": 10,
+    "batch": 10,
+    "tally": 9,
+    "plan": 9,
+    "tasks": 8,
     "run": 7,
     "info": 7,
     "augment": 5,
+    "discover": 2,
+    "journal": 1,
+    "engines": 1,
     "pieces": 4,
     "dropout": 3,
     "report": 2,
@@ -48,7 +57,7 @@ FLOORS = {
 }
 ONLY: dict[str, set[str]] = {
     "typer": {"cli", "arguments"},
-    "rich": {"console", "tables"},
+    "rich": {"console", "progress", "tables"},
     "torch": {"formats.legacy"},
     "cryptography": {"masks"},
 }

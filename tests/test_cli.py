@@ -67,7 +67,7 @@ WRONG = [
     (("agument", "x"), 2, "no such command"),
     (("apply", "-", "--in-place"), 2, "--in-place: expected a file"),
     (("apply", "missing", "-o", "y.safetensors"), 1, "missing: no such file or directory"),
-    (("apply", ".", "-o", "y.safetensors"), 1, ".: expected a file, got a folder"),
+    (("apply", ".", "-o", "y.safetensors"), 2, "-o: expected a folder for several files, got 'y.s"),
     (("apply", "x.safetensors", "-o", "no/y"), 1, "no/y: expected its folder to exist"),
     ((*APPLY, "-k", "image"), 1, "--key 'image': expected to match a tensor, got 'labels', 'im"),
     ((*APPLY, "--exclude", "*x"), 1, "--exclude '*x': expected to match a tensor"),

@@ -1,0 +1,129 @@
+"""Many files: skip what is done, hand the rest to an engine, journal and tally what comes of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
+from typing import Protocol
+
+from dropcli.atomic import remove_stale
+from dropcli.dropout import Dropout
+from dropcli.engines import Engine, Processes, Serial, Work, usable_cores
+from dropcli.errors import FileError, Interrupted, located
+from dropcli.journal import Journal, check_settings
+from dropcli.masks import CONTRACT
+from dropcli.plan import Plan, Request
+from dropcli.tally import Tally
+from dropcli.tasks import Outcome, Task, make_work, recall
+
+_CHUNK_FILES = 32
+_CHUNK_BYTES = 8 << 20
+_SHORT_FILES = 100  # fewer than these are done before workers would have started
+_SHORT_BYTES = 64 << 20
+
+
+class Progress(Protocol):
+    """What hears how far the work is."""
+
+    def begin(self, files: int, nbytes: int) -> None:
+        """So much there is to do."""
+
+    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
+        """So much more is done."""
+
+
+def run_batch(
+    plan: Plan, request: Request, dropout: Dropout, tally: Tally, progress: Progress
+) -> None:
+    """Do what is planned, and tally it.
+
+    An interrupted run has journalled and tallied what is done when Interrupted leaves here.
+    """
+    tally.failures = plan.failures
+    tally.planned = len(plan.tasks)
+    settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
+    with _journal(request) as journal:
+        if journal and journal.settings:
+            check_settings(journal.path, journal.settings, settings)
+        waiting = list(_waiting(plan.tasks, journal, tally))
+        progress.begin(len(waiting), sum(task.stamp.nbytes for task in waiting))
+        engine = _engine(make_work(dropout, settings), waiting, request)
+
+        def take(task: Task, outcome: Outcome | None) -> None:
+            outcome = outcome or Outcome(task, error=_worker_died(task))
+            if journal and outcome.line and not request.dry_run:
+                journal.add(outcome.line)
+            tally.add(outcome)
+            progress.advance(files=1, failed=int(outcome.error is not None))
+
+        results = engine.run(
+            _chunks(waiting, request), lambda count: progress.advance(nbytes=count)
+        )
+        try:
+            with closing(results):
+                for task, outcome in results:
+                    take(task, outcome)
+                    if tally.errors and request.fail_fast:
+                        break
+        except Interrupted:
+            for task, outcome in engine.stop():
+                take(task, outcome)
+            raise
+
+
+def _journal(request: Request) -> AbstractContextManager[Journal | None]:
+    if request.output is None:  # the files' own provenance says what is done
+        return nullcontext()
+    if request.dry_run:
+        if request.resume and os.path.exists(request.journal):
+            return closing(Journal(request.journal, read_only=True))
+        return nullcontext()
+    with located(request.output):
+        os.makedirs(request.output, exist_ok=True)
+    journal = Journal(request.journal, fresh=not request.resume)
+    remove_stale(request.output)
+    return closing(journal)
+
+
+def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterator[Task]:
+    """The tasks that are not done, large ones first, lest one of them comes last and alone."""
+    for task in sorted(tasks, key=lambda task: -task.stamp.nbytes):
+        line = journal and journal.confirm(task.name, task.job.output, task.stamp)
+        if line:
+            tally.add(recall(task, line))
+        elif journal and journal.knows(task.name):  # ours to replace
+            yield replace(task, job=replace(task.job, force=True))
+        else:
+            yield task
+
+
+def _engine(
+    work: Work[Task, Outcome], tasks: list[Task], request: Request
+) -> Engine[Task, Outcome]:
+    short = len(tasks) < _SHORT_FILES and sum(task.stamp.nbytes for task in tasks) < _SHORT_BYTES
+    jobs = request.jobs or (1 if short else usable_cores())
+    jobs = min(jobs, len(tasks))
+    return Processes(work, jobs, "dropcli.tasks") if jobs > 1 else Serial(work)
+
+
+def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
+    """Large enough to be cheap, small enough that all workers end together."""
+    workers = request.jobs or usable_cores()
+    start = 0
+    while start < len(tasks):
+        most = max(1, min(_CHUNK_FILES, (len(tasks) - start) // (4 * workers)))
+        stop, nbytes = start, 0
+        while stop < min(start + most, len(tasks)) and nbytes < _CHUNK_BYTES:
+            nbytes += tasks[stop].stamp.nbytes
+            stop += 1
+        yield tasks[start:stop]
+        start = stop
+
+
+def _worker_died(task: Task) -> FileError:
+    return FileError(
+        "worker-died",
+        "expected its worker process to live, but it was killed, twice",
+        "is there enough memory? run this file alone",
+        task.job.source,
+    )

@@ -1,0 +1,198 @@
+"""Find the files of a dataset: folders walked, globs expanded, lists read.
+
+Every file has a name: its path below the folder that was walked, which places its output and
+makes its stream, so that a file has the same mask alone, in its folder, and in any subset.
+"""
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from dropcli.atomic import is_temporary
+from dropcli.errors import DropcliError, FileError, UsageError, located
+
+TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
+JOURNAL = "dropcli.jsonl"
+
+_Identity = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file: where it lies, and its name below the folder it was found in."""
+
+    path: str
+    name: str
+
+    @property
+    def stream(self) -> str:
+        """Its name in the mask key: without the last suffix, and `/` between folders."""
+        return os.path.splitext(self.name)[0].replace(os.sep, "/")
+
+
+@dataclass
+class Found:
+    """What was found: tensor files, others, and what could not be looked at."""
+
+    inputs: list[Input] = field(default_factory=list)
+    others: list[Input] = field(default_factory=list)
+    failures: list[DropcliError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def is_dataset(operands: list[str]) -> bool:
+    """Whether these are not one file but a folder, several files, or a glob."""
+    return len(operands) != 1 or os.path.isdir(operands[0]) or _is_glob(operands[0])
+
+
+def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:
+    """The files that these operands mean, or the listed ones, each once.
+
+    A walk leaves out the folder `output`. A list's names are kept below the folder that is given
+    beside it, or else the current one, as tar and rsync keep them.
+    """
+    found = Found()
+    walk = _Walk(found, _identity(output) if output else None)
+    if listed is not None:
+        base = _base_of_list(operands)
+        for path in listed:
+            _add_listed(path, base, walk)
+    else:
+        for operand in operands:
+            _add_operand(operand, walk)
+    found.inputs = list(dict.fromkeys(found.inputs))
+    found.others = list(dict.fromkeys(found.others))
+    return found
+
+
+def parse_list(data: bytes, null: bool) -> list[str]:
+    """The paths of a list, a line each, or ended by null bytes."""
+    return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
+
+
+def _add_operand(operand: str, walk: "_Walk") -> None:
+    if os.path.isdir(operand):
+        walk.folder(operand, "")
+    elif _is_glob(operand):
+        _expand(operand, walk)
+    else:
+        walk.file(operand, os.path.basename(operand))
+
+
+def _is_glob(operand: str) -> bool:
+    """Whether this is a pattern; a file that exists is meant itself, brackets and all."""
+    return glob.has_magic(operand) and not os.path.lexists(operand)
+
+
+def _expand(pattern: str, walk: "_Walk") -> None:
+    """The matches of a glob, named below its part that is no pattern."""
+    parts = PurePath(pattern).parts
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base = os.path.join(*parts[:fixed]) if fixed else ""
+    matches = sorted(glob.glob(pattern, recursive=True, include_hidden="**" not in pattern))
+    if not matches:
+        raise FileError(
+            "no-match", "expected a pattern that matches files, got none", None, pattern
+        )
+    for path in matches:
+        name = os.path.relpath(path, base or ".")
+        if not os.path.isdir(path):
+            walk.file(path, name)
+        elif "**" not in parts:  # which reaches into folders itself
+            walk.folder(path, "" if name == "." else name)
+
+
+def _base_of_list(operands: list[str]) -> str:
+    if len(operands) > 1 or (operands and not os.path.isdir(operands[0])):
+        raise UsageError(
+            "list-and-inputs",
+            f"--files-from: expected at most the folder of the listed files beside it, got "
+            f"'{operands[-1]}'",
+            "list that one too",
+        )
+    return operands[0] if operands else "."
+
+
+def _add_listed(path: str, base: str, walk: "_Walk") -> None:
+    """A listed path as it stands or, if it is not there, below the folder of the list."""
+    if not os.path.lexists(path) and os.path.lexists(below := os.path.join(base, path)):
+        path = below
+    name = os.path.relpath(path, base)
+    if name.split(os.sep, 1)[0] == os.pardir:  # elsewhere: a file of its own
+        name = os.path.basename(path)
+    if os.path.isdir(path):
+        walk.folder(path, "" if name == "." else name)
+    else:
+        walk.file(path, name)
+
+
+def _identity(path: str) -> _Identity | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class _Walk:
+    """Adds files to what was found, from folders and one by one."""
+
+    def __init__(self, found: Found, left_out: _Identity | None) -> None:
+        self._found = found
+        self._left_out = left_out
+
+    def file(self, path: str, name: str) -> None:
+        """One file that was named, of whatever suffix."""
+        if path == "-":
+            raise UsageError(
+                "standard-input", "expected files and folders, got `-` among several inputs"
+            )
+        self._found.inputs.append(Input(path, name))
+
+    def folder(self, top: str, prefix: str) -> None:
+        """All files below a folder; links are followed, but not into a folder they lie in."""
+        if self._left_out and _identity(top) == self._left_out:
+            raise UsageError(
+                "same-folder",
+                "expected an output folder other than the input, got the same",
+                "replace the files with --in-place instead of -o",
+                top,
+            )
+        stack = [(top, prefix, frozenset[_Identity]())]
+        while stack:
+            path, name, above = stack.pop()
+            identity = _identity(path)
+            if identity is None or identity == self._left_out:
+                continue
+            if identity in above:
+                self._found.notes.append(
+                    f"{path}: a link to a folder that it lies in, not followed"
+                )
+                continue
+            try:
+                with located(path):
+                    folders = [*self._entries(path, name)]
+            except DropcliError as error:
+                self._found.failures.append(error)
+                continue
+            stack += [(*folder, above | {identity}) for folder in reversed(folders)]
+
+    def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
+        """Add the files of one folder, and give its folders."""
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                name = os.path.join(prefix, entry.name)
+                tensors = PurePath(entry.name).suffix.lower() in TENSOR_SUFFIXES
+                if entry.is_dir():
+                    yield entry.path, name
+                elif tensors and (entry.is_file() or _leads_nowhere(entry)):
+                    self._found.inputs.append(Input(entry.path, name))
+                elif entry.name != JOURNAL and not is_temporary(entry.name):
+                    self._found.others.append(Input(entry.path, name))
+
+
+def _leads_nowhere(entry: "os.DirEntry[str]") -> bool:
+    """A broken link is a file that is lost, which opening it will tell."""
+    return entry.is_symlink() and not os.path.exists(entry.path)

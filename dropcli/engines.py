@@ -1,0 +1,264 @@
+"""Where tasks run: here one after the other, or in worker processes of which any may die.
+
+Tasks travel in chunks, because handing one over costs as much as dropping a small file.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from concurrent.futures.process import ProcessPoolExecutor
+from contextlib import contextmanager
+from types import FrameType, ModuleType
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+
+from dropcli.errors import Interrupted
+
+_TICK = 0.2  # seconds between two looks at the workers
+_GRACE = 1.2  # seconds for workers to remove what is unfinished
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_in = TypeVar("T_in", contravariant=True)
+R_out = TypeVar("R_out", covariant=True)
+
+
+def usable_cores() -> int:
+    """The cores this process may run on, which a container or `taskset` may have narrowed."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Work(Protocol[T_in, R_out]):
+    """What is done to a task: a picklable function, which tells of the bytes it has done."""
+
+    def __call__(self, task: T_in, on_bytes: Callable[[int], None]) -> R_out:
+        """The result of this task."""
+
+
+class Engine(Protocol[T, R_out]):
+    """Runs chunks of tasks, in any order."""
+
+    def run(
+        self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
+    ) -> Generator[tuple[T, R_out | None], None, None]:
+        """Each task and its result; None for a task that killed its worker.
+
+        `on_bytes` hears now and then of bytes that are done, 0 of them if there is nothing new.
+        """
+
+    def stop(self) -> Generator[tuple[T, R_out | None], None, None]:
+        """End the work at once, and give what was finished by then."""
+
+
+class Inline(Executor):
+    """An executor without threads or processes, for work that is too short to hand over."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """Run it now."""
+        future: Future[R] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  # whoever asks for the result gets it
+            future.set_exception(error)
+        return future
+
+
+class Serial(Generic[T, R]):
+    """In this process, one after the other."""
+
+    def __init__(self, work: Work[T, R]) -> None:
+        self._work = work
+
+    def run(
+        self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
+    ) -> Generator[tuple[T, R | None], None, None]:
+        """Each task by itself, so that none waits for another to be reported."""
+        for chunk in chunks:
+            for task in chunk:
+                yield task, self._work(task, on_bytes)
+
+    def stop(self) -> Generator[tuple[T, R | None], None, None]:
+        """Nothing is under way."""
+        yield from ()
+
+
+class Processes(Generic[T, R]):
+    """In worker processes. One that dies costs the task that killed it; the others go on.
+
+    `preload` names the module of the work, which is then imported once for all workers.
+    """
+
+    def __init__(self, work: Work[T, R], jobs: int, preload: str) -> None:
+        self._work = work
+        self._jobs = jobs
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else None
+        self._context: Any = multiprocessing.get_context(method or "spawn")
+        if method:
+            self._context.set_forkserver_preload([preload])
+        # Without a lock, which a worker that is killed may hold: a bar may be a little behind.
+        self._counter = self._context.RawValue("q", 0)
+        self._counted = 0
+        self._running: dict[Future[list[R]], list[T]] = {}
+
+    def run(
+        self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
+    ) -> Generator[tuple[T, R | None], None, None]:
+        """Keep every worker busy with one chunk and another waiting."""
+        waiting = iter(chunks)
+        pool = self._pool(self._jobs)
+        try:
+            while True:
+                lost = self._submit(pool, waiting)
+                if not self._running and not lost:
+                    return
+                done, _ = wait(self._running, _TICK, FIRST_COMPLETED)
+                on_bytes(self._news())
+                lost += yield from self._collect(done)
+                if lost:  # with the pool all that was under way is lost, guilty or not
+                    _end(pool)
+                    lost += yield from self._collect(wait(self._running).done)
+                    yield from self._find_culprits(lost)
+                    pool = self._pool(self._jobs)
+        finally:
+            _end(pool)
+
+    def stop(self) -> Generator[tuple[T, R | None], None, None]:
+        """Ask the workers to end, and give what they had finished."""
+        _terminate()
+        yield from self._collect(wait(self._running, _GRACE).done)
+
+    def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[list[T]]) -> list[T]:
+        """Hand over chunks; gives the tasks of the one that found the pool broken."""
+        while len(self._running) < 2 * self._jobs:
+            chunk = next(waiting, None)
+            if chunk is None:
+                break
+            try:
+                with _hidden_main():
+                    self._running[pool.submit(_run, self._work, chunk)] = chunk
+            except BrokenExecutor:
+                return chunk
+        return []
+
+    def _collect(self, done: Iterable[Future[list[R]]]) -> Generator[tuple[T, R], None, list[T]]:
+        """Each task and its result; returns the tasks that have none."""
+        lost: list[T] = []
+        for future in done:
+            chunk = self._running.pop(future)
+            try:
+                results = future.result()
+            except (BrokenExecutor, CancelledError, Interrupted):
+                results = []
+            yield from zip(chunk, results, strict=False)
+            lost += chunk[len(results) :]
+        return lost
+
+    def _find_culprits(self, suspects: list[T]) -> Generator[tuple[T, R | None], None, None]:
+        """Each task by itself: the one that kills its worker again is found out."""
+        pool = self._pool(1)
+        try:
+            for task in suspects:
+                broken = self._submit(pool, iter([[task]]))
+                broken += yield from self._collect(wait(self._running).done)
+                if broken:
+                    yield task, None
+                    _end(pool)
+                    pool = self._pool(1)
+        finally:
+            _end(pool)
+
+    def _pool(self, jobs: int) -> ProcessPoolExecutor:
+        arguments = (self._counter,)
+        return ProcessPoolExecutor(jobs, self._context, _begin_worker, arguments)
+
+    def _news(self) -> int:
+        value = int(self._counter.value)
+        news, self._counted = value - self._counted, value
+        return news
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Workers need nothing of the main module, which they would import as they start."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _terminate() -> None:
+    for process in multiprocessing.active_children():
+        process.terminate()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Let go of the workers, whatever state the pool is in."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    _terminate()
+    deadline = time.monotonic() + _GRACE
+    for process in multiprocessing.active_children():
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+
+
+_counter: Any = None  # of a worker
+_stopping = threading.Event()  # a worker that was asked to end starts nothing more
+
+
+def _begin_worker(counter: Any) -> None:
+    """A worker leaves Ctrl-C to the process that started it, and does not outlive it."""
+    global _counter
+    _counter = counter
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)
+        os._exit(1)
+
+
+def _run(work: Work[T, R], chunk: list[T]) -> list[R]:
+    """In a worker: a signal unwinds the task, and what was done before it is kept."""
+    if _stopping.is_set():
+        os._exit(1)
+    results: list[R] = []
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        for task in chunk:
+            results.append(work(task, _count))
+    except Interrupted:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if _stopping.is_set() else signal.SIG_DFL)
+    return results
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    _stopping.set()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _count(nbytes: int) -> None:
+    _counter.value += nbytes

@@ -1,0 +1,180 @@
+"""A dataset's journal: a line of JSON for each finished file, written after it was published.
+
+So what the journal says is there is there, whenever the run was killed; at worst a file is there
+of which it does not know yet.
+"""
+
+import errno
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dropcli.errors import FileError, FormatError, UsageError, located
+
+_SYNC_EVERY = 256  # lines
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing keeps two runs apart
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells a file from a changed one without reading it: bytes and time of change."""
+
+    nbytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> "Stamp":
+        """The stamp of a file; OSError if there is none."""
+        status = os.stat(path)
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line that was found: whose bytes it speaks of, and where it stands."""
+
+    source: Stamp
+    output: Stamp
+    offset: int
+
+
+class Journal:
+    """The journal of an output folder, held by one run at a time.
+
+    `fresh` begins anew and forgets what is there, `read_only` changes nothing. FileError if
+    another run holds it, FormatError for a line that is none of ours.
+    """
+
+    def __init__(self, path: str, *, fresh: bool = False, read_only: bool = False) -> None:
+        self.path = path
+        self._entries: dict[str, _Entry] = {}
+        self._unsynced = 0
+        self.settings: dict[str, Any] | None = None  # what all its lines were made with
+        with located(path):
+            flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
+            self._fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            try:
+                if read_only:
+                    self._load()
+                else:
+                    _lock(self._fd)
+                    # A line that was not finished is cut off.
+                    os.ftruncate(self._fd, 0 if fresh else self._load())
+            except BaseException:
+                os.close(self._fd)
+                raise
+
+    def confirm(self, output: str, path: str, source: Stamp) -> str | None:
+        """The line of this output, if it was made from this source and is still at `path`."""
+        entry = self._entries.get(output)
+        if entry is None or entry.source != source:
+            return None
+        try:
+            return self._line_at(entry.offset) if Stamp.of(path) == entry.output else None
+        except OSError:
+            return None
+
+    def knows(self, output: str) -> bool:
+        """Whether this output was made by a run of this folder."""
+        return output in self._entries
+
+    def add(self, line: str) -> None:
+        """Append a line."""
+        with located(self.path):
+            rest = memoryview(line.encode())
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            self._unsynced += 1
+            if self._unsynced >= _SYNC_EVERY:
+                self._sync()
+
+    def close(self) -> None:
+        """Let go of it; one without lines is taken away."""
+        with located(self.path):
+            try:
+                self._sync()
+                if not os.fstat(self._fd).st_size:
+                    os.unlink(self.path)
+            finally:
+                os.close(self._fd)
+
+    def _sync(self) -> None:
+        os.fsync(self._fd)
+        self._unsynced = 0
+
+    def _load(self) -> int:
+        """Take in all lines, and return where the last one ends."""
+        offset = 0
+        with open(self._fd, "rb", closefd=False) as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    self._take(number, line, offset)
+                    offset += len(line)
+        return offset
+
+    def _take(self, number: int, line: bytes, offset: int) -> None:
+        try:
+            entry = json.loads(line)
+            source = Stamp(entry["source_bytes"], entry["source_mtime_ns"])
+            output = Stamp(entry["bytes"], entry["output_mtime_ns"])
+            settings = entry["settings"]
+            self._entries[entry["output"]] = _Entry(source, output, offset)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise FormatError(
+                "damaged-journal",
+                f"expected a finished file in line {number}, got something else",
+                "begin anew with --force",
+            ) from None
+        if self.settings not in (None, settings):
+            raise FormatError(
+                "damaged-journal", f"expected one run's settings, got line {number}'s"
+            )
+        self.settings = settings
+
+    def _line_at(self, offset: int) -> str:
+        with open(self._fd, "rb", closefd=False) as file:
+            file.seek(offset)
+            return file.readline().decode()
+
+
+def settings_of(path: str) -> dict[str, Any] | None:
+    """The settings of the run that wrote this journal, None if there is none."""
+    try:
+        with open(path, "rb") as file:
+            settings = json.loads(file.readline())["settings"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def check_settings(path: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """UsageError, naming what differs, unless a journal's settings are those of this run."""
+    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if differing:
+        was = ", ".join(f"{key} {json.dumps(before.get(key))}" for key in differing)
+        got = ", ".join(f"{key} {json.dumps(now.get(key))}" for key in differing)
+        raise UsageError(
+            "other-settings",
+            f"--resume: expected the settings that it began with, {was}, got {got}",
+            "resume with those, or write to another folder",
+            path,
+        )
+
+
+def _lock(fd: int) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(
+            "in-use", "expected a folder of its own, got one that another run is writing to"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL):
+            raise

@@ -1,0 +1,161 @@
+"""What a dataset run will write: a task for each output, and whatever stands in its way.
+
+All of it is found before any work: inputs that would write one output, outputs that exist, and
+outputs that are inputs.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dropcli.discover import JOURNAL, Found, Input
+from dropcli.errors import DropcliError, FileError, UsageError, located
+from dropcli.journal import Stamp
+from dropcli.run import Job
+from dropcli.tasks import Task
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for a dataset. `output` is a folder, None to replace the inputs."""
+
+    output: str | None
+    stream: str | None = None  # of a single input
+    copies: int = 0
+    keep_original: bool = False
+    copy_others: bool = False
+    force: bool = False
+    resume: bool = False
+    dry_run: bool = False
+    provenance: bool = True
+    fail_fast: bool = False
+    jobs: int | None = None  # None for as many as are of use
+
+    @property
+    def journal(self) -> str:
+        """Where the journal of the output folder lies."""
+        return os.path.join(self.output or "", JOURNAL)
+
+
+@dataclass
+class Plan:
+    """What is to be done, in the order of the report, and what cannot be."""
+
+    tasks: list[Task] = field(default_factory=list)
+    failures: list[DropcliError] = field(default_factory=list)
+    _sources: dict[tuple[int, int], str] = field(default_factory=dict)  # by device and inode
+    _seen: set[tuple[str, int, int]] = field(default_factory=set)
+
+    def add(self, request: Request, item: Input, others: bool) -> None:
+        """A task for each output of this file; `others` if it is not one of tensors."""
+        try:
+            with located(item.path):
+                status = os.stat(item.path)
+                if not os.path.isfile(item.path):
+                    raise FileError("not-a-file", "expected a file, got a pipe or a device")
+        except DropcliError as error:
+            self.failures.append(error)
+            return
+        file = status.st_dev, status.st_ino
+        if (item.name, *file) in self._seen:  # given twice
+            return
+        self._seen.add((item.name, *file))
+        self._sources[file] = item.path
+        stamp = Stamp(status.st_size, status.st_mtime_ns)
+        for copy, name in [(0, item.name)] if others else _copies(request, item.name):
+            untouched = others or (copy == 0 and request.copies > 0)
+            job = _job(request, item, name, copy)
+            self.tasks.append(
+                Task(len(self.tasks), job, name, stamp, untouched, not others, request.resume)
+            )
+
+    def check(self, request: Request) -> None:
+        """UsageError for outputs that collide or are inputs, FileError for those that exist."""
+        self._check_collisions(request)
+        if request.output is None:
+            return
+        existing = list(self._existing(request))
+        if existing and not (request.resume or request.force):
+            more = f", and {len(existing) - 1:,} more" if len(existing) > 1 else ""
+            raise FileError(
+                "exists",
+                f"expected a new name, got a file that exists{more}",
+                "go on with --resume, or replace with --force",
+                existing[0],
+            )
+
+    def _check_collisions(self, request: Request) -> None:
+        seen: dict[str, str] = {}
+        resolve = os.path.normpath if request.output is not None else os.path.realpath
+        for task in self.tasks:
+            source, output = task.job.source, resolve(task.job.output)
+            first = seen.setdefault(output, source)
+            if first != source:
+                raise UsageError(
+                    "collision",
+                    f"expected one input for each output, got '{first}' and '{source}'",
+                    "give the folder above both, or run them one by one",
+                    task.job.output,
+                )
+
+    def _existing(self, request: Request) -> Iterator[str]:
+        """Outputs that are there already; UsageError for one that is an input."""
+        if os.path.exists(request.journal) and os.path.getsize(request.journal):
+            yield request.journal
+        for task in self.tasks:
+            try:
+                status = os.stat(task.job.output)
+            except OSError:
+                continue
+            if source := self._sources.get((status.st_dev, status.st_ino)):
+                raise UsageError(
+                    "same-file",
+                    f"expected an output other than the inputs, got '{source}'",
+                    "write to another folder, or replace the inputs with --in-place",
+                    task.job.output,
+                )
+            yield task.job.output
+
+
+def plan_batch(request: Request, found: Found) -> Plan:
+    """The plan for these files; raises for what must be settled before any work."""
+    plan = Plan(failures=list(found.failures))
+    for item in found.inputs:
+        plan.add(request, item, others=False)
+    if request.copy_others:
+        for item in found.others:
+            if os.path.isfile(item.path):  # pipes and devices hold nothing
+                plan.add(request, item, others=True)
+    if not (plan.tasks or plan.failures):
+        raise FileError(
+            "no-files",
+            f"expected .safetensors or .pt files, got none ({len(found.others):,} others)",
+        )
+    plan.check(request)
+    return plan
+
+
+def _copies(request: Request, name: str) -> Iterator[tuple[int, str]]:
+    """The copies of a file and their names, all of one width: `x.01.pt` to `x.12.pt`."""
+    if not request.copies:
+        yield 0, name
+        return
+    root, suffix = os.path.splitext(name)
+    width = len(str(request.copies))
+    for copy in range(0 if request.keep_original else 1, request.copies + 1):
+        yield copy, f"{root}.{copy:0{width}}{suffix}"
+
+
+def _job(request: Request, item: Input, name: str, copy: int) -> Job:
+    in_place = request.output is None
+    return Job(
+        item.path,
+        item.path if request.output is None else os.path.join(request.output, name),
+        request.stream or item.stream,
+        copy,
+        request.force,
+        in_place,
+        request.provenance,
+        request.dry_run,
+        in_dataset=not in_place,
+    )
