@@ -44,6 +44,7 @@ def apply_file(source: str, request: Request, dropout: Dropout, drawn: bool, sho
         in_place=request.output is None,
         provenance=request.provenance,
         dry_run=request.dry_run,
+        concat=request.joined_copies,
     )
     if show.stats:
         check_stats_path(show.stats, [source, target], replace=request.force or request.dry_run)
@@ -86,6 +87,12 @@ def apply_dataset(
     if drawn and request.resume:
         dropout = _resumed(request, dropout)
     found = discover(operands, listed, request.output)
+    if request.stream and len(found.inputs) != 1:
+        raise UsageError(
+            "stream-of-several",
+            "--stream: expected one input, got several",
+            "files of a dataset are called by their paths in it",
+        )
     plan = plan_batch(request, found)
     if show.stats:
         paths = [path for task in plan.tasks for path in (task.job.source, task.job.output)]
@@ -103,6 +110,8 @@ def apply_dataset(
             run_batch(plan, request, dropout, tally, shown)
     except Interrupted as stop:
         stop.done = f"{tally.done:,} of {tally.planned:,} files are done"
+        if drawn and request.output is None:
+            stop.words = ("--seed", str(dropout.seed))
         raise
     _report(tally, request, dropout, show, time.monotonic() - started)
     return 0 if not tally.errors else 3 if tally.done else 1
@@ -127,8 +136,9 @@ def _report(tally: Tally, request: Request, dropout: Dropout, show: Show, second
         console.write_out(report.to_json())
     elif not show.quiet:
         console.show_tally(tally, request, settings, verbose=show.verbose)
-    if not show.quiet:
+    if not (show.quiet or request.dry_run):
         console.show_time(tally, seconds)
+    if not show.quiet:
         console.warn_all([text for _, text in sorted(tally.warnings)], verbose=show.verbose)
     for error in tally.errors:
         console.show_error(error)

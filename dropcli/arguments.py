@@ -119,6 +119,10 @@ Copies = Annotated[
 KeepOriginal = Annotated[
     bool, typer.Option("--keep-original", help="Write the untouched file too, as copy 0.")
 ]
+Concat = Annotated[
+    bool,
+    typer.Option("--concat", help="Write all copies into one file, along dimension 0."),
+]
 FilesFrom = Annotated[
     str | None,
     typer.Option(

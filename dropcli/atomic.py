@@ -96,13 +96,13 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_stale(folder: str) -> None:
-    """Remove unfinished outputs, in the folder and below, of processes that are no more."""
-    for path, _, names in os.walk(folder):
-        for name in names:
-            found = _TEMPORARY.fullmatch(name)
+    """Remove unfinished outputs in a folder, of processes that are no more."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
             if found and not _is_alive(int(found[1])):
                 with suppress(OSError):
-                    os.unlink(os.path.join(path, name))
+                    os.unlink(entry.path)
 
 
 def _is_alive(pid: int) -> bool:

@@ -4,7 +4,7 @@ It knows no paths and prints nothing. Memory is a few pieces, whatever the size 
 output is produced strictly in order, so one path serves files, pipes and archives.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -45,15 +45,20 @@ def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
     }
 
 
-def blank_report(tensor: TensorInfo, plans: Plans) -> TensorReport:
-    """A tensor's report before its first element."""
-    report = TensorReport(tensor.name, tensor.dtype.name, tensor.shape, tensor.elements)
-    if tensor.name in plans:
-        report.action = "dropped"
-        report.decisions = plans[tensor.name].mask.decisions
-    elif tensor.tied_to in plans:
-        report.action, report.tied_to = "tied", tensor.tied_to
-    return report
+def blank_reports(tensors: Iterable[TensorInfo], plans: Plans) -> list[TensorReport]:
+    """The tensors' reports before their first elements."""
+    decisions: Counter[str] = Counter()
+    for plan in plans.values():
+        decisions[plan.tensor.name] += plan.mask.decisions
+    reports = []
+    for tensor in tensors:
+        report = TensorReport(tensor.name, tensor.dtype.name, tensor.shape, tensor.elements)
+        if tensor.name in decisions:
+            report.action, report.decisions = "dropped", decisions[tensor.name]
+        elif tensor.tied_to in decisions:
+            report.action, report.tied_to = "tied", tensor.tied_to
+        reports.append(report)
+    return reports
 
 
 def augment(
@@ -67,18 +72,19 @@ def augment(
 
     `on_bytes` hears the number of bytes of each write.
     """
-    reports = {tensor.name: blank_report(tensor, plans) for tensor in source.tensors}
-    for name in plans:
-        reports[name].before, reports[name].after = Summary(), Summary()
+    reports = {report.name: report for report in blank_reports(source.tensors, plans)}
+    for report in reports.values():
+        if report.action == "dropped":
+            report.before, report.after = Summary(), Summary()
 
     # A thread takes as long to start as a small file to drop.
     workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MOST_WORKERS)
     with ThreadPoolExecutor(workers) if workers else Inline() as pool:
-        counts = {
-            name: pool.submit(plan.mask.count_dropped)
-            for name, plan in plans.items()
+        counts = [
+            (plan.tensor.name, pool.submit(plan.mask.count_dropped))
+            for plan in plans.values()
             if not plan.mask.per_element
-        }
+        ]
         for done in _in_order(pool, source, cut(source.segments(provenance), plans), workers):
             for checksum, crc, nbytes in done.checksums:
                 checksum.add(crc, nbytes)
@@ -88,8 +94,11 @@ def augment(
                 on_bytes(len(data))
             for part in done.parts:
                 _merge(reports[part.name], part)
-        for name, report in reports.items():
-            report.dropped = counts[name].result() if name in counts else report.elements_dropped
+        counted = {name for name, _ in counts}
+        for report in reports.values():
+            report.dropped = 0 if report.name in counted else report.elements_dropped
+        for name, count in counts:
+            reports[name].dropped += count.result()
 
     return list(reports.values())
 

@@ -45,6 +45,8 @@ def run_batch(
     with _journal(request) as journal:
         if journal and journal.settings:
             check_settings(journal.path, journal.settings, settings)
+        if request.resume and not request.dry_run:
+            _sweep(plan.tasks)
         waiting = list(_waiting(plan.tasks, journal, tally))
         progress.begin(len(waiting), sum(task.stamp.nbytes for task in waiting))
         engine = _engine(make_work(dropout, settings), waiting, request)
@@ -69,6 +71,9 @@ def run_batch(
             for task, outcome in engine.stop():
                 take(task, outcome)
             raise
+        finally:
+            if engine.deaths:
+                _sweep(waiting)
 
 
 def _journal(request: Request) -> AbstractContextManager[Journal | None]:
@@ -80,14 +85,18 @@ def _journal(request: Request) -> AbstractContextManager[Journal | None]:
         return nullcontext()
     with located(request.output):
         os.makedirs(request.output, exist_ok=True)
-    journal = Journal(request.journal, fresh=not request.resume)
-    remove_stale(request.output)
-    return closing(journal)
+    return closing(Journal(request.journal, fresh=not request.resume))
+
+
+def _sweep(tasks: list[Task]) -> None:
+    """Remove what processes that were killed have left unfinished."""
+    for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in tasks}:
+        remove_stale(folder)
 
 
 def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterator[Task]:
-    """The tasks that are not done, large ones first, lest one of them comes last and alone."""
-    for task in sorted(tasks, key=lambda task: -task.stamp.nbytes):
+    """The tasks that are not done."""
+    for task in tasks:
         line = journal and journal.confirm(task.name, task.job.output, task.stamp)
         if line:
             tally.add(recall(task, line))
@@ -107,8 +116,13 @@ def _engine(
 
 
 def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
-    """Large enough to be cheap, small enough that all workers end together."""
+    """Large enough to be cheap, small enough that all workers end together.
+
+    Large files go first, lest one of them comes last and alone.
+    """
     workers = request.jobs or usable_cores()
+    if workers > 1:
+        tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
     start = 0
     while start < len(tasks):
         most = max(1, min(_CHUNK_FILES, (len(tasks) - start) // (4 * workers)))

@@ -3,16 +3,14 @@
 import os
 import secrets
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from typer.core import TyperCommand
 
-from dropcli import __version__, arguments, console, options
+from dropcli import __version__, arguments, console, options, signals
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
 
 # What a command needs is imported when it runs: `--help` and `--version` stay quick.
@@ -84,6 +82,7 @@ def apply(
     evaluation: arguments.Evaluation = False,
     copies: arguments.Copies = 0,
     keep_original: arguments.KeepOriginal = False,
+    concat: arguments.Concat = False,
     files_from: arguments.FilesFrom = None,
     null: arguments.Null = False,
     copy_others: arguments.CopyOthers = False,
@@ -111,21 +110,22 @@ def apply(
     Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
-    from dropcli.actions import Show, apply_dataset, apply_file, read_list
-    from dropcli.discover import is_dataset
-    from dropcli.dropout import Dropout
-    from dropcli.plan import Request
+    with signals.held():
+        from dropcli.actions import Show, apply_dataset, apply_file, read_list
+        from dropcli.discover import is_dataset
+        from dropcli.dropout import Dropout
+        from dropcli.plan import Request
 
     operands = list(inputs or ())
-    many = bool(files_from or copies or resume or fail_fast or copy_others)
+    many = files_from or (copies and not concat) or resume or fail_fast or copy_others
     options.check_apply(
         operands,
         files_from=files_from,
         null=null,
         in_place=in_place,
-        stream=stream,
         copies=copies,
         keep_original=keep_original,
+        concat=concat,
         copy_others=copy_others,
         resume=resume,
         provenance=provenance,
@@ -137,6 +137,7 @@ def apply(
         stream=stream,
         copies=copies,
         keep_original=keep_original,
+        concat=concat,
         copy_others=copy_others,
         force=force,
         resume=resume,
@@ -173,8 +174,9 @@ def info(
       dropcli info x.safetensors
       dropcli info --json *.safetensors | jq '.files[].tensors[].name'
     """  # noqa: D301
-    from dropcli.info import read_info
-    from dropcli.report import Report
+    with signals.held():
+        from dropcli.info import read_info
+        from dropcli.report import Report
 
     report = Report(__version__, "info")
     for path in map(options.parse_path, files):
@@ -200,38 +202,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `argv` is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
-    handlers = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    handlers = signals.hold()
     try:
         return _run(words)
     except BrokenPipeError:
         _forget_stdout()  # whoever read has seen enough: end quietly
         return 141
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Unwind, which removes what is unfinished, and let no further signal disturb that."""
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise Interrupted(number)
+        signals.restore(handlers)
 
 
 def _run(words: list[str]) -> int:
     try:
+        signals.release()
         # A command returns its exit code, which typer gives back when it does not stand alone.
         return int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
     except Interrupted as stop:
         done = f"; {stop.done}" if stop.done else ""
         console.note(f"interrupted; nothing half-written is left{done}")
         if stop.done:
-            console.hint(f"go on with: {_resuming(words)}")
+            console.hint(f"go on with: {_resuming(words, stop.words)}")
         return 128 + stop.number
     except typer.TyperException as error:
         return _fail(words, _usage_error(error))
@@ -250,8 +240,10 @@ def _run(words: list[str]) -> int:
         return _fail(words, DropcliError("out-of-memory", "expected more memory to be free"))
 
 
-def _resuming(words: list[str]) -> str:
-    return shlex.join(["dropcli", *words, *(() if "--resume" in words else ("--resume",))])
+def _resuming(words: list[str], more: tuple[str, ...]) -> str:
+    """The command again; options come before a `--` that may be there."""
+    more = tuple(word for word in ("--resume", *more) if word not in words)
+    return shlex.join(["dropcli", words[0], *more, *words[1:]])
 
 
 def _fail(words: list[str], error: DropcliError) -> int:

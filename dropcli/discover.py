@@ -93,9 +93,7 @@ def _expand(pattern: str, walk: "_Walk") -> None:
     base = os.path.join(*parts[:fixed]) if fixed else ""
     matches = sorted(glob.glob(pattern, recursive=True, include_hidden="**" not in pattern))
     if not matches:
-        raise FileError(
-            "no-match", "expected a pattern that matches files, got none", None, pattern
-        )
+        raise FileError("no-match", "expected files that match, got none", None, pattern)
     for path in matches:
         name = os.path.relpath(path, base or ".")
         if not os.path.isdir(path):

@@ -13,17 +13,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    CancelledError,
     Executor,
     Future,
     wait,
 )
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from types import FrameType, ModuleType
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from dropcli.errors import Interrupted
+from dropcli.signals import held
 
 _TICK = 0.2  # seconds between two looks at the workers
 _GRACE = 1.2  # seconds for workers to remove what is unfinished
@@ -49,7 +50,9 @@ class Work(Protocol[T_in, R_out]):
 
 
 class Engine(Protocol[T, R_out]):
-    """Runs chunks of tasks, in any order."""
+    """Runs chunks of tasks, in any order. `deaths` counts the pools of workers that were lost."""
+
+    deaths: int
 
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
@@ -78,6 +81,8 @@ class Inline(Executor):
 
 class Serial(Generic[T, R]):
     """In this process, one after the other."""
+
+    deaths = 0
 
     def __init__(self, work: Work[T, R]) -> None:
         self._work = work
@@ -108,9 +113,11 @@ class Processes(Generic[T, R]):
         self._context: Any = multiprocessing.get_context(method or "spawn")
         if method:
             self._context.set_forkserver_preload([preload])
+            _start_forkserver()
         # Without a lock, which a worker that is killed may hold: a bar may be a little behind.
         self._counter = self._context.RawValue("q", 0)
         self._counted = 0
+        self.deaths = 0
         self._running: dict[Future[list[R]], list[T]] = {}
 
     def run(
@@ -128,6 +135,7 @@ class Processes(Generic[T, R]):
                 on_bytes(self._news())
                 lost += yield from self._collect(done)
                 if lost:  # with the pool all that was under way is lost, guilty or not
+                    self.deaths += 1
                     _end(pool)
                     lost += yield from self._collect(wait(self._running).done)
                     yield from self._find_culprits(lost)
@@ -147,7 +155,7 @@ class Processes(Generic[T, R]):
             if chunk is None:
                 break
             try:
-                with _hidden_main():
+                with held(), _hidden_main():  # a worker that is starting is not known yet
                     self._running[pool.submit(_run, self._work, chunk)] = chunk
             except BrokenExecutor:
                 return chunk
@@ -158,10 +166,11 @@ class Processes(Generic[T, R]):
         lost: list[T] = []
         for future in done:
             chunk = self._running.pop(future)
-            try:
-                results = future.result()
-            except (BrokenExecutor, CancelledError, Interrupted):
-                results = []
+            # Asked, not caught: a signal to this process must not be taken for a worker's.
+            failed = future.cancelled() or future.exception()
+            if isinstance(failed, Exception) and not isinstance(failed, BrokenExecutor):
+                raise failed
+            results = [] if failed else future.result()
             yield from zip(chunk, results, strict=False)
             lost += chunk[len(results) :]
         return lost
@@ -188,6 +197,16 @@ class Processes(Generic[T, R]):
         value = int(self._counter.value)
         news, self._counted = value - self._counted, value
         return news
+
+
+def _start_forkserver() -> None:
+    """With Ctrl-C blocked, so that it and the workers it forks never see one."""
+    resource_tracker.ensure_running()  # which would lift the block
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @contextmanager

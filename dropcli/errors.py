@@ -68,7 +68,8 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-        self.done: str | None = None  # of several files, and how to go on is to be said
+        self.done: str | None = None  # what is done of several files
+        self.words: tuple[str, ...] = ()  # what the command needs besides, to go on
 
 
 @contextmanager

@@ -142,9 +142,9 @@ def check_apply(
     files_from: str | None,
     null: bool,
     in_place: bool,
-    stream: str | None,
     copies: int,
     keep_original: bool,
+    concat: bool,
     copy_others: bool,
     resume: bool,
     provenance: bool,
@@ -162,12 +162,6 @@ def check_apply(
         ),
         (null and files_from is None, "null", "-0: expected --files-from too, got none", None),
         (
-            stream is not None and (len(inputs) != 1 or files_from is not None),
-            "stream-of-several",
-            "--stream: expected one input, got several",
-            "files of a dataset are called by their paths in it",
-        ),
-        (
             copies > 0 and in_place,
             "copies-in-place",
             "--copies: expected -o FOLDER, got --in-place",
@@ -177,6 +171,12 @@ def check_apply(
             keep_original and not copies,
             "original-without-copies",
             "--keep-original: expected --copies too, got none",
+            None,
+        ),
+        (
+            concat and not copies,
+            "concat-without-copies",
+            "--concat: expected --copies too, got none",
             None,
         ),
         (

@@ -23,6 +23,7 @@ class Request:
     stream: str | None = None  # of a single input
     copies: int = 0
     keep_original: bool = False
+    concat: bool = False
     copy_others: bool = False
     force: bool = False
     resume: bool = False
@@ -30,6 +31,16 @@ class Request:
     provenance: bool = True
     fail_fast: bool = False
     jobs: int | None = None  # None for as many as are of use
+
+    @property
+    def all_copies(self) -> range:
+        """The numbers of the copies, 0 for the untouched one."""
+        return range(0 if self.keep_original else 1, self.copies + 1)
+
+    @property
+    def joined_copies(self) -> tuple[int, ...]:
+        """The copies that are written into one file, none if each has its own."""
+        return tuple(self.all_copies) if self.concat else ()
 
     @property
     def journal(self) -> str:
@@ -63,7 +74,7 @@ class Plan:
         self._sources[file] = item.path
         stamp = Stamp(status.st_size, status.st_mtime_ns)
         for copy, name in [(0, item.name)] if others else _copies(request, item.name):
-            untouched = others or (copy == 0 and request.copies > 0)
+            untouched = others or (copy == 0 and request.copies > 0 and not request.concat)
             job = _job(request, item, name, copy)
             self.tasks.append(
                 Task(len(self.tasks), job, name, stamp, untouched, not others, request.resume)
@@ -137,12 +148,12 @@ def plan_batch(request: Request, found: Found) -> Plan:
 
 def _copies(request: Request, name: str) -> Iterator[tuple[int, str]]:
     """The copies of a file and their names, all of one width: `x.01.pt` to `x.12.pt`."""
-    if not request.copies:
+    if not request.copies or request.concat:
         yield 0, name
         return
     root, suffix = os.path.splitext(name)
     width = len(str(request.copies))
-    for copy in range(0 if request.keep_original else 1, request.copies + 1):
+    for copy in request.all_copies:
         yield copy, f"{root}.{copy:0{width}}{suffix}"
 
 
@@ -157,5 +168,6 @@ def _job(request: Request, item: Input, name: str, copy: int) -> Job:
         in_place,
         request.provenance,
         request.dry_run,
+        request.joined_copies,
         in_dataset=not in_place,
     )

@@ -5,15 +5,17 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
 from dropcli.atomic import Output, check_destination, publish
-from dropcli.augment import augment, blank_report, plan
+from dropcli.augment import augment, blank_reports, plan
 from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.formats import convert, open_source
+from dropcli.formats.concatenation import Concatenated, label
+from dropcli.pieces import Plans
 from dropcli.reader import STDIN, Reader, place_of
 from dropcli.report import FileReport, Status, TensorReport
 from dropcli.tensors import Source
@@ -26,7 +28,10 @@ OnTotal = Callable[[int], Callable[[int], None]]
 
 @dataclass(frozen=True)
 class Job:
-    """One application: from where to where, and under which name in the mask key."""
+    """One application: from where to where, and under which name in the mask key.
+
+    `concat` are the copies to write into one file, 0 the untouched one.
+    """
 
     source: str
     output: str
@@ -36,6 +41,7 @@ class Job:
     in_place: bool = False
     provenance: bool = True
     dry_run: bool = False
+    concat: tuple[int, ...] = ()
     in_dataset: bool = False  # folders are made, and an output with the very same bytes is ours
 
 
@@ -63,13 +69,13 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
     """
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.in_place else convert(opened, job.output)
-        plans = plan(source, dropout, job.stream, job.copy)
+        source, plans = _plan(source, dropout, job)
         provenance = _provenance(job, dropout, source)
         size = source.output_size(provenance)
         _check_output(job)
 
         if job.dry_run:
-            tensors = [blank_report(tensor, plans) for tensor in source.tensors]
+            tensors = blank_reports(source.tensors, plans)
         else:
             with _destination(job, size) as output, located(place_of(job.source)):
                 tensors = augment(source, plans, provenance, output.write, on_total(size))
@@ -96,7 +102,7 @@ def copy_file(job: Job, on_bytes: Callable[[int], None], *, tensors: bool) -> Fi
     with located(job.source):
         if tensors:
             with closing(open_source(job.source)) as source:
-                reports = [blank_report(tensor, {}) for tensor in source.tensors]
+                reports = blank_reports(source.tensors, {})
         with closing(Reader(job.source)) as reader:
             size = reader.size or 0
             _check_output(job)
@@ -120,11 +126,25 @@ def is_applied(job: Job, dropout: Dropout) -> FileReport | None:
         if entries[-1:] != [dropout.provenance(job.stream, job.copy)]:
             return None
         plans = plan(source, dropout, job.stream, job.copy)
-        tensors = [blank_report(tensor, plans) for tensor in source.tensors]
+        tensors = blank_reports(source.tensors, plans)
         size = source.size
     return FileReport(
         job.source, job.output, job.stream, job.copy, size, "skipped", tensors, evaluation=True
     )
+
+
+def _plan(source: Source, dropout: Dropout, job: Job) -> tuple[Source, Plans]:
+    """What is to be written, and the tensors to drop in it."""
+    if not job.concat:
+        return source, plan(source, dropout, job.stream, job.copy)
+    selected = replace(dropout, eval=False).select(source.tensors)
+    plans = {
+        label(name, copy): found
+        for copy in job.concat
+        if copy
+        for name, found in plan(source, dropout, job.stream, copy).items()
+    }
+    return Concatenated(source, selected, list(job.concat)), plans
 
 
 def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
@@ -136,7 +156,10 @@ def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
             "expected a list of applications in the place of the provenance, got something else",
             "keep it as it is with --no-provenance",
         )
-    return [*source.provenance, dropout.provenance(job.stream, job.copy)]
+    entry = dropout.provenance(job.stream, job.copy)
+    if job.concat:
+        entry["concat"] = {"copies": job.concat[-1], "original": job.concat[0] == 0}
+    return [*source.provenance, entry]
 
 
 def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:

@@ -50,14 +50,14 @@ def _settings_line(file: "FileReport", settings: dict[str, Any]) -> str:
     return _in_words(settings, file.stream)
 
 
-def _in_words(settings: dict[str, Any], stream: str) -> str:
-    """The settings of one application, on one line."""
+def _in_words(settings: dict[str, Any], stream: str | None) -> str:
+    """The settings of one application, on one line; None for files of many streams."""
     if settings["eval"]:
         return "evaluation mode, nothing dropped"
     words = [
         f"p {settings['p']:g}",
         f"seed {settings['seed']}",
-        f"stream {stream}",
+        *([] if stream is None else [f"stream {stream}"]),
         f"over {settings['over']}" if settings["over"] else "every element decides",
     ]
     if not settings["rescale"]:
@@ -115,29 +115,36 @@ def dataset_table(
     tally: "Tally", request: "Request", settings: dict[str, Any], verbose: bool, arrow: str
 ) -> Iterator[str | Table]:
     """What was done to the files of a dataset."""
-    yield _in_words(settings, "by name")
+    yield _in_words(settings, None)
     yield ""
     if verbose and (files := tally.files):
         yield _files_table([file.document() for file in files], arrow)
         yield ""
+    rows = dict(_dataset_rows(tally, request, settings))
+    width = max(map(len, rows))
+    yield from (f"{name:{width}}  {value}" for name, value in rows.items())
+
+
+def _dataset_rows(
+    tally: "Tally", request: "Request", settings: dict[str, Any]
+) -> Iterator[tuple[str, str]]:
     verb = "to write" if request.dry_run else "replaced" if request.output is None else "written"
-    rows = [[verb, f"{_files(tally.written)}"]]
+    yield verb, f"{_files(tally.written)}, {_bytes(tally.nbytes)}"
     if request.copies:
-        kept = ", and the original" if request.keep_original else ""
-        rows[0][1] += f", {request.copies:,} copies of {_files(tally.inputs)}{kept}"
-    rows += [["done before", _files(tally.skipped)]] if tally.skipped else []
-    rows += [["failed", _files(len(tally.errors))]] if tally.errors else []
-    rows += [["left", f"{_files(tally.left)} of other kinds"]] if tally.left else []
-    rows += [["bytes", _bytes(tally.nbytes)]]
+        original = ", and the original" if request.keep_original else ""
+        where = ", in one file" if request.concat else ""
+        yield "copies", f"{request.copies:,} of each file{original}{where}"
+    if tally.skipped:
+        yield "done before", _files(tally.skipped)
+    if tally.errors:
+        yield "failed", _files(len(tally.errors))
+    if tally.left:
+        yield "left", f"{_files(tally.left)} of other kinds"
     if request.dry_run:
-        rows += [["decisions", f"{tally.decisions:,}"]]
+        yield "dry run", f"nothing written; {tally.decisions:,} decisions to make"
     elif tally.rate is not None and not settings["eval"]:
-        rows += [["dropped", f"{tally.dropped:,} of {tally.decisions:,} decisions"]]
-        rows += [["rate", f"asked {settings['p']:g}, realised {tally.rate:.6f}"]]
-    width = max(len(name) for name, _ in rows)
-    yield from (f"{name:{width}}  {value}" for name, value in rows)
-    if request.dry_run:
-        yield "dry run: nothing written"
+        yield "dropped", f"{tally.dropped:,} of {tally.decisions:,} decisions"
+        yield "rate", f"asked {settings['p']:g}, realised {tally.rate:.6f}"
 
 
 def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
@@ -146,14 +153,15 @@ def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
         dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
         decisions = sum(tensor["decisions"] for tensor in dropped)
         count = sum(tensor["dropped"] for tensor in dropped)
+        done = decisions and any(tensor["after"] for tensor in dropped)
         rows.append(
             [
                 f"{printable(file['source'])} {arrow} {printable(file['output'])}",
                 file["status"],
                 _bytes(file["bytes"]),
                 f"{decisions:,}",
-                f"{count:,}",
-                _number(count / decisions) if decisions else "",
+                f"{count:,}" if done else "",
+                _number(count / decisions) if done else "",
             ]
         )
     return _table(("file", "", ">size", ">decisions", ">dropped", ">rate"), rows)
@@ -201,7 +209,11 @@ def _provenance_line(entry: Any) -> str:
     """One application in words; a record that is not of this contract is shown as it is."""
     try:
         words = _in_words(entry["settings"], entry["stream"])
-        return f"{printable(entry['contract'])}: {words}, copy {entry['copy']:d}"
+        copies = f"copy {entry['copy']:d}"
+        if concat := entry.get("concat"):
+            original = "the original and " if concat["original"] else ""
+            copies = f"{original}{concat['copies']:d} copies in one file"
+        return f"{printable(entry['contract'])}: {words}, {copies}"
     except (KeyError, TypeError, ValueError):
         return f"provenance: {printable(str(entry))}"
 

@@ -153,6 +153,13 @@ class Gathered:
         return self.tensor.elements * self.tensor.dtype.bits // 8
 
 
+def elements(tensor: TensorInfo) -> Extent | Gathered:
+    """The elements of a tensor in row-major order; a tied one is written for itself."""
+    if tensor.layout or tensor.tied_to:
+        return Gathered(tensor, tensor.layout or Layout.row_major(tensor.shape))
+    return Extent(tensor.offset, tensor.nbytes, (tensor,))
+
+
 Segment: TypeAlias = bytes | Extent | Late | Gathered
 
 

@@ -6,12 +6,12 @@ What the other format has no place for is refused before anything is written.
 
 import json
 import struct
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dropcli.errors import FormatError
 from dropcli.formats.archives import Writer
+from dropcli.formats.derived import Derived
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
 from dropcli.formats.pt import PtSource
 from dropcli.formats.pt import dump as dump_provenance
@@ -19,48 +19,10 @@ from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource
 from dropcli.formats.safetensors import dump as dump_header
 from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
 from dropcli.layouts import Layout
-from dropcli.tensors import Checksum, Extent, Gathered, Segment, Source, TensorInfo, total
+from dropcli.tensors import Checksum, Extent, Segment, TensorInfo, elements
 
 
-class _Converted(ABC):
-    """Another source's tensors, read from it, in segments of another kind of file."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.size = source.size
-        self.seekable = source.seekable
-        self.metadata = source.metadata
-        self.provenance = source.provenance
-        self.tensors = source.tensors
-        self.notes = list(source.notes)
-        self.strangers: Sequence[str] = ()  # the output holds tensors alone
-
-    def check_selected(self, names: Collection[str]) -> None:
-        """As the source has it."""
-        self._source.check_selected(names)
-
-    @abstractmethod
-    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The output in order, as a file of the other kind."""
-
-    def output_size(self, provenance: list[Any] | None) -> int:
-        """The bytes of all segments."""
-        return total(self.segments(provenance))
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from there; FormatError if the file ends first."""
-        self._source.read_into(offset, buffer)
-
-    def finish(self) -> None:
-        """FormatError if the file changed."""
-        self._source.finish()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._source.close()
-
-
-class SafetensorsFromPt(_Converted):
+class SafetensorsFromPt(Derived):
     """The tensors of a `.pt` file under their dotted names."""
 
     format = "safetensors"
@@ -101,10 +63,7 @@ class SafetensorsFromPt(_Converted):
 
         # A tied tensor is written for itself: the format has no ties.
         for tensor in tensors:
-            if tensor.layout or tensor.tied_to:
-                yield Gathered(tensor, tensor.layout or Layout.row_major(tensor.shape))
-            elif tensor.nbytes:
-                yield Extent(tensor.offset, tensor.nbytes, (tensor,))
+            yield elements(tensor)
 
     def finish(self) -> None:
         """FormatError if a checksum of the archive does not fit, or the file changed."""
@@ -112,7 +71,7 @@ class SafetensorsFromPt(_Converted):
         super().finish()
 
 
-class PtFromSafetensors(_Converted):
+class PtFromSafetensors(Derived):
     """The tensors of a safetensors file as a flat dict, as `torch.save` writes it."""
 
     format = "pt"

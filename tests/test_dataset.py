@@ -1,0 +1,395 @@
+"""Whole datasets: which files are found, what they are called, where they go."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests import oracle
+from tests.conftest import Run, shell
+
+SETTINGS = ("-p", 0.3, "--seed", 7)
+
+
+def sample(path: str | Path, number: int = 0) -> torch.Tensor:
+    """One file of a dataset, of the kind that its suffix says."""
+    x = torch.rand(4, 5, generator=torch.Generator().manual_seed(number)) + 0.5
+    tensors = {"x": x, "label": torch.tensor(number)}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if Path(path).suffix == ".pt":
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    return x
+
+
+def tree(folder: str | Path) -> dict[str, bytes]:
+    """Every file below a folder but the journal."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in paths
+        if path.name != "dropcli.jsonl"
+    }
+
+
+@pytest.fixture
+def data() -> dict[str, torch.Tensor]:
+    """A dataset with folders, both formats, and other files; the tensors by their streams."""
+    tensors = {
+        name: sample(f"data/{name}{'.pt' if number % 2 else '.safetensors'}", number)
+        for number, name in enumerate(("b", "a", "train/0", "train/1", "val/0", "v/a.b/c.d"))
+    }
+    Path("data/readme.txt").write_text("hello")
+    Path("data/train/classes.json").write_text("{}")
+    return tensors
+
+
+def test_a_folder_is_mirrored_and_others_are_left_and_counted(
+    run: Run, data: dict[str, torch.Tensor]
+) -> None:
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--json")
+    assert result.code == 0
+    assert result.json["status"] == "success"
+    assert [file["status"] for file in result.json["files"]] == ["written"] * 6
+    assert set(tree("out")) == {name for name in tree("data") if name.endswith(("pt", "tensors"))}
+    for name, x in data.items():
+        path = next(Path("out").glob(f"{name}.[ps]*"))
+        y = (torch.load(path) if path.suffix == ".pt" else load_file(path))["x"]
+        drop = oracle.dropped(x.shape, 0.3, oracle.key(7, name, "x"))
+        assert oracle.equal_bits(y, oracle.dropout(x, drop, 0.3))
+
+    shown = run("apply", "data", "-o", "out2", *SETTINGS).out
+    assert "written  6 files" in shown
+    assert "left     2 files of other kinds" in shown
+
+
+def test_one_mask_alone_in_a_folder_in_any_subset_and_order(
+    run: Run, data: dict[str, torch.Tensor]
+) -> None:
+    run("apply", "data", "-o", "out", *SETTINGS)
+    whole = tree("out")
+
+    run("apply", "data/b.safetensors", "-o", "alone.safetensors", *SETTINGS)
+    assert Path("alone.safetensors").read_bytes() == whole["b.safetensors"]
+    run("apply", "data/a.pt", "data/b.safetensors", "-o", "two", *SETTINGS)
+    assert tree("two") == {name: whole[name] for name in ("a.pt", "b.safetensors")}
+    run("apply", "data/**/*.pt", "-o", "glob", *SETTINGS)
+    assert tree("glob") == {name: whole[name] for name in whole if name.endswith(".pt")}
+    run("apply", "data/*/0.*", "-o", "middle", *SETTINGS)
+    assert tree("middle") == {
+        name: whole[name] for name in ("train/0.safetensors", "val/0.safetensors")
+    }
+    find = "find {} -name '*.pt' -o -name '*.safetensors'"
+    for number, command in enumerate(
+        (
+            find.format("data") + " | tac | dropcli apply data --files-from - -o {}",
+            f"cd data; {find.format('.')} | dropcli apply --files-from - -o ../{{}}",
+            f"cd data; {find.format('.')} | tr '\\n' '\\0' |"
+            " dropcli apply --files-from - -0 -o ../{}",
+            f"(cd data; {find.format('.')}) > l; dropcli apply data --files-from l -o {{}}",
+        )
+    ):
+        done = shell(f"{command.format(f'listed{number}')} -p 0.3 --seed 7")
+        assert (done.returncode, tree(f"listed{number}")) == (0, whole), done.stderr
+
+
+def test_an_output_inside_the_input_is_not_walked(run: Run, data: dict[str, torch.Tensor]) -> None:
+    run("apply", "data", "-o", "elsewhere", *SETTINGS)
+    for _ in range(2):
+        assert run("apply", "data", "-o", "data/out", *SETTINGS, "--force").code == 0
+        assert tree("data/out") == tree("elsewhere")
+    result = run("apply", "data", "-o", "./data/.", *SETTINGS)
+    assert (result.code, result.err.splitlines()[0]) == (
+        2,
+        "error: data: expected an output folder other than the input, got the same",
+    )
+
+
+@pytest.mark.parametrize(
+    "inputs", [("train", "val"), ("train/0.pt", "val/0.pt"), ("train", "val/*.pt")], ids=str
+)
+def test_two_inputs_of_one_output_are_named_before_any_work(
+    run: Run, inputs: tuple[str, ...]
+) -> None:
+    sample("train/0.pt")
+    sample("val/0.pt", 1)
+    for more in ((), ("-n",), ("--force",)):
+        result = run("apply", *inputs, "-o", "out", *more)
+        assert result.code == 2
+        assert "out/0.pt: expected one input for each output, got 'train/0.pt' and" in result.err
+        assert not Path("out").exists()
+
+
+def test_the_same_file_twice_is_one(run: Run) -> None:
+    sample("a.pt")
+    assert run("apply", "a.pt", "./a.pt", "*.pt", "-o", "out").code == 0
+    assert list(tree("out")) == ["a.pt"]
+
+
+def test_links_are_followed_but_not_round_and_round(run: Run) -> None:
+    sample("data/real/0.pt")
+    os.symlink(".", "data/here")
+    os.symlink("..", "data/real/up")
+    os.symlink("real", "data/again")
+    os.symlink("0.pt", "data/real/1.pt")
+    os.symlink("missing", "data/2.pt")
+    os.mkfifo("data/3.pt")
+    result = run("apply", "data", "-o", "out", *SETTINGS)
+    assert result.code == 3
+    assert set(tree("out")) == {"real/0.pt", "real/1.pt", "again/0.pt", "again/1.pt"}
+    assert "data/here: a link to a folder that it lies in, not followed" in result.err
+    assert result.err.endswith("error: data/2.pt: no such file or directory\n")
+    assert "left     1 file of other kinds" in result.out
+
+
+NAMES = (
+    "new\nline.pt",
+    "[red]x[-red].pt",
+    "\x1b[2J.pt",
+    "*.pt",
+    "a b'\".pt",
+    "é.pt",
+    "-p.pt",
+    ".h.pt",
+)
+
+
+def test_odd_names_are_names(run: Run) -> None:
+    for number, name in enumerate(NAMES):
+        sample(f"data/{name}", number)
+    with open(b"data/\xff.pt", "wb") as file:
+        file.write(Path("data/é.pt").read_bytes())
+    result = run("apply", "data", "-o", "out", *SETTINGS, "-v")
+    assert result.code == 0
+    assert set(os.listdir(b"out")) == {*map(os.fsencode, NAMES), b"\xff.pt", b"dropcli.jsonl"}
+    assert "\x1b" not in result.out + result.err
+    assert "[red]x[-red].pt" in result.out
+    assert "new\\nline.pt" in result.out
+    assert len(Path("out/dropcli.jsonl").read_text().splitlines()) == len(NAMES) + 1
+    assert run("apply", "data/[red]x[-red].pt", "-o", "alone.pt", *SETTINGS).code == 0
+    assert Path("alone.pt").read_bytes() != b""
+    resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--json")
+    assert {file["status"] for file in resumed.json["files"]} == {"skipped"}
+
+
+def test_others_are_copied_when_asked(run: Run, data: dict[str, torch.Tensor]) -> None:
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--copy-others", "--json")
+    assert set(tree("out")) == set(tree("data"))
+    assert Path("out/readme.txt").read_text() == "hello"
+    assert len(result.json["files"]) == 8
+
+
+def test_damaged_files_cost_themselves_alone(run: Run, data: dict[str, torch.Tensor]) -> None:
+    whole = Path("data/train/0.safetensors").read_bytes()
+    Path("data/train/0.safetensors").write_bytes(whole[:-3])
+    Path("data/empty.pt").touch()
+    os.mkdir("data/z.pt")
+    for jobs in (1, 2):
+        result = run("apply", "data", "-o", f"out{jobs}", *SETTINGS, "--json", "-j", jobs)
+        assert result.code == 3
+        assert result.json["status"] == "partial"
+        assert [(e["source"], e["code"]) for e in result.json["errors"]] == [
+            ("data/empty.pt", "truncated-header"),
+            ("data/train/0.safetensors", "truncated-data"),
+        ]
+        assert len(tree(f"out{jobs}")) == 5
+        *_, first, second, _hint = result.err.splitlines()
+        assert first.startswith("error: data/empty.pt: expected")
+        assert second.startswith("error: data/train/0.safetensors: expected")
+
+    result = run("apply", "data/empty.pt", "data/train/0.safetensors", "-o", "none", "--json")
+    assert (result.code, result.json["status"]) == (1, "error")
+    assert not tree("none")
+    assert not Path("none/dropcli.jsonl").exists()
+
+
+def test_fail_fast_stops_at_the_first(run: Run) -> None:
+    for number in range(20):
+        sample(f"data/{number:02}.pt", number)
+    Path("data/03.pt").write_bytes(b"")
+    result = run("apply", "data", "-o", "out", "--fail-fast", "--json", "-j", 1)
+    assert result.code == 3
+    assert len(result.json["errors"]) == 1
+    assert len(tree("out")) == 3
+
+
+def test_unreadable_folders_and_missing_files_are_failures(run: Run) -> None:
+    sample("a.pt")
+    result = run("apply", "a.pt", "missing.pt", "-o", "out", "--json")
+    assert result.code == 3
+    assert result.json["errors"][0]["source"] == "missing.pt"
+    for inputs, code, message in (
+        (("none*.pt",), 1, "none*.pt: expected files that match, got none"),
+        (("a.pt", "-"), 2, "got `-` among several inputs"),
+        (("empty",), 1, "expected .safetensors or .pt files, got none"),
+    ):
+        Path("empty").mkdir(exist_ok=True)
+        result = run("apply", *inputs, "-o", "other")
+        assert result.code == code
+        assert message in result.err
+        assert not Path("other").exists()
+
+
+def test_copies_are_independent_of_how_many_there_are(run: Run) -> None:
+    sample("x.safetensors")
+    run("apply", "x.safetensors", "-o", "one", "--copies", 1, *SETTINGS)
+    run("apply", "x.safetensors", "-o", "many", "--copies", 12, "--keep-original", *SETTINGS)
+    assert set(tree("many")) == {f"x.{copy:02}.safetensors" for copy in range(13)}
+    assert tree("one")["x.1.safetensors"] == tree("many")["x.01.safetensors"]
+    assert tree("many")["x.00.safetensors"] == Path("x.safetensors").read_bytes()
+    assert len(set(tree("many").values())) == 13
+    for copy in range(1, 13):
+        x, y = load_file("x.safetensors")["x"], load_file(f"many/x.{copy:02}.safetensors")["x"]
+        drop = oracle.dropped(x.shape, 0.3, oracle.key(7, "x", "x", copy))
+        assert oracle.equal_bits(y, oracle.dropout(x, drop, 0.3))
+
+
+@pytest.mark.parametrize("over", [(), ("--over", "0,1")], ids=str)
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_concat_is_the_copies_in_a_row(run: Run, suffix: str, over: tuple[str, ...]) -> None:
+    tensors = {
+        "images": torch.rand(300, 7, 200),
+        "half": torch.rand(300, 3).half(),
+        "labels": torch.arange(300),
+        "classes": torch.arange(10),
+        "scale": torch.tensor(2),
+    }
+    if suffix == "pt":
+        tensors["turned"] = torch.rand(5, 300).T
+        torch.save(tensors, "x.pt")
+    else:
+        save_file(tensors, "x.safetensors")
+    for original in ((), ("--keep-original",)):
+        options = ("--copies", 3, *original, *over, *SETTINGS)
+        result = run(
+            "apply", f"x.{suffix}", "-o", "y.safetensors", "--concat", *options, "--json", "-f"
+        )
+        assert result.code == 0
+        run("apply", f"x.{suffix}", "-o", "parts", *options, "--force")
+        parts = [
+            torch.load(path) if suffix == "pt" else load_file(path)
+            for path in sorted(Path("parts").glob(f"x.*.{suffix}"))
+        ][0 if original else -3 :]
+        assert len(parts) == (4 if original else 3)
+        joined = load_file("y.safetensors")
+        assert set(joined) == set(tensors)
+        for name, tensor in joined.items():
+            if name in ("classes", "scale"):
+                assert torch.equal(tensor, tensors[name])
+            else:
+                assert oracle.equal_bits(tensor, torch.cat([part[name] for part in parts]))
+        (file,) = result.json["files"]
+        images = next(tensor for tensor in file["tensors"] if tensor["name"] == "images")
+        assert images["shape"] == [300 * len(parts), 7, 200]
+        elements = sum(int((part["images"] == 0).sum()) for part in parts[-3:])
+        assert images["elements_dropped"] == elements
+        assert images["decisions"] == (3 * 300 * 7 if over else 3 * 300 * 7 * 200)
+
+
+def test_concat_says_what_it_cannot_do(run: Run) -> None:
+    save_file({"a": torch.rand(3, 2), "b": torch.rand(4)}, "x.safetensors")
+    torch.save({"a": torch.rand(3)}, "x.pt")
+    for source, output, code, message in (
+        ("x.safetensors", "y.safetensors", 1, "got 'b' of 4 and 'a' of 3"),
+        ("x.pt", "y.pt", 1, "expected a safetensors output"),
+        ("x.safetensors", "y.pt", 1, "expected a safetensors output"),
+        ("x.safetensors", "-k", 2, ""),
+    )[:3]:
+        result = run("apply", source, "-o", output, "--copies", 2, "--concat")
+        assert result.code == code
+        assert message in result.err or "of 3 and 'b' of 4" in result.err
+        assert not Path(output).exists()
+
+
+def test_in_place_over_a_folder(run: Run, data: dict[str, torch.Tensor]) -> None:
+    run("apply", "data", "-o", "out", *SETTINGS)
+    shutil.copytree("data", "other")
+    result = run("apply", "data", "--in-place", *SETTINGS)
+    assert result.code == 0
+    assert "replaced  6 files" in result.out
+    assert tree("data") == tree("out") | {
+        name: tree("other")[name] for name in ("readme.txt", "train/classes.json")
+    }
+    again = run("apply", "data", "--in-place", "--resume", *SETTINGS)
+    assert "done before  6 files" in again.out
+    assert tree("data")["a.pt"] == tree("out")["a.pt"]
+
+    os.symlink("b.safetensors", "other/c.safetensors")
+    result = run("apply", "other", "--in-place")
+    assert (result.code, "got 'other/b.safetensors' and 'other/c.saf" in result.err) == (2, True)
+
+
+def test_a_dry_run_writes_nothing_and_plans_everything(
+    run: Run, data: dict[str, torch.Tensor]
+) -> None:
+    before = tree(".")
+    result = run("apply", "data", "-o", "out", "--copies", 2, "-n", *SETTINGS, "--json")
+    assert tree(".") == before
+    assert not Path("out").exists()
+    assert [file["output"] for file in result.json["files"]][:2] == ["out/a.1.pt", "out/a.2.pt"]
+    assert {file["status"] for file in result.json["files"]} == {"planned"}
+    run("apply", "data", "-o", "out", "--copies", 2, *SETTINGS)
+    sizes = {file["output"]: file["bytes"] for file in result.json["files"]}
+    assert sizes == {f"out/{name}": len(data) for name, data in tree("out").items()}
+
+    Path("out/a.1.pt").unlink()
+    shown = run("apply", "data", "-o", "out", "--copies", 2, *SETTINGS, "-n", "--resume").out
+    assert "to write     1 file" in shown
+    assert "done before  11 files" in shown
+    assert run("apply", "data", "-o", "out", "--copies", 2, "-n", *SETTINGS).code == 1
+
+
+def test_statistics_of_many_files(run: Run, data: dict[str, torch.Tensor]) -> None:
+    document = run("apply", "data", "-o", "out", *SETTINGS, "--json").json
+    for suffix in ("json", "jsonl", "csv"):
+        run("apply", "data", "-o", f"o-{suffix}", *SETTINGS, "--stats", f"s.{suffix}", "-q")
+    lines = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [line["tensors"] for line in lines] == [file["tensors"] for file in document["files"]]
+    assert json.loads(Path("s.json").read_text())["settings"] == document["settings"]
+    with open("s.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    dropped = sum(int(row["dropped"]) for row in rows)
+    decisions = sum(int(row["decisions"]) for row in rows)
+    shown = run("apply", "data", "-o", "out2", *SETTINGS).out
+    assert f"{dropped} of {decisions} decisions" in shown
+    assert f"realised {dropped / decisions:.6f}" in shown
+
+
+WRONG = [
+    (("data", "-o", "x.pt"), "expected a folder for several files, got 'x.pt'"),
+    (("data", "-o", "-"), "expected a folder for several files, got '-'"),
+    (("data", "--in-place", "--copies", "2"), "--copies: expected -o FOLDER"),
+    (("data", "--in-place", "--copy-others"), "--copy-others: expected -o FOLDER"),
+    (("data", "-o", "o", "--keep-original"), "--keep-original: expected --copies"),
+    (("data", "-o", "o", "--concat"), "--concat: expected --copies"),
+    (("data", "-o", "o", "-0"), "-0: expected --files-from"),
+    (("data", "data", "-o", "o", "--stream", "s"), "--stream: expected one input"),
+    (("data", "-o", "o", "--stream", "s"), "--stream: expected one input"),
+    (("data", "-o", "o", "--copies", "0"), "--copies: expected an integer from 1 on, got '0'"),
+    (("data", "-o", "o", "-j", "-1"), "--jobs: expected an integer from 1 on, got '-1'"),
+    (("data", "-o", "o", "-j", "two"), "--jobs: expected an integer from 1 on, got 'two'"),
+    (("data", "--in-place", "--resume"), "--resume: expected --seed with --in-place"),
+    (("data", "--in-place", "--resume", "--no-provenance"), "--resume: expected provenance"),
+    (("data/b.safetensors", "-o", "x.safetensors", "--copies", "2"), "expected a folder"),
+    (("data", "x", "--files-from", "l", "-o", "o"), "--files-from: expected at most the folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=str)
+def test_wrong(
+    run: Run, data: dict[str, torch.Tensor], arguments: tuple[str, ...], message: str
+) -> None:
+    Path("l").write_text("b.safetensors\n")
+    before = tree(".")
+    result = run("apply", *arguments)
+    assert (result.code, tree(".")) == (2, before)
+    assert result.out == ""
+    assert result.err.splitlines()[0].startswith("error: ")
+    assert message in result.err

@@ -1,0 +1,322 @@
+"""The journal, going on after an interruption, and workers that die: nothing is lost."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import Run, shell
+from tests.test_dataset import SETTINGS, sample, tree
+
+COMMAND = [sys.executable, "-m", "dropcli", "apply"]
+WORDS = [str(word) for word in SETTINGS]
+
+
+@pytest.fixture
+def many() -> dict[str, bytes]:
+    """200 small files; gives what an uninterrupted run makes of them."""
+    for number in range(200):
+        sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
+    assert shell("dropcli apply data -o whole -p 0.3 --seed 7 -q").returncode == 0
+    return tree("whole")
+
+
+def journal(folder: str = "out") -> list[dict[str, object]]:
+    return [json.loads(line) for line in Path(folder, "dropcli.jsonl").read_text().splitlines()]
+
+
+def test_a_line_for_each_finished_file(run: Run) -> None:
+    sample("data/a/b.pt")
+    document = run("apply", "data", "-o", "out", *SETTINGS, "--json").json
+    (line,) = journal()
+    (file,) = document["files"]
+    status = os.stat("data/a/b.pt")
+    assert (line["source_bytes"], line["source_mtime_ns"]) == (status.st_size, status.st_mtime_ns)
+    assert line["output"] == "a/b.pt"
+    assert line["tensors"] == file["tensors"]
+    settings = line["settings"]
+    assert isinstance(settings, dict)
+    assert document["settings"].items() <= settings.items()
+
+
+def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
+    for number in range(3):
+        sample(f"data/{number}.pt", number)
+    Path("out").mkdir()
+    for name in ("1.pt", "2.pt"):
+        Path("out", name).write_text("precious")
+    result = run("apply", "data", "-o", "out", *SETTINGS)
+    assert result.code == 1
+    assert result.err == (
+        "error: out/1.pt: expected a new name, got a file that exists, and 1 more\n"
+        "hint: go on with --resume, or replace with --force\n"
+    )
+    assert set(tree("out")) == {"1.pt", "2.pt"}
+
+    resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
+    assert resumed.code == 3  # what is not known to be ours is not touched
+    assert Path("out/1.pt").read_text() == "precious"
+    assert "error: out/1.pt: expected a new name" in resumed.err
+    forced = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--force")
+    assert forced.code == 0
+    assert "done before  1 file" in forced.out
+    run("apply", "data", "-o", "whole", *SETTINGS)
+    assert tree("out") == tree("whole")
+
+    again = run("apply", "data", "-o", "out", *SETTINGS)
+    assert again.err.startswith("error: out/dropcli.jsonl: expected a new name, got a file that")
+
+
+def test_an_output_that_is_an_input_is_found(run: Run) -> None:
+    sample("a/x.pt")
+    sample("b/y.pt")
+    before = tree(".")
+    for more in ((), ("--force",), ("--resume",)):
+        result = run("apply", "a/x.pt", "b/y.pt", "-o", "b", *more)
+        assert (result.code, tree(".")) == (2, before)
+        assert "error: b/y.pt: expected an output other than the inputs" in result.err
+
+
+def test_finished_work_is_not_read_again(run: Run) -> None:
+    for number in range(3):
+        sample(f"data/{number}.pt", number)
+    first = run("apply", "data", "-o", "out", *SETTINGS, "--json").json
+    for path in Path("data").iterdir():  # it would be noticed: the contents are no tensors now
+        status = path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    before = {path: path.stat() for path in Path("out").glob("*.pt")}
+    again = run("apply", "data", "-o", "out", "-p", 0.3, "--resume", "--json")
+    assert again.code == 0
+    assert {path: path.stat() for path in Path("out").glob("*.pt")} == before
+    assert [file.pop("status") for file in again.json["files"]] == ["skipped"] * 3
+    assert [file.pop("status") for file in first["files"]] == ["written"] * 3
+    assert again.json == first  # the seed is the journal's
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_changed_and_lost_files_are_done_again(run: Run, jobs: int) -> None:
+    for number in range(5):
+        sample(f"data/{number}.pt", number)
+    run("apply", "data", "-o", "out", *SETTINGS)
+    sample("data/1.pt", 99)
+    Path("out/2.pt").unlink()
+    Path("out/3.pt").write_bytes(b"damaged")
+    sample("data/5.pt", 5)
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "-j", jobs)
+    assert (result.code, "done before  2 files" in result.out) == (0, True)
+    run("apply", "data", "-o", "whole", *SETTINGS)
+    assert tree("out") == tree("whole")
+
+
+def test_other_settings_are_refused_and_named(run: Run) -> None:
+    sample("data/0.pt")
+    run("apply", "data", "-o", "out", *SETTINGS)
+    before = tree(".")
+    for options, difference in (
+        (("-p", 0.4, "--seed", 7), "p 0.3, got p 0.4"),
+        (("-p", 0.3, "--seed", 8), "seed 7, got seed 8"),
+        ((*SETTINGS, "--no-rescale"), "rescale true, got rescale false"),
+        ((*SETTINGS, "--no-provenance"), "provenance true, got provenance false"),
+        ((*SETTINGS, "-k", "x"), 'key [], got key ["x"]'),
+    ):
+        result = run("apply", "data", "-o", "out", *options, "--resume")
+        assert (result.code, tree(".")) == (2, before)
+        assert difference in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [('{"settings', 0), ("\n", 1), ("{}\n", 1), ("[" * 100_000 + "\n", 1), ('{"a":1e999}\n', 1)],
+    ids=["torn", "empty line", "no entry", "deep", "infinite"],
+)
+def test_a_damaged_journal(run: Run, text: str, code: int) -> None:
+    for number in range(3):
+        sample(f"data/{number}.pt", number)
+    run("apply", "data", "-o", "out", *SETTINGS)
+    whole = tree("out")
+    with open("out/dropcli.jsonl", "a") as file:
+        file.write(text)
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
+    assert (result.code, tree("out")) == (code, whole)
+    if code:
+        assert "error: out/dropcli.jsonl: expected a finished file in line 4, got" in result.err
+    else:
+        assert len(journal()) == 3
+
+
+def test_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
+    done = shell(
+        "exec 9>>out.lock; mkdir out; touch out/dropcli.jsonl; exec 8<out/dropcli.jsonl; flock 8;"
+        " dropcli apply data -o out --seed 7 -p 0.3"
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: out/dropcli.jsonl: expected a folder of its own")
+    assert not tree("out")
+
+
+def killed(words: list[str], seconds: float) -> bool:
+    """Run a command and kill it after so long, unless it was quicker."""
+    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode != 0
+
+
+def kill_loop(rounds: int, whole: dict[str, bytes]) -> int:
+    """Kill runs and resume them, comparing with an uninterrupted one; gives the kills."""
+    kills = 0
+    numbers = random.Random(0)
+    for number in range(rounds):
+        shutil.rmtree("out", ignore_errors=True)
+        words = ["data", "-o", "out", *WORDS, "-q", "-j", str(1 + number % 2)]
+        while killed(words, numbers.uniform(0.2, 1.2)):
+            kills += 1
+            words = words if "--resume" in words else [*words, "--resume"]
+        assert wait_for(lambda: tree("out") == whole)
+        assert {line["output"] for line in journal()} == set(whole)
+    return kills
+
+
+def wait_for(condition: object, seconds: float = 5) -> bool:
+    """Orphans of a killed run take a moment to end."""
+    deadline = time.monotonic() + seconds
+    assert callable(condition)
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_kill_and_resume(many: dict[str, bytes]) -> None:
+    assert kill_loop(4, many) > 0
+
+
+@pytest.mark.slow
+def test_kill_and_resume_many_times(many: dict[str, bytes]) -> None:
+    assert kill_loop(50, many) > 20
+
+
+def test_kill_and_resume_in_place(many: dict[str, bytes]) -> None:
+    numbers = random.Random(0)
+    kills = 0
+    for _ in range(2):
+        shutil.rmtree("copy", ignore_errors=True)
+        shutil.copytree("data", "copy")
+        words = ["copy", "--in-place", *WORDS, "-q", "-j", "2"]
+        while killed(words, numbers.uniform(0.4, 1.2)):
+            kills += 1
+            words = words if "--resume" in words else [*words, "--resume"]
+        assert wait_for(lambda: tree("copy") == many)
+    assert kills > 0
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> None:
+    for index in range(30):
+        save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")
+    words = [".", "-o", "out", *WORDS, "-j", str(jobs)]
+    for _ in range(2):
+        shutil.rmtree("out", ignore_errors=True)
+        # A terminal sends Ctrl-C to the workers too.
+        process = subprocess.Popen([*COMMAND, *words], stdout=-1, stderr=-1, start_new_session=True)
+        assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 2)
+        started = time.monotonic()
+        os.killpg(process.pid, number)
+        out, errors = process.communicate()
+        assert time.monotonic() - started < 2
+        assert process.returncode == 128 + number
+        assert out == b""
+        done = len(journal())
+        assert 2 <= done <= len(tree("out")) < 30
+        assert {str(line["output"]) for line in journal()} <= set(tree("out"))
+        message, hint = errors.decode().splitlines()
+        assert message == (
+            f"interrupted; nothing half-written is left; {done} of 30 files are done"
+        )
+        assert hint == f"hint: go on with: dropcli apply --resume {' '.join(words)}"
+    resumed = shell(hint.removeprefix("hint: go on with: ") + " --json")
+    assert resumed.returncode == 0
+    statuses = [file["status"] for file in json.loads(resumed.stdout)["files"]]
+    assert statuses.count("skipped") == done
+
+
+def workers(pid: int) -> list[int]:
+    """The worker processes of a run: the children of its fork server."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
+    children = {child for child, parent in pairs if parent == pid}
+    return [child for child, parent in pairs if parent in children]
+
+
+@pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
+def test_a_worker_that_is_killed_costs_at_most_its_file(
+    many: dict[str, bytes], number: int
+) -> None:
+    for index in range(200, 1500):
+        shutil.copy("data/0/000.safetensors", f"data/{index}.safetensors")
+    words = ["data", "-o", "out", *WORDS, "-q", "-j", "2"]
+    process = subprocess.Popen([*COMMAND, *words], stderr=-1)
+    assert wait_for(lambda: len(tree("out")) > 20)
+    assert wait_for(lambda: workers(process.pid))
+    os.kill(workers(process.pid)[-1], number)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+    whole = tree("out")
+    assert len(whole) == 1500
+    assert {name: whole[name] for name in many} == many
+    assert not any(name.endswith(".tmp") for name in whole)
+
+
+def test_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:
+    for number in range(6):
+        sample(f"data/{number}.pt", number)
+    Path("kill.py").write_text(
+        "import os, signal, dropcli.run as run\n"
+        "real = run.open_source\n"
+        "def open_source(path):\n"
+        "    if path.endswith('3.pt'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(path)\n"
+        "run.open_source = open_source\n"
+    )
+    Path("sitecustomize.py").write_text(
+        "import sys\nif 'forkserver' in ' '.join(sys.orig_argv): import kill\n"
+    )
+    done = shell("dropcli apply data -o out -p 0.3 --seed 7 --json -j 2", PYTHONPATH=os.getcwd())
+    document = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert [(error["source"], error["code"]) for error in document["errors"]] == [
+        ("data/3.pt", "worker-died")
+    ]
+    run("apply", "data", "-o", "whole", *SETTINGS, "-j", 1)
+    whole = tree("whole")
+    assert tree("out") == {name: whole[name] for name in whole if name != "3.pt"}
+
+
+def test_the_same_for_any_number_of_workers(run: Run, many: dict[str, bytes]) -> None:
+    Path("data/0/damaged.pt").write_bytes(b"no")
+    results = []
+    for jobs in (1, 2, 3):
+        folder = f"out{jobs}"
+        words = ("apply", "data", "-o", folder, *SETTINGS, "-j", jobs, "--stats", f"{jobs}.csv")
+        result = run(*words, "-v")
+        assert (result.code, tree(folder)) == (3, many)
+        text = Path(f"{jobs}.csv").read_text()
+        results.append((result.out.replace(folder, "out"), text.replace(folder, "out")))
+    assert results[0] == results[1] == results[2]
