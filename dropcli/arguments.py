@@ -10,7 +10,7 @@ from dropcli.over import Over
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         parser=options.parse_path,
         show_default=False,
         help=".safetensors and .pt files, folders, globs, or - for standard input.",

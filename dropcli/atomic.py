@@ -5,21 +5,18 @@ folder is synced. Whatever escapes on the way, Ctrl-C included, removes it.
 """
 
 import errno
-import filecmp
 import os
-import re
-import secrets
 import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from dropcli.commit import Finished, Group, exists
 from dropcli.errors import FileError, located
+from dropcli.temporaries import temporary_name
 
 _SMALL_BYTES = 1 << 16
 _WRITEBACK_BYTES = 32 << 20
-_NAME_MAX = 255  # bytes; no common file system allows more
-_TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 class Output:
@@ -85,39 +82,16 @@ def check_destination(path: str, *, replace: bool) -> None:
         if stat.S_ISDIR(mode):
             raise FileError("is-a-directory", "expected a file to write, got a folder")
         if stat.S_ISREG(mode) and not replace:
-            raise _exists()
+            raise exists()
         if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
             raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a file of this name is an unfinished output."""
-    return _TEMPORARY.fullmatch(name) is not None
-
-
-def remove_stale(folder: str) -> None:
-    """Remove unfinished outputs in a folder, of processes that are no more."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            found = _TEMPORARY.fullmatch(entry.name)
-            if found and not _is_alive(int(found[1])):
-                with suppress(OSError):
-                    os.unlink(entry.path)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # of another user
-    return True
-
-
 @contextmanager
-def publish(path: str, *, size: int, replace: bool, adopt: bool = False) -> Iterator[Output]:
-    """Write `size` bytes, then publish them as `path`.
+def publish(
+    path: str, *, size: int, replace: bool, adopt: bool = False, group: Group | None = None
+) -> Iterator[Output]:
+    """Write `size` bytes, then publish them as `path`, or leave that to the group.
 
     `replace` takes the place of a file that exists; `adopt` is content with one that holds the
     very same bytes, as an earlier run may have left it.
@@ -132,23 +106,19 @@ def publish(path: str, *, size: int, replace: bool, adopt: bool = False) -> Iter
         return
 
     target = os.path.realpath(path)
-    temporary = _temporary_name(target)
+    temporary = temporary_name(target)
     try:
-        with located(path):
-            with _create(temporary, target, size) as fd:
-                output = Output(fd, path)
-                yield output
-                output.flush()
-                if output.written != size:
-                    raise FileError(
-                        "short-write", f"expected {size:,} bytes, got {output.written:,}"
-                    )
-                os.fsync(fd)  # never retried: after a failure the system forgets what was lost
-            if adopt and not replace and _is_same(temporary, target):
-                os.unlink(temporary)
-            else:
-                _rename(temporary, target, replace=replace)
-            _sync_folder(os.path.dirname(target))
+        with located(path), _create(temporary, target, size) as fd:
+            output = Output(fd, path)
+            yield output
+            output.flush()
+            if output.written != size:
+                raise FileError("short-write", f"expected {size:,} bytes, got {output.written:,}")
+            together = group or Group()
+            together.add(Finished(path, fd, temporary, target, replace, adopt))
+            if group is None:
+                for error in together.commit().values():
+                    raise error
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -183,13 +153,6 @@ def _create(temporary: str, target: str, size: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _temporary_name(target: str) -> str:
-    """A hidden name beside the target, never longer than a file system takes."""
-    folder, name = os.path.split(os.fsencode(target))
-    suffix = f".dropcli-{os.getpid()}-{secrets.token_hex(4)}.tmp".encode()
-    return os.fsdecode(os.path.join(folder, b"." + name[: _NAME_MAX - 1 - len(suffix)] + suffix))
-
-
 def _reserve(fd: int, size: int) -> None:
     """A full disk is found before the work, where the file system can tell."""
     if size and hasattr(os, "posix_fallocate"):
@@ -198,42 +161,3 @@ def _reserve(fd: int, size: int) -> None:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
-
-
-def _rename(temporary: str, target: str, *, replace: bool) -> None:
-    if replace:
-        os.replace(temporary, target)
-        return
-    try:
-        os.link(temporary, target)  # unlike a rename, it cannot replace what appeared meanwhile
-    except FileExistsError:
-        raise _exists() from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-            raise
-        if os.path.lexists(target):  # a file system without links: the next best
-            raise _exists() from None
-        os.replace(temporary, target)
-    else:
-        os.unlink(temporary)
-
-
-def _is_same(temporary: str, target: str) -> bool:
-    return os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False)
-
-
-def _exists() -> FileError:
-    return FileError(
-        "exists", "expected a new name, got a file that exists", "replace it with --force"
-    )
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise
-    finally:
-        os.close(fd)

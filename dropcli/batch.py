@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
-from dropcli.atomic import remove_stale
 from dropcli.dropout import Dropout
 from dropcli.engines import Engine, Processes, Serial, Work, usable_cores
 from dropcli.errors import FileError, Interrupted, located
@@ -15,6 +14,7 @@ from dropcli.masks import CONTRACT
 from dropcli.plan import Plan, Request
 from dropcli.tally import Tally
 from dropcli.tasks import Outcome, Task, make_work, recall
+from dropcli.temporaries import remove_stale
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20
@@ -125,9 +125,9 @@ def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
         tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
     start = 0
     while start < len(tasks):
-        most = max(1, min(_CHUNK_FILES, (len(tasks) - start) // (4 * workers)))
+        most = 1 if request.fail_fast else min(_CHUNK_FILES, (len(tasks) - start) // (4 * workers))
         stop, nbytes = start, 0
-        while stop < min(start + most, len(tasks)) and nbytes < _CHUNK_BYTES:
+        while stop < min(start + max(most, 1), len(tasks)) and nbytes < _CHUNK_BYTES:
             nbytes += tasks[stop].stamp.nbytes
             stop += 1
         yield tasks[start:stop]

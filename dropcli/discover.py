@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from dropcli.atomic import is_temporary
 from dropcli.errors import DropcliError, FileError, UsageError, located
+from dropcli.temporaries import is_temporary
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
 JOURNAL = "dropcli.jsonl"

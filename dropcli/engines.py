@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -20,11 +20,11 @@ from concurrent.futures import (
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from types import FrameType, ModuleType
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
 
+from dropcli import signals
 from dropcli.errors import Interrupted
-from dropcli.signals import held
 
 _TICK = 0.2  # seconds between two looks at the workers
 _GRACE = 1.2  # seconds for workers to remove what is unfinished
@@ -43,10 +43,15 @@ def usable_cores() -> int:
 
 
 class Work(Protocol[T_in, R_out]):
-    """What is done to a task: a picklable function, which tells of the bytes it has done."""
+    """What is done to a chunk of tasks: a picklable function.
 
-    def __call__(self, task: T_in, on_bytes: Callable[[int], None]) -> R_out:
-        """The result of this task."""
+    It tells of the bytes it has done. A signal is no error: what was finished by then counts.
+    """
+
+    def __call__(
+        self, tasks: Sequence[T_in], on_bytes: Callable[[int], None]
+    ) -> tuple[Sequence[R_out], Interrupted | None]:
+        """The results of these tasks, fewer if a signal ended the work."""
 
 
 class Engine(Protocol[T, R_out]):
@@ -90,10 +95,12 @@ class Serial(Generic[T, R]):
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
     ) -> Generator[tuple[T, R | None], None, None]:
-        """Each task by itself, so that none waits for another to be reported."""
+        """One chunk after the other."""
         for chunk in chunks:
-            for task in chunk:
-                yield task, self._work(task, on_bytes)
+            results, stop = self._work(chunk, on_bytes)
+            yield from zip(chunk, results, strict=False)
+            if stop:
+                raise stop
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
         """Nothing is under way."""
@@ -118,7 +125,7 @@ class Processes(Generic[T, R]):
         self._counter = self._context.RawValue("q", 0)
         self._counted = 0
         self.deaths = 0
-        self._running: dict[Future[list[R]], list[T]] = {}
+        self._running: dict[Future[Sequence[R]], list[T]] = {}
 
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
@@ -155,13 +162,15 @@ class Processes(Generic[T, R]):
             if chunk is None:
                 break
             try:
-                with held(), _hidden_main():  # a worker that is starting is not known yet
+                with signals.held(), _hidden_main():  # a worker that is starting is not known yet
                     self._running[pool.submit(_run, self._work, chunk)] = chunk
             except BrokenExecutor:
                 return chunk
         return []
 
-    def _collect(self, done: Iterable[Future[list[R]]]) -> Generator[tuple[T, R], None, list[T]]:
+    def _collect(
+        self, done: Iterable[Future[Sequence[R]]]
+    ) -> Generator[tuple[T, R], None, list[T]]:
         """Each task and its result; returns the tasks that have none."""
         lost: list[T] = []
         for future in done:
@@ -257,26 +266,20 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _run(work: Work[T, R], chunk: list[T]) -> list[R]:
-    """In a worker: a signal unwinds the task, and what was done before it is kept."""
+def _run(work: Work[T, R], chunk: list[T]) -> Sequence[R]:
+    """In a worker: at work it hears signals, while idle it simply ends."""
     if _stopping.is_set():
         os._exit(1)
-    results: list[R] = []
-    signal.signal(signal.SIGTERM, _interrupt)
+    handlers = signals.hold()
     try:
-        for task in chunk:
-            results.append(work(task, _count))
-    except Interrupted:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if _stopping.is_set() else signal.SIG_DFL)
+        signals.release()
+        results, stop = work(chunk, _count)
+    except Interrupted as error:
+        results, stop = [], error
+    if stop:
+        _stopping.set()
+    signals.restore(handlers)
     return results
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    _stopping.set()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def _count(nbytes: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dropcli.atomic import Output, check_destination, publish
 from dropcli.augment import augment, blank_reports, plan
+from dropcli.commit import Group
 from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.formats import convert, open_source
@@ -62,8 +63,10 @@ def goes_to_stdout(output: str) -> bool:
         return False
 
 
-def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
-    """Write one output and report on it.
+def run_file(
+    job: Job, dropout: Dropout, on_total: OnTotal, group: Group | None = None
+) -> FileReport:
+    """Write one output and report on it; with a group it is published when that is committed.
 
     `on_total` hears the size of the output, and gives what is to hear of every few bytes of it.
     """
@@ -77,7 +80,7 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
         if job.dry_run:
             tensors = blank_reports(source.tensors, plans)
         else:
-            with _destination(job, size) as output, located(place_of(job.source)):
+            with _destination(job, size, group) as output, located(place_of(job.source)):
                 tensors = augment(source, plans, provenance, output.write, on_total(size))
                 source.finish()
 
@@ -96,7 +99,9 @@ def run_file(job: Job, dropout: Dropout, on_total: OnTotal) -> FileReport:
     )
 
 
-def copy_file(job: Job, on_bytes: Callable[[int], None], *, tensors: bool) -> FileReport:
+def copy_file(
+    job: Job, on_bytes: Callable[[int], None], group: Group | None = None, *, tensors: bool
+) -> FileReport:
     """Write the file as it is; one of `tensors` only if it is sound."""
     reports: list[TensorReport] = []
     with located(job.source):
@@ -107,7 +112,7 @@ def copy_file(job: Job, on_bytes: Callable[[int], None], *, tensors: bool) -> Fi
             size = reader.size or 0
             _check_output(job)
             if not job.dry_run:
-                with _destination(job, size) as output, located(job.source):
+                with _destination(job, size, group) as output, located(job.source):
                     for start in range(0, size, _COPY_BYTES):
                         data = reader.read(start, min(_COPY_BYTES, size - start))
                         output.write(data)
@@ -209,12 +214,12 @@ def _same_file(source: str, output: str) -> bool:
 
 
 @contextmanager
-def _destination(job: Job, size: int) -> Iterator[Output]:
+def _destination(job: Job, size: int, group: Group | None) -> Iterator[Output]:
     if job.output == STDOUT:
         output = Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, "standard output")
         yield output
         output.flush()
     else:
         replace, adopt = job.force or job.in_place, job.in_dataset
-        with publish(job.output, size=size, replace=replace, adopt=adopt) as output:
+        with publish(job.output, size=size, replace=replace, adopt=adopt, group=group) as output:
             yield output

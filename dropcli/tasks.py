@@ -6,17 +6,18 @@ report says travels as the line of JSON that the journal keeps.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from dropcli.commit import Group
 from dropcli.dropout import Dropout
 from dropcli.engines import Work
-from dropcli.errors import DropcliError, FileError, located
+from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.journal import Stamp
-from dropcli.report import FileReport
 from dropcli.run import Job, copy_file, is_applied, run_file
+from dropcli.signals import held
 
 _JOURNAL_KEYS = ("settings", "source_bytes", "source_mtime_ns", "output_mtime_ns")
 
@@ -59,7 +60,7 @@ class Outcome:
 
 def make_work(dropout: Dropout, settings: dict[str, Any]) -> Work[Task, Outcome]:
     """What an engine runs; `settings` are those that the journal records."""
-    return partial(_do, dropout, settings)
+    return partial(_work, dropout, settings)
 
 
 def recall(task: Task, line: str) -> Outcome:
@@ -76,50 +77,86 @@ def recall(task: Task, line: str) -> Outcome:
     )
 
 
+def _work(
+    dropout: Dropout,
+    settings: dict[str, Any],
+    tasks: Sequence[Task],
+    on_bytes: Callable[[int], None],
+) -> tuple[list[Outcome], Interrupted | None]:
+    """Do these tasks, and publish what they wrote together.
+
+    A signal ends the work, but what was finished by then is published.
+    """
+    group, stop = Group(), None
+    outcomes: list[Outcome] = []
+    try:
+        for task in tasks:
+            outcomes.append(_do(task, dropout, settings, group, on_bytes))
+    except Interrupted as error:
+        stop = error
+    try:
+        with held():
+            failed = group.commit()
+            outcomes = [_published(outcome, failed) for outcome in outcomes]
+    except Interrupted as error:
+        stop = error
+    return outcomes, stop
+
+
 def _do(
-    dropout: Dropout, settings: dict[str, Any], task: Task, on_bytes: Callable[[int], None]
+    task: Task,
+    dropout: Dropout,
+    settings: dict[str, Any],
+    group: Group,
+    on_bytes: Callable[[int], None],
 ) -> Outcome:
     started = time.perf_counter()
+    source = task.job.source
     try:
-        outcome = _done(task, dropout, settings, on_bytes)
+        outcome = _done(task, dropout, settings, group, on_bytes)
     except DropcliError as error:
         outcome = Outcome(task, error=error)
     except MemoryError:
         message = "expected more memory to be free"
-        outcome = Outcome(task, error=DropcliError("out-of-memory", message, None, task.job.source))
+        outcome = Outcome(task, error=DropcliError("out-of-memory", message, None, source))
     except Exception as error:  # noqa: BLE001  # ours, but thousands of files shall not pay for it
         message = f"expected to be understood, got {type(error).__name__}: {error}"
         hint = "this is a bug in dropcli, please report it"
-        outcome = Outcome(task, error=DropcliError("bug", message, hint, task.job.source))
+        outcome = Outcome(task, error=DropcliError("bug", message, hint, source))
     return replace(outcome, seconds=time.perf_counter() - started)
 
 
 def _done(
-    task: Task, dropout: Dropout, settings: dict[str, Any], on_bytes: Callable[[int], None]
+    task: Task,
+    dropout: Dropout,
+    settings: dict[str, Any],
+    group: Group,
+    on_bytes: Callable[[int], None],
 ) -> Outcome:
-    with located(task.job.source):
-        stamp = Stamp.of(task.job.source)
+    job = task.job
+    with located(job.source):
+        stamp = Stamp.of(job.source)
     report = None
-    if task.job.in_place and (task.resume or stamp != task.stamp):
-        report = is_applied(task.job, dropout)
+    if job.in_place and (task.resume or stamp != task.stamp):
+        report = is_applied(job, dropout)
         if report is None and stamp != task.stamp:
             raise FileError(
                 "changed",
                 "expected the file to stay as it was when the run began, got another",
                 "run again when nothing else writes to it",
-                task.job.source,
+                job.source,
             )
     skipped = report is not None
-    if report is None:
-        report = _write(task, dropout, on_bytes)
+    if report is None and task.untouched:
+        report = copy_file(job, on_bytes, group, tensors=task.tensors)
+    elif report is None:
+        report = run_file(job, dropout, lambda total: on_bytes, group)
 
-    line: dict[str, Any] = {"settings": settings, **report.document(), "output": task.name}
-    if not task.job.dry_run:
-        line |= {"source_bytes": stamp.nbytes, "source_mtime_ns": stamp.mtime_ns}
-        line["output_mtime_ns"] = Stamp.of(task.job.output).mtime_ns
+    document = {"settings": settings, **report.document(), "output": task.name}
+    document |= {"source_bytes": stamp.nbytes, "source_mtime_ns": stamp.mtime_ns}
     return Outcome(
         task,
-        json.dumps(line, allow_nan=False) + "\n",
+        json.dumps(document, allow_nan=False),
         nbytes=report.size,
         decisions=sum(tensor.decisions for tensor in report.tensors),
         dropped=sum(tensor.dropped for tensor in report.tensors),
@@ -128,7 +165,16 @@ def _done(
     )
 
 
-def _write(task: Task, dropout: Dropout, on_bytes: Callable[[int], None]) -> FileReport:
-    if task.untouched:
-        return copy_file(task.job, on_bytes, tensors=task.tensors)
-    return run_file(task.job, dropout, lambda total: on_bytes)
+def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:
+    """The outcome now that its file is published, or is not."""
+    job = outcome.task.job
+    if error := outcome.error or failed.get(job.output):
+        return Outcome(outcome.task, error=error, seconds=outcome.seconds)
+    if job.dry_run:
+        return outcome
+    try:
+        with located(job.output):
+            mtime = {"output_mtime_ns": Stamp.of(job.output).mtime_ns}
+    except DropcliError as error:
+        return Outcome(outcome.task, error=error, seconds=outcome.seconds)
+    return replace(outcome, line=f"{outcome.line[:-1]}, {json.dumps(mtime)[1:]}\n")

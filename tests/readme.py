@@ -6,6 +6,8 @@ block every line is a command of which only success matters. All run in one fold
 
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +25,17 @@ def sh_commands(text: str) -> Iterator[str]:
         yield from (match[2] or "").splitlines()
 
 
+def make_digits_folder(folder: Path) -> None:
+    """The digits, one file for each, as the example makes them."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import digits_folder as example, pathlib;"
+    code += "example.make(pathlib.Path(sys.argv[2]))"
+    subprocess.run([sys.executable, "-c", code, ROOT / "examples", folder], check=True)
+
+
 def with_real_output(text: str, folder: Path) -> str:
     """The text with the output of its `console` commands as they print it now."""
     shutil.copy(ROOT / "examples" / "digits.safetensors", folder)
+    make_digits_folder(folder / "digits")
 
     def rerun(match: re.Match[str]) -> str:
         if match[1] is None:

@@ -446,8 +446,8 @@ def audit(event, arguments):
     if armed and event in ("os.system", "subprocess.Popen", "os.exec"):
         sys.stderr.write("RAN " + event)
 sys.addaudithook(audit)
+import dropcli.actions  # with all that it imports by itself
 from dropcli.cli import main
-main(["--version"])
 armed = True
 sys.exit(main(["apply", "x.pt", "-o", "y.pt"]))
 """
