@@ -15,13 +15,15 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from dropcli.dropout import Dropout, TensorDropout
+from dropcli.application import Application, TensorDropout
+from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
 from dropcli.layouts import Layout
 from dropcli.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
 from dropcli.report import TensorReport
 from dropcli.stats import Summary, summarize
 from dropcli.tensors import Checksum, Late, Source, TensorInfo
+from dropcli.wrappers import Kernel
 
 _MOST_WORKERS = 4  # reading and writing bound the work; more workers only take memory
 
@@ -38,8 +40,9 @@ def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
                 "whose memory it shares, got one of them alone",
                 "choose both or neither",
             )
+    application = Application(dropout, stream, copy)
     return {
-        tensor.name: dropout.plan(tensor, stream, copy)
+        tensor.name: application.plan(tensor)
         for tensor in source.tensors
         if tensor.name in selected and not tensor.tied_to
     }
@@ -51,6 +54,7 @@ def blank_report(tensor: TensorInfo, plans: Plans) -> TensorReport:
     if tensor.name in plans:
         report.action = "dropped"
         report.decisions = plans[tensor.name].mask.decisions
+        report.chance = plans[tensor.name].chance()
     elif tensor.tied_to in plans:
         report.action, report.tied_to = "tied", tensor.tied_to
     return report
@@ -195,7 +199,7 @@ def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _P
     """Drop contiguous elements, from this one on."""
     keep = np.empty(len(raw) // (plan.tensor.dtype.bits // 8), np.bool_)
     plan.mask.keep(first_element, keep)
-    return _apply(plan, raw, keep)
+    return _apply(plan, plan.kernel(first_element, len(keep)), raw, keep)
 
 
 def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
@@ -209,18 +213,21 @@ def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _P
 
     elements = raw.view(f"V{itemsize}")
     taken = elements[places - start]
-    done = _apply(plan, taken.view(np.uint8), plan.mask.keep_at(logical))
+    keep = plan.mask.keep_at(logical)
+    done = _apply(plan, plan.kernel_at(logical), taken.view(np.uint8), keep)
     elements[places - start] = taken
     return done
 
 
-def _apply(plan: TensorDropout, raw: NDArray[np.uint8], keep: NDArray[np.bool_]) -> _PartDone:
+def _apply(
+    plan: TensorDropout, kernel: Kernel, raw: NDArray[np.uint8], keep: NDArray[np.bool_]
+) -> _PartDone:
     with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
-        values = plan.kernel.values(raw)
+        values = kernel.values(raw)
         before = summarize(values)
         finite = not any(summary.nan or summary.inf for summary in before)
-        plan.kernel.apply(raw, values, keep, finite)
-        after = summarize(plan.kernel.values(raw))
+        kernel.apply(raw, values, keep, finite)
+        after = summarize(kernel.values(raw))
     dropped = len(keep) - int(np.count_nonzero(keep))
     return _PartDone(plan.tensor.name, dropped, before, after)
 

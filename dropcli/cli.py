@@ -74,6 +74,7 @@ def apply(
     output: arguments.Output = None,
     in_place: arguments.InPlace = False,
     p: arguments.P = 0.5,
+    p_per: arguments.PPer = None,
     seed: arguments.Seed = None,
     stream: arguments.Stream = None,
     mode: arguments.Mode = None,
@@ -82,6 +83,10 @@ def apply(
     exclude: arguments.Exclude = None,
     rescale: arguments.Rescale = True,
     fill: arguments.Fill = None,
+    alpha: arguments.Alpha = False,
+    exact: arguments.Exact = False,
+    min_keep: arguments.MinKeep = None,
+    rng: arguments.Rng = None,
     evaluation: arguments.Evaluation = False,
     force: arguments.Force = False,
     dry_run: arguments.DryRun = False,
@@ -103,6 +108,7 @@ def apply(
     Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
+    from dropcli.combinations import check_torch_input
     from dropcli.dropout import Dropout
     from dropcli.report import Report, check_stats_path, write_stats
     from dropcli.run import Job, goes_to_stdout, run_file, stream_of
@@ -122,7 +128,13 @@ def apply(
         key=tuple(key or ()),
         exclude=tuple(exclude or ()),
         eval=evaluation,
+        p_per=p_per or "file",
+        alpha=alpha,
+        exact=exact,
+        min_keep=min_keep,
+        rng=rng or "dropcli",
     )
+    check_torch_input(dropout.rng, stream)
     job = Job(
         source,
         target,
@@ -148,7 +160,7 @@ def apply(
     elif seed is None and not provenance and not evaluation:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
     if not quiet:
-        for warning in file.warnings(verbose=verbose):
+        for warning in [*dropout.warnings(), *file.warnings(verbose=verbose)]:
             console.warn(warning)
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from dropcli.atomic import check_destination, publish
+from dropcli.chances import Spread
 from dropcli.errors import UsageError
 from dropcli.over import shape_text
 from dropcli.stats import Summary
@@ -34,6 +35,7 @@ class TensorReport:
     before: Summary | None = None
     after: Summary | None = None
     tied_to: str | None = None
+    chance: Spread | None = None  # the p asked for, where the settings do not say it all
 
     @property
     def rate(self) -> float | None:
@@ -60,7 +62,20 @@ class TensorReport:
             "before": self.before.document() if self.before else None,
             "after": self.after.document() if self.after else None,
             **({"tied_to": self.tied_to} if self.tied_to else {}),
+            **self._chance_document(self.chance),
         }
+
+    @property
+    def deviation(self) -> float | None:
+        """How far the realised rate is from the p asked for, where that is of interest."""
+        rate = self.rate
+        return rate - self.chance.mean if self.chance and rate is not None else None
+
+    def _chance_document(self, chance: Spread | None) -> dict[str, float | None]:
+        if chance is None:
+            return {}
+        ends = {} if chance.low is None else {"p_min": chance.low, "p_max": chance.high}
+        return {"p": chance.mean, **ends, "deviation": self.deviation}
 
 
 @dataclass
@@ -183,12 +198,19 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
             row |= {key: getattr(file, key) for key in ("source", "output", "stream", "copy")}
             row["shape"] = shape_text(tensor.shape)
             row["seed"] = report.settings["seed"] if report.settings else None
-            row["asked"] = report.settings["p"] if report.settings and tensor.after else None
+            row["asked"] = asked(tensor, report.settings) if tensor.after else None
             for side in ("before", "after"):
                 summary = row.pop(side) or {}
                 row |= {f"{side}_{key}": value for key, value in summary.items()}
-            row.pop("tied_to", None)
-            yield row
+            yield {column: row.get(column) for column in _CSV_COLUMNS}
+
+
+def asked(tensor: TensorReport, settings: dict[str, Any] | None) -> float | None:
+    """The p that the rate of a tensor comes near to: of several, the mean."""
+    if tensor.chance:
+        return tensor.chance.mean
+    p = settings["p"] if settings else None
+    return None if isinstance(p, list) else p
 
 
 _STATS_FORMATS = {

@@ -41,6 +41,8 @@ def file_table(
     yield ""
     if len(shown) < len(tensors):
         yield f"{len(tensors) - len(shown):,} more tensors; -v or --stats shows them all"
+    if off := [abs(tensor.deviation) for tensor in tensors if tensor.deviation is not None]:
+        yield f"rates differ from p by {_number(max(off))} at most"
     yield _totals_line(file)
 
 
@@ -53,7 +55,7 @@ def _in_words(settings: dict[str, Any], stream: str) -> str:
     if settings["eval"]:
         return "evaluation mode, nothing dropped"
     words = [
-        f"p {settings['p']:g}",
+        _p_in_words(settings),
         f"seed {settings['seed']}",
         f"stream {stream}",
         f"over {settings['over']}" if settings["over"] else "every element decides",
@@ -62,9 +64,27 @@ def _in_words(settings: dict[str, Any], stream: str) -> str:
         words.append("not rescaled")
     if settings["fill"] is not None:
         words.append(f"filled with {settings['fill']}")
+    words += _rare_in_words(settings)
     for option in ("key", "exclude"):
         words += [f"{option} {pattern}" for pattern in settings[option]]
     return printable(", ".join(words))
+
+
+def _p_in_words(settings: dict[str, Any]) -> str:
+    if not isinstance(settings["p"], list):
+        return f"p {settings['p']:g}"
+    low, high = settings["p"]
+    return f"p {low:g} to {high:g} for each {settings['p_per']}"
+
+
+def _rare_in_words(settings: dict[str, Any]) -> list[str]:
+    """The settings that are only there where they are used."""
+    words = [option for option in ("alpha", "exact") if settings.get(option)]
+    if "min_keep" in settings:
+        words.append(f"at least {settings['min_keep']:d} of a group kept")
+    if "rng" in settings:
+        words.append(f"masks of {settings['rng']} {settings['torch']}")
+    return words
 
 
 def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Table:
@@ -75,13 +95,21 @@ def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Tab
             row += ["", tensor.action, "", ""]
         else:
             done = tensor.after is not None
-            asked = f"{settings['p']:g}"
-            dropped = (
-                [f"{tensor.dropped:,}", asked, _number(tensor.rate)] if done else ["", asked, ""]
-            )
+            p = _asked_text(tensor, settings)
+            dropped = [f"{tensor.dropped:,}", p, _number(tensor.rate)] if done else ["", p, ""]
             row += [f"{tensor.decisions:,}", *dropped]
         rows.append(row)
     return _table(("tensor", "shape", "dtype", ">decisions", ">dropped", ">asked", ">rate"), rows)
+
+
+def _asked_text(tensor: "TensorReport", settings: dict[str, Any]) -> str:
+    """The p that was asked for; of one for each sample, from the lowest to the highest."""
+    chance = tensor.chance
+    if chance and chance.low is not None:
+        return f"{_number(chance.low)}-{_number(chance.high)}"
+    if chance:
+        return _number(chance.mean)
+    return "" if isinstance(settings["p"], list) else f"{settings['p']:g}"
 
 
 def _statistics_table(tensors: list["TensorReport"]) -> Table:

@@ -1,0 +1,87 @@
+"""Probabilities: one for all decisions, or one drawn for each file or sample.
+
+`-p LOW:HIGH` draws p = LOW + (HIGH - LOW) * word / 2**32 in float64, from words of a key of its
+own (`words.p_key`), so that p and the mask are independent.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.words import CHUNK, Words
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Between:
+    """The range of `-p LOW:HIGH`, from which a probability is drawn uniformly."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}"
+
+    def draw(self, words: NDArray[np.uint32]) -> Array:
+        """The probability that each word stands for, shape (n,)."""
+        return self.low + (self.high - self.low) * words.astype(np.float64) / 2**32
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What was asked for: a p or, of several, the mean, the lowest and the highest."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+class SampleChances:
+    """A probability for each index of dimension 0 of one tensor."""
+
+    def __init__(self, between: Between, key: bytes, samples: int) -> None:
+        self._between = between
+        self._words = Words(key)
+        self.samples = samples
+
+    def read(self, first: int, last: int) -> Array:
+        """Those of the samples from `first` to before `last`."""
+        return self._between.draw(self._words.read(first, last - first))
+
+    def at(self, samples: NDArray[np.int64]) -> Array:
+        """Those of these samples."""
+        return self._between.draw(self._words.at(samples))
+
+    def run(self, start: int, count: int, each: int) -> tuple[Array, NDArray[np.intp]]:
+        """Those in a run of items, `each` of them in a sample: p of some samples, shape (k,).
+
+        The second array, shape (n,), has for each item the place of its p in the first.
+        """
+        first, last = start // each, (start + count - 1) // each + 1
+        counts = np.full(last - first, each)
+        counts[-1] -= last * each - (start + count)
+        counts[0] -= start - first * each
+        return self.read(first, last), np.repeat(np.arange(last - first), counts)
+
+    def of(self, items: NDArray[np.int64], each: int) -> tuple[Array, NDArray[np.intp]]:
+        """The same for items in any order."""
+        samples, places = np.unique(items // each, return_inverse=True)
+        return self.at(samples), places
+
+    def spread(self) -> Spread | None:
+        """Of all samples; None where there is none."""
+        if not self.samples:
+            return None
+        sums, low, high = [], 1.0, 0.0
+        for first in range(0, self.samples, CHUNK):
+            part = self.read(first, min(first + CHUNK, self.samples))
+            sums.append(float(part.sum()))
+            low, high = min(low, float(part.min())), max(high, float(part.max()))
+        mean = math.fsum(sums) / self.samples
+        return Spread(mean, low, high)
+
+
+Chance = float | SampleChances
