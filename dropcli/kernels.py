@@ -161,16 +161,18 @@ class _AlphaKernel:
     def __init__(self, dtype: Dtype, p: Array, places: Places | None) -> None:
         part = np.where(p == 1, 0, p)
         a = 1 / np.sqrt((_ALPHA * _ALPHA * part + 1) * (1 - part))
-        shift = (_ALPHA * a * part).astype(wide(dtype))
+        shift = round_to(dtype, (_ALPHA * a * part).astype(wide(dtype)))
         fall = round_to(dtype, -(_ALPHA * a).astype(wide(dtype)))
+        with np.errstate(invalid="ignore"):  # both may be infinite in F16
+            bottom = round_to(dtype, fall + shift)
         none = np.copysign(wide(dtype)(0), wide(dtype)(-1))  # changes nothing, not even a sign
         self._dtype = dtype
         self._scale, self._kept, self._dropped = (
             numbers if places is None else numbers[places]
             for numbers in (
                 round_to(dtype, a.astype(wide(dtype))),
-                np.where(p == 1, none, round_to(dtype, shift)),
-                np.where(p == 1, none, round_to(dtype, fall + shift)),
+                np.where(p == 1, none, shift),
+                np.where(p == 1, none, bottom),
             )
         )
         self._finite = bool(np.isfinite(self._scale).all())

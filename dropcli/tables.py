@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from dropcli.over import shape_text
+from dropcli.report import asked
 from dropcli.text import printable
 
 if TYPE_CHECKING:
@@ -103,13 +104,9 @@ def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Tab
 
 
 def _asked_text(tensor: "TensorReport", settings: dict[str, Any]) -> str:
-    """The p that was asked for; of one for each sample, from the lowest to the highest."""
-    chance = tensor.chance
-    if chance and chance.low is not None:
-        return f"{_number(chance.low)}-{_number(chance.high)}"
-    if chance:
-        return _number(chance.mean)
-    return "" if isinstance(settings["p"], list) else f"{settings['p']:g}"
+    """The p that the rate comes near to; of one for each sample the mean."""
+    p = asked(tensor, settings)
+    return "" if p is None else f"{p:.4g}" if tensor.chance else f"{p:g}"
 
 
 def _statistics_table(tensors: list["TensorReport"]) -> Table:
