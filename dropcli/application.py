@@ -37,15 +37,15 @@ class TensorDropout:
         """What drops `count` elements from this one on."""
         if not isinstance(self.p, SampleChances) or not count:
             return self._kernel
-        p, places = self.p.run(first, count, self._each)
-        return make_kernel(self.tensor.dtype, self._arithmetic, p, places)
+        p, share = self.p.run(first, count, self._each)
+        return make_kernel(self.tensor.dtype, self._arithmetic, p, share)
 
     def kernel_at(self, elements: NDArray[np.int64]) -> Kernel:
         """What drops these elements."""
         if not isinstance(self.p, SampleChances):
             return self._kernel
-        p, places = self.p.of(elements, self._each)
-        return make_kernel(self.tensor.dtype, self._arithmetic, p, places)
+        p, share = self.p.of(elements, self._each)
+        return make_kernel(self.tensor.dtype, self._arithmetic, p, share)
 
     def chance(self) -> Spread | None:
         """What the report says of p where the settings do not say it all."""

@@ -5,7 +5,9 @@ own (`words.p_key`), so that p and the mask are independent.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from dropcli.words import CHUNK, Words
 
 Array = NDArray[np.float64]
+Share = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,21 @@ class SampleChances:
         """Those of these samples."""
         return self._between.draw(self._words.at(samples))
 
-    def run(self, start: int, count: int, each: int) -> tuple[Array, NDArray[np.intp]]:
-        """Those in a run of items, `each` of them in a sample: p of some samples, shape (k,).
+    def run(self, start: int, count: int, each: int) -> tuple[Array, Share]:
+        """Those of a run of items, `each` of them in a sample: p of some samples, shape (k,).
 
-        The second array, shape (n,), has for each item the place of its p in the first.
+        What is said of these samples, the second gives to the items: shape (k,) to shape (n,).
         """
         first, last = start // each, (start + count - 1) // each + 1
         counts = np.full(last - first, each)
         counts[-1] -= last * each - (start + count)
         counts[0] -= start - first * each
-        return self.read(first, last), np.repeat(np.arange(last - first), counts)
+        return self.read(first, last), lambda numbers: np.repeat(numbers, counts)
 
-    def of(self, items: NDArray[np.int64], each: int) -> tuple[Array, NDArray[np.intp]]:
+    def of(self, items: NDArray[np.int64], each: int) -> tuple[Array, Share]:
         """The same for items in any order."""
         samples, places = np.unique(items // each, return_inverse=True)
-        return self.at(samples), places
+        return self.at(samples), lambda numbers: numbers[places]
 
     def spread(self) -> Spread | None:
         """Of all samples; None where there is none."""

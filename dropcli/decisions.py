@@ -4,7 +4,7 @@ A decision is drop exactly when its word is below a threshold, which p alone set
 """
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def threshold(p: float) -> int:
     return math.floor(p * 2**32 + 0.5)
 
 
-def thresholds(p: Array) -> NDArray[np.uint64]:
+def thresholds(p: Array) -> NDArray[np.unsignedinteger[Any]]:
     """The same for an array."""
     return np.floor(p * 2**32 + 0.5).astype(np.uint64)
 
@@ -69,10 +69,14 @@ class BySample:
     def decide(self, start: int, out: Keep) -> None:
         """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
         for first, words in self._words.chunks(start, len(out)):
-            p, places = self._chances.run(start + first, len(words), self._each)
-            np.greater_equal(words, thresholds(p)[places], out=out[first : first + len(words)])
+            p, share = self._chances.run(start + first, len(words), self._each)
+            limits = thresholds(p)
+            if limits.max() < 2**32:  # else it does not fit a word
+                limits = limits.astype(np.uint32)
+            np.greater_equal(words, share(limits), out=out[first : first + len(words)])
 
     def decide_at(self, cells: NDArray[np.int64]) -> Keep:
         """These decisions, in any order, shape (n,)."""
-        p, places = self._chances.of(cells, self._each)
-        return self._words.at(cells) >= thresholds(p)[places]
+        p, share = self._chances.of(cells, self._each)
+        kept: Keep = self._words.at(cells) >= share(thresholds(p))
+        return kept

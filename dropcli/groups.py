@@ -75,8 +75,12 @@ class Grouped:
     def decide(self, start: int, out: Keep) -> None:
         """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
         for first, words in self._words.chunks(start, len(out)):
-            cells = np.arange(start + first, start + first + len(words))
-            out[first : first + len(words)] = self._kept(cells, words)
+            part = out[first : first + len(words)]
+            if self._axes.inner == 1:
+                part[:] = self._kept_run(start + first, words)
+            else:
+                cells = np.arange(start + first, start + first + len(words))
+                part[:] = self._kept(cells, words)
 
     def decide_at(self, cells: Indices) -> Keep:
         """These decisions, in any order, shape (n,)."""
@@ -87,6 +91,24 @@ class Grouped:
         blocks, place = np.unique(group // self._block, return_inverse=True)
         limits = np.concatenate([self._limits(block) for block in blocks.tolist()])
         kept: Keep = _ranks(words, index) >= limits[place * self._block + group % self._block]
+        return kept
+
+    def _kept_run(self, start: int, words: NDArray[np.uint32]) -> Keep:
+        """The same for a run of decisions in groups that are runs themselves."""
+        size, stop = self._axes.size, start + len(words)
+        first, last = start // size, (stop - 1) // size + 1
+        blocks = range(first // self._block, (last - 1) // self._block + 1)
+        limits = np.concatenate([self._limits(block) for block in blocks])
+        limits = limits[first - blocks[0] * self._block :][: last - first]
+        counts = np.full(last - first, size)
+        counts[-1] -= last * size - stop
+        counts[0] -= start - first * size
+
+        word = np.repeat((limits >> np.uint64(32)).astype(np.uint32), counts)
+        kept: Keep = words >= word
+        ties = np.flatnonzero(words == word)  # at least the first one kept
+        groups, indices = np.divmod(ties + start, size)
+        kept[ties] = _ranks(words[ties], indices) >= limits[groups - first]
         return kept
 
     def _find_limits(self, block: int) -> Ranks:
@@ -101,13 +123,18 @@ class Grouped:
             words = self._words.read(first * size, len(groups) * size)
         else:
             words = self._words.at(self._cells(groups[:, None], np.arange(size)).reshape(-1))
-        words = words.reshape(len(groups), size)
-        p = self._chances(groups)
+        return self._limits_of(words.reshape(len(groups), size), self._chances(groups))
+
+    def _limits_of(self, words: NDArray[np.uint32], p: NDArray[np.float64]) -> Ranks:
+        """The same for groups of these words, a row for each; sorting words alone is quicker."""
         below = np.count_nonzero(words < thresholds(p)[:, None], axis=1)
         dropped = self._to_drop(p, below)
-        ranks = np.sort(_ranks(words, np.arange(size)), axis=1)
-        limits: Ranks = np.take_along_axis(ranks, np.minimum(dropped, size - 1)[:, None], axis=1)
-        return np.where(dropped < size, limits[:, 0], _ALL)
+        last = np.minimum(dropped, self._axes.size - 1)[:, None]
+        word = np.take_along_axis(np.sort(words, axis=1), last, axis=1)
+        rest = last[:, 0] - np.count_nonzero(words < word, axis=1)
+        rows, indices = np.nonzero(words == word)
+        index = indices[np.searchsorted(rows, np.arange(len(words))) + rest]
+        return np.where(dropped < self._axes.size, _ranks(word[:, 0], index), _ALL)
 
     def _find_limit(self, group: int) -> np.uint64:
         """The same for a group that is too large to be sorted: narrow it down, 16 bits a pass."""
@@ -146,8 +173,8 @@ class Grouped:
         """The p of each group."""
         if not isinstance(self._p, SampleChances):
             return np.full(len(groups), self._p)
-        p, places = self._p.of(groups, self._axes.groups // self._p.samples)
-        return p[places]
+        p, share = self._p.of(groups, self._axes.groups // self._p.samples)
+        return share(p)
 
     def _cells(self, groups: Indices, indices: Indices) -> Indices:
         outer, last = np.divmod(groups, self._axes.inner)

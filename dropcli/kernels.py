@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.chances import Array
+from dropcli.chances import Array, Share
 from dropcli.encodings import (
     encode_float,
     encode_float8,
@@ -23,8 +23,6 @@ from dropcli.encodings import (
 )
 from dropcli.tensors import Dtype
 from dropcli.wrappers import FillKernel, IdentityKernel, Keep, Kernel, PartlyIdentityKernel, Raw
-
-Places = NDArray[np.intp]
 
 _ALPHA = 1.7580993408473766  # the scale of SELU times its alpha
 
@@ -42,31 +40,31 @@ def make_kernel(
     dtype: Dtype,
     arithmetic: Arithmetic,
     p: float | Array,
-    places: Places | None = None,
+    share: Share | None = None,
 ) -> Kernel:
     """The kernel for tensors of this dtype; TensorError if the fill does not fit it.
 
-    With several p, shape (k,), it is for a run of elements, shape (n,), and `places` says for
-    each of them which p is its own.
+    With several p, shape (k,), it is for a run of elements, shape (n,), and `share` gives them
+    what is computed for each p.
     """
     p = np.asarray(p)
-    kernel = _make_kernel(dtype, arithmetic, p, places)
+    kernel = _make_kernel(dtype, arithmetic, p, share)
     if arithmetic.fill is not None and dtype.kind not in ("integer", "bool"):
         kernel = FillKernel(kernel, encode_float(dtype, arithmetic.fill))
     if (p == 0).all():
         return IdentityKernel(kernel)
-    if (p == 0).any() and places is not None:
-        return PartlyIdentityKernel(kernel, (p == 0)[places])
+    if (p == 0).any() and share:
+        return PartlyIdentityKernel(kernel, share(p == 0))
     return kernel
 
 
-def _make_kernel(dtype: Dtype, arithmetic: Arithmetic, p: Array, places: Places | None) -> Kernel:
+def _make_kernel(dtype: Dtype, arithmetic: Arithmetic, p: Array, share: Share | None) -> Kernel:
     if dtype.kind in ("integer", "bool"):
         return FillKernel(_IntegerKernel(dtype), encode_integer(dtype, arithmetic.fill or 0))
     if arithmetic.alpha:
-        return _AlphaKernel(dtype, p, places)
+        return _AlphaKernel(dtype, p, share)
     scale = scale_of(dtype, p) if arithmetic.rescale else np.ones_like(p, wide(dtype))
-    scale = scale if places is None else scale[places]
+    scale = share(scale) if share else scale
     match dtype.kind:
         case "complex":
             return _ComplexKernel(dtype, scale)
@@ -158,7 +156,7 @@ class _AlphaKernel:
     ATen/native/Dropout.cpp of PyTorch 2.13. With p = 1 torch adds nothing.
     """
 
-    def __init__(self, dtype: Dtype, p: Array, places: Places | None) -> None:
+    def __init__(self, dtype: Dtype, p: Array, share: Share | None) -> None:
         part = np.where(p == 1, 0, p)
         a = 1 / np.sqrt((_ALPHA * _ALPHA * part + 1) * (1 - part))
         shift = round_to(dtype, (_ALPHA * a * part).astype(wide(dtype)))
@@ -168,7 +166,7 @@ class _AlphaKernel:
         none = np.copysign(wide(dtype)(0), wide(dtype)(-1))  # changes nothing, not even a sign
         self._dtype = dtype
         self._scale, self._kept, self._dropped = (
-            numbers if places is None else numbers[places]
+            share(numbers) if share else numbers
             for numbers in (
                 round_to(dtype, a.astype(wide(dtype))),
                 np.where(p == 1, none, shift),
