@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.chances import Between, Chance, SampleChances, Spread
+from dropcli.chances import Chance, SampleChances, Spread, draw
 from dropcli.decisions import BySample, Decisions, Independent
 from dropcli.dropout import Dropout, in_tensor
 from dropcli.errors import TensorError, UsageError
@@ -16,6 +16,7 @@ from dropcli.groups import Axes, Counts, Grouped
 from dropcli.kernels import Arithmetic, make_kernel
 from dropcli.masks import Mask, block_grid, cells_of, element_grid
 from dropcli.over import Over, shape_text
+from dropcli.ranges import Between
 from dropcli.tensors import Dtype, TensorInfo
 from dropcli.torch_masks import TorchDecisions, TorchDraws
 from dropcli.words import Words, mask_key, p_key
@@ -99,7 +100,7 @@ class Application:
         if not isinstance(p, Between):
             return p
         key = p_key(self._dropout.seed, self._stream, "", self._copy)
-        return float(p.draw(Words(key).read(0, 1))[0])
+        return float(draw(p, Words(key).read(0, 1))[0])
 
     def _p_of(self, tensor: TensorInfo, blocks: dict[int, int] | None) -> Chance:
         if not isinstance(self._dropout.p, Between) or self._dropout.p_per == "file":

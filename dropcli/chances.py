@@ -12,25 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropcli.ranges import Between
 from dropcli.words import CHUNK, Words
 
 Array = NDArray[np.float64]
 Share = Callable[[NDArray[Any]], NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Between:
-    """The range of `-p LOW:HIGH`, from which a probability is drawn uniformly."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.low:g}:{self.high:g}"
-
-    def draw(self, words: NDArray[np.uint32]) -> Array:
-        """The probability that each word stands for, shape (n,)."""
-        return self.low + (self.high - self.low) * words.astype(np.float64) / 2**32
+def draw(between: Between, words: NDArray[np.uint32]) -> Array:
+    """The probability that each word stands for, shape (n,)."""
+    return between.low + (between.high - between.low) * words.astype(np.float64) / 2**32
 
 
 @dataclass(frozen=True)
@@ -52,11 +43,11 @@ class SampleChances:
 
     def read(self, first: int, last: int) -> Array:
         """Those of the samples from `first` to before `last`."""
-        return self._between.draw(self._words.read(first, last - first))
+        return draw(self._between, self._words.read(first, last - first))
 
     def at(self, samples: NDArray[np.int64]) -> Array:
         """Those of these samples."""
-        return self._between.draw(self._words.at(samples))
+        return draw(self._between, self._words.at(samples))
 
     def run(self, start: int, count: int, each: int) -> tuple[Array, Share]:
         """Those of a run of items, `each` of them in a sample: p of some samples, shape (k,).

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from dropcli.chances import Between
 from dropcli.errors import UsageError
+from dropcli.ranges import Between
 
 if TYPE_CHECKING:
     from dropcli.dropout import Dropout
@@ -33,10 +33,12 @@ def check_combination(dropout: "Dropout") -> None:
         _check_torch(dropout)
 
 
-def check_torch_input(rng: str, stream: str | None) -> None:
-    """UsageError for a name in the mask key where there is none."""
-    if rng == "torch" and stream is not None:
-        raise _clash("--rng torch", "--stream", "torch's masks depend on the seed alone")
+def check_torch_input(rng: str, stream: str | None, copies: int | None = None) -> None:
+    """UsageError for what a mask key is made of, where there is no key."""
+    if rng == "torch":
+        for option, value in (("--stream", stream), ("--copies", copies)):
+            if value is not None:
+                raise _clash("--rng torch", option, "torch's masks depend on the seed alone")
 
 
 def _check_torch(dropout: "Dropout") -> None:

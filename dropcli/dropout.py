@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 from importlib.metadata import version
 from typing import Any
 
-from dropcli.chances import Between
 from dropcli.combinations import check_combination
 from dropcli.errors import TensorError, UsageError
 from dropcli.over import Over
+from dropcli.ranges import Between
 from dropcli.tensors import TensorInfo
 from dropcli.words import CONTRACT
 

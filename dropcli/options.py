@@ -9,9 +9,9 @@ import math
 import re
 from decimal import Decimal
 
-from dropcli.chances import Between
 from dropcli.errors import UsageError
 from dropcli.over import CHANNELS, Over
+from dropcli.ranges import Between
 
 _NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"

@@ -46,6 +46,7 @@ FLOORS = {
     "combinations": 2,
     "chances": 1,
     "words": 0,
+    "ranges": 0,
     "over": 1,
     "stats": 1,
     "tensors": 1,
