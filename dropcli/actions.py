@@ -68,7 +68,7 @@ def apply_file(source: str, request: Request, dropout: Dropout, drawn: bool, sho
     elif drawn and not request.provenance and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
     if not show.quiet:
-        for warning in file.warnings(verbose=show.verbose):
+        for warning in [*dropout.warnings(), *file.warnings(verbose=show.verbose)]:
             console.warn(warning)
     return 0
 
@@ -87,6 +87,12 @@ def apply_dataset(
     if drawn and request.resume:
         dropout = _resumed(request, dropout)
     found = discover(operands, listed, request.output)
+    if dropout.rng == "torch" and len(found.inputs) != 1:
+        raise UsageError(
+            "torch-several",
+            "--rng torch: expected one input, got several",
+            "torch's masks depend on the seed alone: all files would have the same",
+        )
     if request.stream and len(found.inputs) != 1:
         raise UsageError(
             "stream-of-several",
@@ -119,7 +125,7 @@ def apply_dataset(
 
 def _announce(found: Found, request: Request, dropout: Dropout, drawn: bool) -> None:
     """What is good to know before the work."""
-    for note in found.notes:
+    for note in [*dropout.warnings(), *found.notes]:
         console.warn(note)
     if drawn and request.output is None and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted

@@ -1,6 +1,6 @@
 """The options and arguments of the command line, each once: its names, its help, its parser."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,13 +29,23 @@ Output = Annotated[
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the inputs, atomically.")]
 P = Annotated[
-    float,
+    Any,  # a number or a range, and typer knows no union
     typer.Option(
         "-p",
         "--p",
         metavar="P",
         parser=options.parse_p,
-        help="The probability of dropping, from 0 to 1.",
+        help="The probability of dropping, from 0 to 1; LOW:HIGH draws it uniformly.",
+    ),
+]
+PPer = Annotated[
+    str | None,
+    typer.Option(
+        "--p-per",
+        metavar="[file|sample]",
+        parser=options.parse_p_per,
+        help="For what -p LOW:HIGH draws: each file (default), or each index of dimension 0 of "
+        "each tensor.",
     ),
 ]
 Seed = Annotated[
@@ -101,6 +111,40 @@ Fill = Annotated[
         metavar="V",
         parser=options.parse_fill,
         help="What dropped elements become, instead of 0.",
+    ),
+]
+Alpha = Annotated[
+    bool,
+    typer.Option(
+        "--alpha",
+        help="Alpha dropout, for SELU networks: as nn.AlphaDropout or, of channels, "
+        "nn.FeatureAlphaDropout.",
+    ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Drop exactly round(p * n) of each n decisions along the last dimension of --over.",
+    ),
+]
+MinKeep = Annotated[
+    int | None,
+    typer.Option(
+        "--min-keep",
+        metavar="K",
+        parser=options.parse_min_keep,
+        help="Keep at least K of the decisions along the last dimension of --over.",
+    ),
+]
+Rng = Annotated[
+    str | None,
+    typer.Option(
+        "--rng",
+        metavar="[dropcli|torch]",
+        parser=options.parse_rng,
+        help="Whose masks: the same everywhere (default), or those that torch draws here after "
+        "torch.manual_seed.",
     ),
 ]
 Evaluation = Annotated[

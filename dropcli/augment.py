@@ -4,7 +4,7 @@ It knows no paths and prints nothing. Memory is a few pieces, whatever the size 
 output is produced strictly in order, so one path serves files, pipes and archives.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +14,9 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from dropcli.dropout import Dropout, TensorDropout
+from dropcli.application import Application, TensorDropout
+from dropcli.chances import Spread, spread_of
+from dropcli.dropout import Dropout
 from dropcli.engines import Inline, usable_cores
 from dropcli.errors import TensorError
 from dropcli.layouts import Layout
@@ -22,6 +24,7 @@ from dropcli.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
 from dropcli.report import TensorReport
 from dropcli.stats import Summary, summarize
 from dropcli.tensors import Checksum, Late, Source, TensorInfo
+from dropcli.wrappers import Kernel
 
 _MOST_WORKERS = 4  # reading and writing bound the work; more workers only take memory
 
@@ -38,8 +41,9 @@ def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
                 "whose memory it shares, got one of them alone",
                 "choose both or neither",
             )
+    application = Application(dropout, stream, copy)
     return {
-        tensor.name: dropout.plan(tensor, stream, copy)
+        tensor.name: application.plan(tensor)
         for tensor in source.tensors
         if tensor.name in selected and not tensor.tied_to
     }
@@ -48,13 +52,17 @@ def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
 def blank_reports(tensors: Iterable[TensorInfo], plans: Plans) -> list[TensorReport]:
     """The tensors' reports before their first elements."""
     decisions: Counter[str] = Counter()
+    chances: defaultdict[str, list[Spread]] = defaultdict(list)
     for plan in plans.values():
         decisions[plan.tensor.name] += plan.mask.decisions
+        if chance := plan.chance():
+            chances[plan.tensor.name].append(chance)
     reports = []
     for tensor in tensors:
         report = TensorReport(tensor.name, tensor.dtype.name, tensor.shape, tensor.elements)
         if tensor.name in decisions:
             report.action, report.decisions = "dropped", decisions[tensor.name]
+            report.chance = spread_of(chances[tensor.name])
         elif tensor.tied_to in decisions:
             report.action, report.tied_to = "tied", tensor.tied_to
         reports.append(report)
@@ -200,7 +208,7 @@ def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _P
     """Drop contiguous elements, from this one on."""
     keep = np.empty(len(raw) // (plan.tensor.dtype.bits // 8), np.bool_)
     plan.mask.keep(first_element, keep)
-    return _apply(plan, raw, keep)
+    return _apply(plan, plan.kernel(first_element, len(keep)), raw, keep)
 
 
 def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
@@ -214,18 +222,21 @@ def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _P
 
     elements = raw.view(f"V{itemsize}")
     taken = elements[places - start]
-    done = _apply(plan, taken.view(np.uint8), plan.mask.keep_at(logical))
+    keep = plan.mask.keep_at(logical)
+    done = _apply(plan, plan.kernel_at(logical), taken.view(np.uint8), keep)
     elements[places - start] = taken
     return done
 
 
-def _apply(plan: TensorDropout, raw: NDArray[np.uint8], keep: NDArray[np.bool_]) -> _PartDone:
+def _apply(
+    plan: TensorDropout, kernel: Kernel, raw: NDArray[np.uint8], keep: NDArray[np.bool_]
+) -> _PartDone:
     with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
-        values = plan.kernel.values(raw)
+        values = kernel.values(raw)
         before = summarize(values)
         finite = not any(summary.nan or summary.inf for summary in before)
-        plan.kernel.apply(raw, values, keep, finite)
-        after = summarize(plan.kernel.values(raw))
+        kernel.apply(raw, values, keep, finite)
+        after = summarize(kernel.values(raw))
     dropped = len(keep) - int(np.count_nonzero(keep))
     return _PartDone(plan.tensor.name, dropped, before, after)
 

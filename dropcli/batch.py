@@ -10,11 +10,11 @@ from dropcli.dropout import Dropout
 from dropcli.engines import Engine, Processes, Serial, Work, usable_cores
 from dropcli.errors import FileError, Interrupted, located
 from dropcli.journal import Journal, check_settings
-from dropcli.masks import CONTRACT
 from dropcli.plan import Plan, Request
 from dropcli.tally import Tally
 from dropcli.tasks import Outcome, Task, make_work, recall
 from dropcli.temporaries import remove_stale
+from dropcli.words import CONTRACT
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20

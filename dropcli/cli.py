@@ -71,6 +71,7 @@ def apply(
     output: arguments.Output = None,
     in_place: arguments.InPlace = False,
     p: arguments.P = 0.5,
+    p_per: arguments.PPer = None,
     seed: arguments.Seed = None,
     stream: arguments.Stream = None,
     mode: arguments.Mode = None,
@@ -79,6 +80,10 @@ def apply(
     exclude: arguments.Exclude = None,
     rescale: arguments.Rescale = True,
     fill: arguments.Fill = None,
+    alpha: arguments.Alpha = False,
+    exact: arguments.Exact = False,
+    min_keep: arguments.MinKeep = None,
+    rng: arguments.Rng = None,
     evaluation: arguments.Evaluation = False,
     copies: arguments.Copies = 0,
     keep_original: arguments.KeepOriginal = False,
@@ -112,6 +117,7 @@ def apply(
     """  # noqa: D301
     with signals.held():
         from dropcli.actions import Show, apply_dataset, apply_file, read_list
+        from dropcli.combinations import check_torch_input
         from dropcli.discover import is_dataset
         from dropcli.dropout import Dropout
         from dropcli.plan import Request
@@ -155,7 +161,13 @@ def apply(
         key=tuple(key or ()),
         exclude=tuple(exclude or ()),
         eval=evaluation,
+        p_per=p_per or "file",
+        alpha=alpha,
+        exact=exact,
+        min_keep=min_keep,
+        rng=rng or "dropcli",
     )
+    check_torch_input(dropout.rng, stream, copies or None)
     show = Show(json=json, stats=stats, quiet=quiet, verbose=verbose)
     if not (many or is_dataset(operands)):
         return apply_file(operands[0], request, dropout, seed is None, show)

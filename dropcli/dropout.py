@@ -7,18 +7,18 @@ NaN stays NaN and a dropped infinity becomes NaN.
 
 import difflib
 import math
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
+from dropcli.combinations import check_combination
 from dropcli.errors import TensorError, UsageError
-from dropcli.kernels import Kernel, make_kernel
-from dropcli.masks import CONTRACT, Mask, block_grid, element_grid, mask_key
 from dropcli.over import Over
-from dropcli.tensors import Dtype, TensorInfo
+from dropcli.ranges import Between
+from dropcli.tensors import TensorInfo
+from dropcli.words import CONTRACT
 
 _NAMES_SHOWN = 10
 
@@ -27,12 +27,14 @@ _NAMES_SHOWN = 10
 class Dropout:
     """The settings of one application, checked once, here.
 
-    p: probability in [0, 1]; seed: 0 .. 2**64 - 1; over: None for one decision per element;
-    fill: what dropped elements become, None for zero as torch computes it; key, exclude: globs
-    on tensor names; eval: evaluation mode, in which dropout is off.
+    p: probability in [0, 1], or a range to draw it from for each file or sample (p_per); seed:
+    0 .. 2**64 - 1; over: None for one decision per element; fill: what dropped elements become,
+    None for zero as torch computes it; key, exclude: globs on tensor names; eval: evaluation
+    mode, in which dropout is off; alpha: as torch's AlphaDropout; exact, min_keep: how many
+    decisions of a group drop; rng: whose masks. UsageError where these do not go together.
     """
 
-    p: float = 0.5
+    p: float | Between = 0.5
     seed: int = 0
     over: Over | None = None
     rescale: bool = True
@@ -40,9 +42,15 @@ class Dropout:
     key: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     eval: bool = False
+    p_per: str = "file"  # or "sample"
+    alpha: bool = False
+    exact: bool = False
+    min_keep: int | None = None
+    rng: str = "dropcli"  # or "torch"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
+        ends = (self.p.low, self.p.high) if isinstance(self.p, Between) else (self.p, self.p)
+        if not 0 <= ends[0] <= ends[1] <= 1:
             raise UsageError("bad-p", f"p: expected a number from 0 to 1, got {self.p}")
         if not 0 <= self.seed < 2**64:
             raise UsageError(
@@ -50,18 +58,45 @@ class Dropout:
             )
         if self.fill is not None and not math.isfinite(self.fill):
             raise UsageError("bad-fill", f"fill: expected a finite number, got {self.fill}")
+        check_combination(self)
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON, as they stand in reports and provenance."""
-        over = None if self.over is None else str(self.over)
-        seed = None if self.eval else self.seed  # nothing was drawn
-        key, exclude = list(self.key), list(self.exclude)
-        return asdict(self) | {"seed": seed, "over": over, "key": key, "exclude": exclude}
+        """The settings as JSON, as they stand in reports and provenance; rare ones where used."""
+        between = self.p if isinstance(self.p, Between) else None
+        settings = {
+            "p": [between.low, between.high] if between else self.p,
+            "seed": None if self.eval else self.seed,  # nothing was drawn
+            "over": None if self.over is None else str(self.over),
+            "rescale": self.rescale,
+            "fill": self.fill,
+            "key": list(self.key),
+            "exclude": list(self.exclude),
+            "eval": self.eval,
+        }
+        rare = {
+            "p_per": self.p_per if between else None,
+            "alpha": self.alpha,
+            "exact": self.exact,
+            "min_keep": self.min_keep,
+            "rng": self.rng if self.rng == "torch" else None,
+            "torch": version("torch") if self.rng == "torch" else None,
+        }
+        return settings | {name: value for name, value in rare.items() if value}
 
     def provenance(self, stream: str, copy: int) -> dict[str, Any]:
         """The record of one application: all that is needed to derive the output again."""
         settings = self.settings()
-        return {"contract": CONTRACT, "settings": settings, "stream": stream, "copy": copy}
+        contract = f"torch/{settings['torch']}" if self.rng == "torch" else CONTRACT
+        return {"contract": contract, "settings": settings, "stream": stream, "copy": copy}
+
+    def warnings(self) -> list[str]:
+        """What the user should know of the settings, though they are no error."""
+        if self.rng == "torch" and not self.eval:
+            return [
+                f"--rng torch: these are the masks of torch {version('torch')}, which does not "
+                "promise the same ones in its next version"
+            ]
+        return []
 
     def select(self, tensors: Iterable[TensorInfo]) -> set[str]:
         """The names of the tensors to drop; TensorError if a pattern matches none."""
@@ -76,28 +111,6 @@ class Dropout:
             self._check_dtype(tensor)
         return set() if self.eval else {tensor.name for tensor in selected}
 
-    def plan(self, tensor: TensorInfo, stream: str, copy: int) -> "TensorDropout":
-        """What to do to this tensor; TensorError, naming it, where the settings do not fit."""
-        try:
-            if self.over is None:
-                grid = element_grid(tensor.shape)
-            else:
-                grid = block_grid(tensor.shape, self.over.resolve(tensor.shape))
-            kernel = self._kernel(tensor.dtype)
-        except TensorError as error:
-            raise _in_tensor(tensor, error) from None
-        key = mask_key(self.seed, os.fsencode(stream), tensor.name, copy)
-        return TensorDropout(tensor, Mask(key, self.p, grid), kernel)
-
-    def _kernel(self, dtype: Dtype) -> Kernel:
-        if dtype not in self._kernels:
-            self._kernels[dtype] = make_kernel(dtype, self.p, self.rescale, self.fill)
-        return self._kernels[dtype]
-
-    @cached_property
-    def _kernels(self) -> dict[Dtype, Kernel]:
-        return {}
-
     def _selects(self, tensor: TensorInfo) -> bool:
         if any(_matches(tensor.name, pattern) for pattern in self.exclude):
             return False
@@ -108,7 +121,7 @@ class Dropout:
     def _check_dtype(self, tensor: TensorInfo) -> None:
         kind, name = tensor.dtype.kind, tensor.dtype.name
         if tensor.refusal:
-            raise _in_tensor(
+            raise in_tensor(
                 tensor,
                 TensorError(
                     "special-tensor",
@@ -117,7 +130,7 @@ class Dropout:
                 ),
             )
         if kind == "opaque":
-            raise _in_tensor(
+            raise in_tensor(
                 tensor,
                 TensorError(
                     "dtype-without-zero",
@@ -125,8 +138,18 @@ class Dropout:
                     "leave it out with --exclude: it is then copied",
                 ),
             )
+        if kind != "float" and (self.alpha or self.rng == "torch"):
+            option = "--alpha" if self.alpha else "--rng torch"
+            raise in_tensor(
+                tensor,
+                TensorError(
+                    "not-for-torch",
+                    f"expected F64, F32, F16 or BF16 for {option}, as torch does, got {name}",
+                    "leave it out with --exclude: it is then copied",
+                ),
+            )
         if kind in ("integer", "bool") and self.rescale:
-            raise _in_tensor(
+            raise in_tensor(
                 tensor,
                 TensorError(
                     "integer-rescale",
@@ -134,15 +157,6 @@ class Dropout:
                     "add --no-rescale to drop integers and bools, or leave it out with --exclude",
                 ),
             )
-
-
-@dataclass(frozen=True)
-class TensorDropout:
-    """The plan for one tensor: its mask and its arithmetic."""
-
-    tensor: TensorInfo
-    mask: Mask
-    kernel: Kernel
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -169,5 +183,6 @@ def _pattern_hint(pattern: str, names: list[str]) -> str:
     return "patterns are globs on whole names, as in '*.weight'"
 
 
-def _in_tensor(tensor: TensorInfo, error: TensorError) -> TensorError:
+def in_tensor(tensor: TensorInfo, error: TensorError) -> TensorError:
+    """The error, saying which tensor it is about."""
     return TensorError(error.code, f"tensor '{tensor.name}': {error.message}", error.hint)

@@ -4,68 +4,96 @@ A kernel is made once per tensor and works in place on raw bytes, so the loop ar
 branches on dtypes. Multiplications, divisions and roundings follow torch's CPU kernels.
 """
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.errors import TensorError
+from dropcli.chances import Array, Share
+from dropcli.encodings import (
+    encode_float,
+    encode_float8,
+    encode_integer,
+    round_to,
+    scale_of,
+    settle_nan,
+    wide,
+)
 from dropcli.tensors import Dtype
+from dropcli.wrappers import FillKernel, IdentityKernel, Keep, Kernel, PartlyIdentityKernel, Raw
 
-Raw = NDArray[np.uint8]
-Keep = NDArray[np.bool_]
-
-
-class Kernel(Protocol):
-    """How elements of one dtype are read as numbers, and dropped."""
-
-    def values(self, raw: Raw) -> NDArray[Any]:
-        """The elements as real numbers for statistics, shape (n,); may be a view of `raw`."""
-
-    def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        """Drop in place.
-
-        `values` is what `values(raw)` gave, and may be overwritten; `finite` says that there is
-        no NaN and no infinity among them.
-        """
+_ALPHA = 1.7580993408473766  # the scale of SELU times its alpha
 
 
-def make_kernel(dtype: Dtype, p: float, rescale: bool, fill: float | int | None) -> Kernel:
-    """The kernel for all tensors of this dtype; TensorError if `fill` does not fit it."""
-    kernel: Kernel
+@dataclass(frozen=True)
+class Arithmetic:
+    """What kept and dropped elements become, but for p; `fill` None means as torch computes it."""
+
+    rescale: bool = True
+    fill: float | int | None = None
+    alpha: bool = False
+
+
+def make_kernel(
+    dtype: Dtype,
+    arithmetic: Arithmetic,
+    p: float | Array,
+    share: Share | None = None,
+) -> Kernel:
+    """The kernel for tensors of this dtype; TensorError if the fill does not fit it.
+
+    With several p, shape (k,), it is for a run of elements, shape (n,), and `share` gives them
+    what is computed for each p.
+    """
+    p = np.asarray(p)
+    kernel = _make_kernel(dtype, arithmetic, p, share)
+    if arithmetic.fill is not None and dtype.kind not in ("integer", "bool"):
+        kernel = FillKernel(kernel, encode_float(dtype, arithmetic.fill))
+    if (p == 0).all():
+        return IdentityKernel(kernel)
+    if (p == 0).any() and share:
+        return PartlyIdentityKernel(kernel, share(p == 0))
+    return kernel
+
+
+def _make_kernel(dtype: Dtype, arithmetic: Arithmetic, p: Array, share: Share | None) -> Kernel:
+    if dtype.kind in ("integer", "bool"):
+        return FillKernel(_IntegerKernel(dtype), encode_integer(dtype, arithmetic.fill or 0))
+    if arithmetic.alpha:
+        return _AlphaKernel(dtype, p, share)
+    scale = scale_of(dtype, p) if arithmetic.rescale else np.ones_like(p, wide(dtype))
+    scale = share(scale) if share else scale
     match dtype.kind:
-        case "integer" | "bool":
-            kernel = _FillKernel(_IntegerKernel(dtype), _encode_integer(dtype, fill or 0))
         case "complex":
-            kernel = _ComplexKernel(dtype, p, rescale)
+            return _ComplexKernel(dtype, scale)
         case "float8":
-            kernel = _Float8Kernel(dtype, p, rescale)
+            return _Float8Kernel(dtype, scale)
         case _:
-            kernel = _FloatKernel(dtype, p, rescale)
-    if fill is not None and dtype.kind not in ("integer", "bool"):
-        kernel = _FillKernel(kernel, _encode_float(dtype, fill))
-    return _IdentityKernel(kernel) if p == 0 else kernel
+            return _FloatKernel(dtype, scale)
 
 
 class _FloatKernel:
     """F64 and F32 in place; F16 and BF16 by way of float32, as torch does."""
 
-    def __init__(self, dtype: Dtype, p: float, rescale: bool) -> None:
+    def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
         self._dtype = dtype.numpy
         self._narrow = dtype.bits == 16
-        self._scale = _scale(dtype, p, rescale)
+        self._scale = scale
+        self._finite = bool(np.isfinite(scale).all())
 
     def values(self, raw: Raw) -> NDArray[Any]:
         elements: NDArray[Any] = raw.view(self._dtype)
         return elements.astype(np.float32) if self._narrow else elements
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        if finite and np.isfinite(self._scale):
+        if finite and self._finite:
             values *= np.multiply(keep, self._scale, dtype=values.dtype)
         else:  # in F16 the scale itself is infinite for p just below 1
             before = values.copy()
             values *= np.where(keep, self._scale, values.dtype.type(0))
-            _settle_nan(before, values)
+            settle_nan(before, values)
         if self._narrow:
             raw.view(self._dtype)[:] = values.astype(self._dtype)
 
@@ -73,9 +101,9 @@ class _FloatKernel:
 class _ComplexKernel:
     """Complex elements times a complex factor without imaginary part; statistics of magnitudes."""
 
-    def __init__(self, dtype: Dtype, p: float, rescale: bool) -> None:
+    def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
         self._dtype = dtype.numpy
-        self._scale = _scale(dtype, p, rescale)
+        self._scale = scale
 
     def values(self, raw: Raw) -> NDArray[Any]:
         magnitudes: NDArray[Any] = np.abs(raw.view(self._dtype))
@@ -90,27 +118,76 @@ class _ComplexKernel:
         elements.real = real * factor - imag * 0.0
         elements.imag = real * 0.0 + imag * factor
         if not finite:
-            _settle_nan(real, elements.real)
-            _settle_nan(imag, elements.imag)
+            settle_nan(real, elements.real)
+            settle_nan(imag, elements.imag)
 
 
 class _Float8Kernel:
-    """256 possible elements, so a table of results for dropped ones and one for kept ones."""
+    """256 possible elements and as many scales, so a table of all products."""
 
-    def __init__(self, dtype: Dtype, p: float, rescale: bool) -> None:
-        elements = np.arange(256, dtype=np.uint8).view(dtype.numpy).astype(np.float32)
-        with np.errstate(all="ignore"):
-            products = np.concatenate((elements * 0, elements * _scale(dtype, p, rescale)))
-            _settle_nan(np.concatenate((elements, elements)), products)
-            self._results = _encode_float8(products, dtype)
-        self._values = elements
+    def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
+        self._products = _float8_products(dtype)
+        self._row = scale.astype(dtype.numpy).view(np.uint8).astype(np.uint16) << 8
+        self._values = np.arange(256, dtype=np.uint8).view(dtype.numpy).astype(np.float32)
 
     def values(self, raw: Raw) -> NDArray[Any]:
         values: NDArray[Any] = self._values[raw]
         return values
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        raw[:] = self._results[raw + np.multiply(keep, 256, dtype=np.uint16)]
+        raw[:] = self._products[raw + keep * self._row]
+
+
+@cache
+def _float8_products(dtype: Dtype) -> NDArray[np.uint8]:
+    """The product of a scale and an element, at 256 * scale + element; scale 0 stands for 0."""
+    elements = np.arange(256, dtype=np.uint8).view(dtype.numpy).astype(np.float32)
+    with np.errstate(all="ignore"):
+        products = np.outer(elements, elements)
+        settle_nan(np.broadcast_to(elements, products.shape), products)
+        return encode_float8(products.reshape(-1), dtype)
+
+
+class _AlphaKernel:
+    """Alpha dropout: x * (a * keep) + b, where dropped elements become a negative constant.
+
+    a and b keep the mean and variance of what a SELU makes (Klambauer et al., "Self-Normalizing
+    Neural Networks", 2017). The formulas, and where they round, are those of `_dropout_impl` in
+    ATen/native/Dropout.cpp of PyTorch 2.13. With p = 1 torch adds nothing.
+    """
+
+    def __init__(self, dtype: Dtype, p: Array, share: Share | None) -> None:
+        part = np.where(p == 1, 0, p)
+        a = 1 / np.sqrt((_ALPHA * _ALPHA * part + 1) * (1 - part))
+        shift = round_to(dtype, (_ALPHA * a * part).astype(wide(dtype)))
+        fall = round_to(dtype, -(_ALPHA * a).astype(wide(dtype)))
+        with np.errstate(invalid="ignore"):  # both may be infinite in F16
+            bottom = round_to(dtype, fall + shift)
+        none = np.copysign(wide(dtype)(0), wide(dtype)(-1))  # changes nothing, not even a sign
+        self._dtype = dtype
+        self._scale, self._kept, self._dropped = (
+            share(numbers) if share else numbers
+            for numbers in (
+                round_to(dtype, a.astype(wide(dtype))),
+                np.where(p == 1, none, shift),
+                np.where(p == 1, none, bottom),
+            )
+        )
+        self._finite = bool(np.isfinite(self._scale).all())
+
+    def values(self, raw: Raw) -> NDArray[Any]:
+        elements: NDArray[Any] = raw.view(self._dtype.numpy)
+        return elements.astype(np.float32) if self._dtype.bits == 16 else elements
+
+    def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
+        before = None if finite and self._finite else values.copy()
+        # In F16 the scale itself is infinite for p just below 1.
+        factor = keep * self._scale if self._finite else np.where(keep, self._scale, 0)
+        products = round_to(self._dtype, values * factor)
+        products += np.where(keep, self._kept, self._dropped)
+        if before is not None:
+            settle_nan(before, products)
+        raw.view(self._dtype.numpy)[:] = products.astype(self._dtype.numpy)
 
 
 class _IntegerKernel:
@@ -128,94 +205,3 @@ class _IntegerKernel:
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
         pass
-
-
-class _FillKernel:
-    """Another kernel for what is kept; dropped elements become exactly these bits."""
-
-    def __init__(self, kernel: Kernel, element: NDArray[Any]) -> None:
-        self._kernel = kernel
-        # An element is one unsigned integer, or two for the widest complex dtype.
-        self._bits = element.view(f"<u{min(element.itemsize, 8)}")
-        self.values = kernel.values
-
-    def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        self._kernel.apply(raw, values, keep, finite)
-
-        # Selecting by bits is several times as fast as `np.where` on a random mask.
-        bits = raw.view(self._bits.dtype).reshape(len(keep), -1)
-        ones = np.iinfo(self._bits.dtype).max
-        bits ^= self._bits
-        bits &= np.multiply(keep, ones, dtype=self._bits.dtype)[:, None]
-        bits ^= self._bits
-
-
-class _IdentityKernel:
-    """p = 0: the input's own bytes, signalling NaN and all."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.values = kernel.values
-
-    def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        pass
-
-
-def _scale(dtype: Dtype, p: float, rescale: bool) -> np.floating[Any]:
-    """What kept elements are multiplied by: 1 / (1 - p), rounded to `dtype`.
-
-    torch divides in float64 for F64, else in float32, where 1 - p is rounded first. At p = 1
-    nothing is kept.
-    """
-    wide = np.float64 if dtype.name in ("F64", "C128") else np.float32
-    if not rescale or p == 1:
-        return wide(1)
-    scale = wide(1) / wide(1 - p)
-    if dtype.kind == "float8":
-        return wide(_encode_float8(np.array([scale]), dtype).view(dtype.numpy)[0])
-    with np.errstate(over="ignore"):
-        return wide(scale.astype(dtype.numpy)) if dtype.bits == 16 else scale
-
-
-def _settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
-    """The same NaN bits on every machine: x86's, so torch's own on most.
-
-    A NaN stays itself, made quiet. One that arises, as infinity times zero, is negative on x86
-    and positive elsewhere.
-    """
-    was_nan = np.isnan(before)
-    after[np.isnan(after) & ~was_nan] = np.copysign(np.nan, -1)
-    after[was_nan] = before[was_nan] * 1
-
-
-def _encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
-    low, high = 0, 1
-    if dtype.kind == "integer":
-        limits = np.iinfo(dtype.numpy)
-        low, high = int(limits.min), int(limits.max)
-    if fill != int(fill) or not low <= fill <= high:
-        raise TensorError(
-            "bad-fill", f"expected a fill from {low} to {high} for {dtype.name}, got {fill}"
-        )
-    return np.array([int(fill)], dtype.numpy)
-
-
-def _encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
-    import ml_dtypes  # whose finfo knows every floating type
-
-    limit = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]  # its stubs
-    if not -limit <= fill <= limit:
-        raise TensorError(
-            "bad-fill", f"expected a fill from {-limit:g} to {limit:g} for {dtype.name}, got {fill}"
-        )
-    return np.array([float(fill)]).astype(dtype.numpy)
-
-
-def _encode_float8(values: NDArray[np.float32], dtype: Dtype) -> NDArray[np.uint8]:
-    """float32 to float8 bytes as torch 2.13 casts: to nearest even; F8_E4M3 saturates."""
-    if dtype.name == "F8_E4M3":
-        values = np.clip(values, -448, 448)
-    encoded = values.astype(dtype.numpy).view(np.uint8)
-    if not dtype.name.endswith("FNUZ"):
-        nan = np.isnan(values)
-        encoded[nan] = np.where(np.signbit(values[nan]), 0xFF, 0x7F)
-    return encoded

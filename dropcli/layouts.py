@@ -82,6 +82,13 @@ class Layout:
             logical += index * self._logical[number]
         return positions, logical
 
+    def ranks(self, logical: Indices) -> Indices:
+        """The ranks of the elements of these logical indices."""
+        ranks = np.zeros_like(logical)
+        for number, (size, step) in enumerate(zip(self._sizes, self._logical, strict=True)):
+            ranks += logical // step % size * prod(self._sizes[number + 1 :])
+        return ranks
+
     def positions(self, first: int, last: int) -> Indices:
         """The places of the elements of these logical indices."""
         index = np.arange(first, last)

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from dropcli.errors import UsageError
 from dropcli.over import CHANNELS, Over
+from dropcli.ranges import Between
 
 _NUMBER = re.compile(
     r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
@@ -21,9 +22,53 @@ _DIGITS = re.compile(r"[0-9]+")
 _OVER = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
 
 
-def parse_p(value: str | float) -> float:
-    """A probability, 0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
-    text = str(value)  # typer parses the default too
+def parse_p(value: str | float) -> float | Between:
+    """A probability, or two as in 0.1:0.5 to draw one between."""
+    low, colon, high = str(value).partition(":")  # typer parses the default too
+    if not colon:
+        return _parse_probability(low)
+    between = Between(_parse_probability(low), _parse_probability(high))
+    if between.low > between.high:
+        raise UsageError(
+            "bad-p",
+            f"-p: expected the lower end first, got '{value}'",
+            f"did you mean {high}:{low}?",
+        )
+    return between
+
+
+def parse_p_per(text: str) -> str:
+    """For what a probability is drawn: each file, or each sample."""
+    return _choose("--p-per", text, ("file", "sample"))
+
+
+def parse_rng(text: str) -> str:
+    """Whose masks: those of the contract, or torch's own."""
+    return _choose("--rng", text, ("dropcli", "torch"))
+
+
+def parse_min_keep(text: str) -> int:
+    """How many decisions of a group are kept in any case, 1 or more."""
+    if not _DIGITS.fullmatch(text) or len(text) > 18 or not int(text):
+        raise UsageError(
+            "bad-min-keep", f"--min-keep: expected an integer of 1 or more, got '{text}'"
+        )
+    return int(text)
+
+
+def _choose(option: str, text: str, choices: tuple[str, str]) -> str:
+    if text not in choices:
+        near = difflib.get_close_matches(text, choices, 1)
+        raise UsageError(
+            f"bad-{option[2:]}",
+            f"{option}: expected {choices[0]} or {choices[1]}, got '{text}'",
+            f"did you mean {near[0]}?" if near else None,
+        )
+    return text
+
+
+def _parse_probability(text: str) -> float:
+    """0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
     expected = f"-p: expected a number from 0 to 1, got '{text}'"
     if not _NUMBER.fullmatch(text):
         raise UsageError("bad-p", expected, _p_hint(text))

@@ -7,7 +7,7 @@ does not depend on what lies around; short neighbours share a piece.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dropcli.dropout import TensorDropout
+from dropcli.application import TensorDropout
 from dropcli.stats import BLOCK
 from dropcli.tensors import Checksum, Extent, Gathered, Late, Segment, TensorInfo
 

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, Literal, Protocol, TypeAlias
 
 from dropcli.atomic import check_destination, publish
+from dropcli.chances import Spread
 from dropcli.errors import UsageError
 from dropcli.over import shape_text
 from dropcli.stats import Summary
@@ -36,6 +37,7 @@ class TensorReport:
     before: Summary | None = None
     after: Summary | None = None
     tied_to: str | None = None
+    chance: Spread | None = None  # the p asked for, where the settings do not say it all
 
     @property
     def rate(self) -> float | None:
@@ -62,7 +64,20 @@ class TensorReport:
             "before": self.before.document() if self.before else None,
             "after": self.after.document() if self.after else None,
             **({"tied_to": self.tied_to} if self.tied_to else {}),
+            **self._chance_document(self.chance),
         }
+
+    @property
+    def deviation(self) -> float | None:
+        """How far the realised rate is from the p asked for, where that is of interest."""
+        rate = self.rate
+        return rate - self.chance.mean if self.chance and rate is not None else None
+
+    def _chance_document(self, chance: Spread | None) -> dict[str, float | None]:
+        if chance is None:
+            return {}
+        ends = {} if chance.low is None else {"p_min": chance.low, "p_max": chance.high}
+        return {"p": chance.mean, **ends, "deviation": self.deviation}
 
 
 @dataclass
@@ -191,12 +206,17 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
             row = {key: file[key] for key in ("source", "output", "stream", "copy")} | tensor
             row["shape"] = shape_text(tensor["shape"])
             row["seed"] = report.settings["seed"] if report.settings else None
-            row["asked"] = report.settings["p"] if report.settings and tensor["after"] else None
+            row["asked"] = asked(tensor, report.settings) if tensor["after"] else None
             for side in ("before", "after"):
                 summary = row.pop(side) or {}
                 row |= {f"{side}_{key}": value for key, value in summary.items()}
-            row.pop("tied_to", None)
-            yield row
+            yield {column: row.get(column) for column in _CSV_COLUMNS}
+
+
+def asked(tensor: dict[str, Any], settings: dict[str, Any] | None) -> float | None:
+    """The p that the rate of a tensor's document comes near to: of several, the mean."""
+    p = tensor.get("p", settings["p"] if settings else None)
+    return None if isinstance(p, list) else p
 
 
 _STATS_FORMATS = {

@@ -170,12 +170,14 @@ def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
 def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
     """Whether this file went through the very same masks already."""
     now = dropout.provenance(job.stream, job.copy)
+    # torch's masks depend on the seed alone.
+    parts = ("contract",) if dropout.rng == "torch" else ("contract", "stream", "copy")
     return any(
         isinstance(entry, dict)
         and isinstance(entry.get("settings"), dict)
         and not (dropout.eval or entry["settings"].get("eval"))
         and entry["settings"].get("seed") == dropout.seed
-        and all(entry.get(key) == now[key] for key in ("contract", "stream", "copy"))
+        and all(entry.get(key) == now[key] for key in parts)
         for entry in entries
     )
 

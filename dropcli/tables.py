@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from dropcli.over import shape_text
+from dropcli.report import asked
 from dropcli.text import printable
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def file_table(
     yield ""
     if len(shown) < len(tensors):
         yield f"{len(tensors) - len(shown):,} more tensors; -v or --stats shows them all"
+    if off := [abs(tensor.deviation) for tensor in tensors if tensor.deviation is not None]:
+        yield f"rates differ from p by {_number(max(off))} at most"
     yield _totals_line(file)
 
 
@@ -55,7 +58,7 @@ def _in_words(settings: dict[str, Any], stream: str | None) -> str:
     if settings["eval"]:
         return "evaluation mode, nothing dropped"
     words = [
-        f"p {settings['p']:g}",
+        _p_in_words(settings),
         f"seed {settings['seed']}",
         *([] if stream is None else [f"stream {stream}"]),
         f"over {settings['over']}" if settings["over"] else "every element decides",
@@ -64,9 +67,27 @@ def _in_words(settings: dict[str, Any], stream: str | None) -> str:
         words.append("not rescaled")
     if settings["fill"] is not None:
         words.append(f"filled with {settings['fill']}")
+    words += _rare_in_words(settings)
     for option in ("key", "exclude"):
         words += [f"{option} {pattern}" for pattern in settings[option]]
     return printable(", ".join(words))
+
+
+def _p_in_words(settings: dict[str, Any]) -> str:
+    if not isinstance(settings["p"], list):
+        return f"p {settings['p']:g}"
+    low, high = settings["p"]
+    return f"p {low:g} to {high:g} for each {settings['p_per']}"
+
+
+def _rare_in_words(settings: dict[str, Any]) -> list[str]:
+    """The settings that are only there where they are used."""
+    words = [option for option in ("alpha", "exact") if settings.get(option)]
+    if "min_keep" in settings:
+        words.append(f"at least {settings['min_keep']:d} of a group kept")
+    if "rng" in settings:
+        words.append(f"masks of {settings['rng']} {settings['torch']}")
+    return words
 
 
 def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Table:
@@ -77,13 +98,17 @@ def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Tab
             row += ["", tensor.action, "", ""]
         else:
             done = tensor.after is not None
-            asked = f"{settings['p']:g}"
-            dropped = (
-                [f"{tensor.dropped:,}", asked, _number(tensor.rate)] if done else ["", asked, ""]
-            )
+            p = _asked_text(tensor, settings)
+            dropped = [f"{tensor.dropped:,}", p, _number(tensor.rate)] if done else ["", p, ""]
             row += [f"{tensor.decisions:,}", *dropped]
         rows.append(row)
     return _table(("tensor", "shape", "dtype", ">decisions", ">dropped", ">asked", ">rate"), rows)
+
+
+def _asked_text(tensor: "TensorReport", settings: dict[str, Any]) -> str:
+    """The p that the rate comes near to; of one for each sample the mean."""
+    p = asked(tensor.document(), settings)
+    return "" if p is None else f"{p:.4g}" if tensor.chance else f"{p:g}"
 
 
 def _statistics_table(tensors: list["TensorReport"]) -> Table:
@@ -144,7 +169,7 @@ def _dataset_rows(
         yield "dry run", f"nothing written; {tally.decisions:,} decisions to make"
     elif tally.rate is not None and not settings["eval"]:
         yield "dropped", f"{tally.dropped:,} of {tally.decisions:,} decisions"
-        yield "rate", f"asked {settings['p']:g}, realised {tally.rate:.6f}"
+        yield "rate", f"asked {tally.asked:.6g}, realised {tally.rate:.6f}"
 
 
 def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:

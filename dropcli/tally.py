@@ -25,6 +25,7 @@ class Tally:
     nbytes: int = 0
     decisions: int = 0
     dropped: int = 0
+    expected: float = 0.0  # what p would have dropped on average
     failures: list[DropcliError] = field(default_factory=list)  # of what has no task
     warnings: list[tuple[int, str]] = field(default_factory=list)
     slowest: list[tuple[float, str]] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Tally:
         self.nbytes += outcome.nbytes
         self.decisions += outcome.decisions
         self.dropped += outcome.dropped
+        self.expected += outcome.expected
         self.warnings += [(outcome.task.number, warning) for warning in outcome.warnings]
         time = (outcome.seconds, outcome.task.job.output)
         self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
@@ -64,6 +66,11 @@ class Tally:
     def done(self) -> int:
         """Outputs that are there, by this run or by one before it."""
         return self.written + self.skipped
+
+    @property
+    def asked(self) -> float | None:
+        """The rate asked for over all decisions."""
+        return self.expected / self.decisions if self.decisions else None
 
     @property
     def rate(self) -> float | None:

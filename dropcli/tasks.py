@@ -16,6 +16,7 @@ from dropcli.dropout import Dropout
 from dropcli.engines import Work
 from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.journal import Stamp
+from dropcli.report import asked
 from dropcli.run import Job, copy_file, is_applied, run_file
 from dropcli.signals import held
 
@@ -46,6 +47,7 @@ class Outcome:
     nbytes: int = 0
     decisions: int = 0
     dropped: int = 0
+    expected: float = 0.0  # decisions that p lets drop on average
     skipped: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -65,15 +67,18 @@ def make_work(dropout: Dropout, settings: dict[str, Any]) -> Work[Task, Outcome]
 
 def recall(task: Task, line: str) -> Outcome:
     """The outcome of a task that the journal knows to be done."""
-    document = json.loads(line)
-    tensors = document["tensors"]
+    return replace(_outcome(task, json.loads(line)), line=line, skipped=True)
+
+
+def _outcome(task: Task, document: dict[str, Any]) -> Outcome:
+    tensors, settings = document["tensors"], document["settings"]
     return Outcome(
         task,
-        line,
+        json.dumps(document, allow_nan=False),
         nbytes=document["bytes"],
         decisions=sum(tensor["decisions"] for tensor in tensors),
         dropped=sum(tensor["dropped"] for tensor in tensors),
-        skipped=True,
+        expected=sum(tensor["decisions"] * (asked(tensor, settings) or 0) for tensor in tensors),
     )
 
 
@@ -154,15 +159,8 @@ def _done(
 
     document = {"settings": settings, **report.document(), "output": task.name}
     document |= {"source_bytes": stamp.nbytes, "source_mtime_ns": stamp.mtime_ns}
-    return Outcome(
-        task,
-        json.dumps(document, allow_nan=False),
-        nbytes=report.size,
-        decisions=sum(tensor.decisions for tensor in report.tensors),
-        dropped=sum(tensor.dropped for tensor in report.tensors),
-        skipped=skipped,
-        warnings=tuple(report.warnings(verbose=False)),
-    )
+    warnings = tuple(report.warnings(verbose=False))
+    return replace(_outcome(task, document), skipped=skipped, warnings=warnings)
 
 
 def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:

@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcli.masks import Mask, block_grid, element_grid, mask_key, threshold
+from dropcli.decisions import Independent, threshold
+from dropcli.masks import Mask, block_grid, element_grid
+from dropcli.words import mask_key
 from tests import oracle
 
 # seed, stream, tensor, copy, p, the key, and whether each of the first 32 decisions drops
@@ -38,7 +40,7 @@ def test_vectors(
 ) -> None:
     made = mask_key(seed, stream.encode(), tensor, copy)
     keep = np.empty(32, np.bool_)
-    Mask(made, p, element_grid((32,))).keep(0, keep)
+    Mask(Independent(made, p), element_grid((32,))).keep(0, keep)
     assert made.hex() == key
     assert "".join("01"[not kept] for kept in keep) == bits
 
@@ -71,7 +73,7 @@ def test_any_range_equals_that_part_of_the_whole(
     key = oracle.key(1, "s", "t")
     grid = element_grid(shape) if over is None else block_grid(shape, over)
     keep = np.empty(stop - start, np.bool_)
-    Mask(key, 0.4, grid).keep(start, keep)
+    Mask(Independent(key, 0.4), grid).keep(start, keep)
     expected = ~oracle.dropped(shape, 0.4, key, over).reshape(-1)[start:stop]
     assert np.array_equal(keep, expected)
 
@@ -89,7 +91,7 @@ def test_any_range_equals_that_part_of_the_whole(
 )
 def test_large_grids(shape: tuple[int, ...], over: dict[int, int]) -> None:
     key = oracle.key(2, "s", "t")
-    mask = Mask(key, 0.3, block_grid(shape, over))
+    mask = Mask(Independent(key, 0.3), block_grid(shape, over))
     expected = ~oracle.dropped(shape, 0.3, key, over).reshape(-1)
     keep = np.empty(100_003, np.bool_)  # no multiple of anything
     for start in range(0, len(expected), len(keep)):
@@ -103,7 +105,7 @@ def test_counts_beyond_32_bits_are_addressed() -> None:
     key = oracle.key(3, "s", "t")
     start = 2**34 + 1
     keep = np.empty(8, np.bool_)
-    Mask(key, 0.5, element_grid((2**35,))).keep(start, keep)
+    Mask(Independent(key, 0.5), element_grid((2**35,))).keep(start, keep)
 
     counter = (start // 4).to_bytes(16, "big")
     cipher = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
@@ -116,7 +118,7 @@ def test_smaller_p_drops_a_subset() -> None:
     kept = []
     for p in (0.1, 0.2, 0.5, 0.9):
         keep = np.empty(10_000, np.bool_)
-        Mask(key, p, element_grid((10_000,))).keep(0, keep)
+        Mask(Independent(key, p), element_grid((10_000,))).keep(0, keep)
         kept.append(keep)
     for more, fewer in itertools.pairwise(kept):
         assert not (fewer & ~more).any()
@@ -128,7 +130,7 @@ def test_independent_names_have_independent_masks() -> None:
     for stream, tensor, copy in (("a", "t", 0), ("b", "t", 0), ("a", "u", 0), ("a", "t", 1)):
         keep = np.empty(100_000, np.bool_)
         key = mask_key(5, stream.encode(), tensor, copy)
-        Mask(key, 0.5, element_grid((100_000,))).keep(0, keep)
+        Mask(Independent(key, 0.5), element_grid((100_000,))).keep(0, keep)
         keeps.append(keep)
     for i, left in enumerate(keeps):
         for right in keeps[i + 1 :]:

@@ -1,0 +1,82 @@
+"""Random words as a pure function of a key and an index: the contract `dropcli/1`, frozen.
+
+Word i is little-endian uint32 i of an AES-128-CTR keystream. It is addressed, never drawn in
+sequence, so any chunk can be computed alone, in any order, by any worker, and nothing but the key
+matters: changing this file changes people's data.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+CONTRACT = "dropcli/1"
+CHUNK = 1 << 18  # words at a time: long enough that threads rarely wait for each other
+
+_PER_COUNTER = 4  # an AES block is 16 bytes
+_ZEROS = memoryview(bytes(4 * CHUNK))
+
+
+def mask_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
+    """The 16-byte AES key of a mask: what decides about a tensor's elements."""
+    return _key(CONTRACT, seed, stream, tensor, copy)
+
+
+def p_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
+    """The key of drawn probabilities: word i is that of sample i.
+
+    With the empty name for a tensor, word 0 is that of the file.
+    """
+    return _key(f"{CONTRACT}/p", seed, stream, tensor, copy)
+
+
+def _key(purpose: str, seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
+    """SHA-256 over length-prefixed fields, so no two inputs collide."""
+    fields = (purpose.encode(), str(seed).encode(), stream, tensor.encode(), str(copy).encode())
+    text = b"".join(len(field).to_bytes(8, "little") + field for field in fields)
+    return hashlib.sha256(text).digest()[:16]
+
+
+class Words:
+    """The words of one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._algorithm = algorithms.AES(key)
+
+    def chunks(self, start: int, count: int) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+        """`count` words from `start` on: how many came before, and the next few.
+
+        A chunk's array is used again for the next one.
+        """
+        counter, skip = divmod(start, _PER_COUNTER)
+        encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
+        # A cipher asks for room for one block more than it writes.
+        stream = bytearray(4 * (min(count + skip, CHUNK) + _PER_COUNTER))
+        words = np.frombuffer(stream, "<u4")
+        done = -skip
+        while done < count:
+            length = min(count - done, CHUNK)
+            encryptor.update_into(_ZEROS[: 4 * length], stream)
+            first = max(done, 0)
+            yield first, words[first - done : length]
+            done += length
+
+    def read(self, start: int, count: int) -> NDArray[np.uint32]:
+        """`count` words from `start` on, shape (count,)."""
+        words = np.empty(count, np.uint32)
+        for first, chunk in self.chunks(start, count):
+            words[first : first + len(chunk)] = chunk
+        return words
+
+    def at(self, indices: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The words of these indices, in any order, shape (n,)."""
+        counters, lanes = np.divmod(indices, _PER_COUNTER)
+        # Counter mode encrypts its counters, so other mode-less encryption gives any of its words.
+        blocks = np.zeros((len(counters), 2), ">u8")
+        blocks[:, 1] = counters
+        stream = Cipher(self._algorithm, modes.ECB()).encryptor().update(blocks.tobytes())
+        words = np.frombuffer(stream, "<u4").reshape(-1, _PER_COUNTER)
+        found: NDArray[np.uint32] = words[np.arange(len(lanes)), lanes]
+        return found

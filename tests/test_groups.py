@@ -1,0 +1,218 @@
+"""`--exact` and `--min-keep` against a loop over groups that sorts each in plain Python."""
+
+import itertools
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from dropcli import groups
+from dropcli.groups import Axes, Counts, Grouped
+from tests import oracle
+from tests.conftest import Run
+from tests.test_ranges import chances, words
+
+Shape = tuple[int, ...]
+
+
+def expected_drop(
+    shape: Shape,
+    over: dict[int, int],
+    p: list[float] | float,
+    exact: bool,
+    min_keep: int,
+    key: bytes,
+) -> NDArray[np.bool_]:
+    """Which cells of the grid drop, shape of the grid; p is one for all, or one for each sample."""
+    grid = [-(-size // over[d]) if d in over else 1 for d, size in enumerate(shape)]
+    word = words(key, math.prod(grid)).reshape(grid)
+    drop = np.zeros(grid, np.bool_)
+    last = list(over)[-1]
+    others = [range(1) if d == last else range(size) for d, size in enumerate(grid)]
+    for place in itertools.product(*others):
+        run: list[Any] = list(place)
+        run[last] = slice(None)
+        group = word[tuple(run)].tolist()
+        chance = p[place[0]] if isinstance(p, list) else p
+        threshold = math.floor(chance * 2**32 + 0.5)
+        count = round(chance * len(group)) if exact else sum(w < threshold for w in group)
+        count = min(count, max(0, len(group) - min_keep))
+        order = sorted(range(len(group)), key=lambda i: (group[i], i))
+        chosen = np.zeros(len(group), np.bool_)
+        chosen[order[:count]] = True
+        drop[tuple(run)] = chosen
+    return drop
+
+
+def spread_out(drop: NDArray[np.bool_], shape: Shape, over: dict[int, int]) -> NDArray[np.bool_]:
+    """From cells to elements."""
+    for d, size in enumerate(shape):
+        cell = np.arange(size) // over[d] if d in over else np.zeros(size, int)
+        drop = np.take(drop, cell, axis=d)
+    return drop
+
+
+def text_of(over: dict[int, int]) -> str:
+    return ",".join(f"{d}:{b}" for d, b in over.items())
+
+
+def check(
+    run: Run, shape: Shape, over: dict[int, int], p: float, *, exact: bool, min_keep: int
+) -> dict[str, Any]:
+    x = torch.randn(shape)
+    save_file({"x": x}, "in.safetensors")
+    options = ["--over", text_of(over)] + ["--exact"] * exact
+    options += ["--min-keep", str(min_keep)] * (min_keep > 0)
+    result = run("apply", "in.safetensors", "-o", "out.safetensors", "-f", "-p", repr(p), "--seed",
+                 3, "--json", *options)  # fmt: skip
+    assert result.code == 0, result.err
+    cells = expected_drop(shape, over, p, exact, min_keep, oracle.key(3, "in", "x"))
+    drop = spread_out(cells, shape, over)
+    assert oracle.equal_bits(load_file("out.safetensors")["x"], oracle.dropout(x, drop, p))
+    tensor: dict[str, Any] = result.json["files"][0]["tensors"][0]
+    assert tensor["dropped"] == int(cells.sum())
+    assert tensor["p"] == p
+    rate = tensor["rate"]
+    assert tensor["deviation"] == (None if rate is None else rate - p)
+    return tensor
+
+
+@pytest.mark.parametrize("p", [0.0, 0.05, 0.25, 0.5, 0.625, 0.9, 1.0])
+@pytest.mark.parametrize(
+    ("exact", "min_keep"), [(True, 0), (False, 1), (False, 3), (True, 2), (False, 99)]
+)
+def test_channels_of_each_sample(run: Run, p: float, exact: bool, min_keep: int) -> None:
+    check(run, (40, 6, 3, 3), {0: 1, 1: 1}, p, exact=exact, min_keep=min_keep)
+
+
+@pytest.mark.parametrize(
+    ("shape", "over"),
+    [
+        ((50, 3), {0: 1}),  # all decisions are one group
+        ((50, 7), {1: 1, 0: 1}),  # the samples of each channel
+        ((6, 5, 9, 9), {0: 1, 2: 4, 3: 4}),  # holes of one row of holes
+        ((6, 5, 9, 9), {3: 4, 0: 1}),
+        ((6, 5, 9, 9), {0: 1, 3: 1, 1: 1}),
+        ((0, 5), {0: 1, 1: 1}),
+        ((5, 0), {0: 1, 1: 1}),
+        ((1,), {0: 1}),
+        ((70_000, 2), {0: 1}),
+        ((70_000, 4), {0: 1, 1: 1}),
+        ((9, 40_000), {1: 1, 0: 1}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("exact", "min_keep"), [(True, 0), (False, 2), (True, 2)])
+def test_groups_run_along_the_last_dimension(
+    run: Run, shape: Shape, over: dict[int, int], exact: bool, min_keep: int
+) -> None:
+    check(run, shape, over, 0.4, exact=exact, min_keep=min_keep)
+
+
+def test_random_shapes_and_blocks(run: Run) -> None:
+    chance = random.Random(7)
+    for _ in range(60):
+        shape = tuple(chance.choice((1, 2, 3, 5, 9)) for _ in range(chance.randint(1, 5)))
+        dimensions = chance.sample(range(len(shape)), chance.randint(1, len(shape)))
+        over = {dimension: chance.randint(1, 4) for dimension in dimensions}
+        exact, min_keep = chance.choice([(True, 0), (False, 1), (True, 1), (False, 3)])
+        check(run, shape, over, chance.random(), exact=exact, min_keep=min_keep)
+
+
+def test_rates_are_exact_and_halves_go_to_even(run: Run) -> None:
+    tensor = check(run, (500, 10, 2), {0: 1, 1: 1}, 0.3, exact=True, min_keep=0)
+    assert tensor["dropped"] == 1500
+    assert tensor["deviation"] == 0
+    assert check(run, (8, 5, 1), {0: 1, 1: 1}, 0.5, exact=True, min_keep=0)["dropped"] == 8 * 2
+    assert check(run, (8, 7, 1), {0: 1, 1: 1}, 0.5, exact=True, min_keep=0)["dropped"] == 8 * 4
+
+
+def test_the_report_says_how_far_the_rate_is(run: Run) -> None:
+    save_file({"x": torch.randn(40, 3, 2, 2)}, "in.safetensors")
+    options = ("--mode", "channel", "--exact", "-p", 0.5, "--seed", 1)
+    shown = run("apply", "in.safetensors", "-o", "out.safetensors", *options).out
+    assert "over 0,1, exact" in shown
+    assert f"rates differ from p by {2 / 3 - 0.5:.4g} at most" in shown
+    keeping = ("--mode", "channel", "--min-keep", 2, "-p", 0.5, "--seed", 1)
+    assert run("apply", "in.safetensors", "-fo", "out.safetensors", *keeping).code == 0
+    assert "at least 2 of a group kept" in run("info", "out.safetensors").out
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_p_for_each_sample(run: Run, exact: bool) -> None:
+    shape, over = (30, 12, 2, 2), {0: 1, 1: 1}
+    x = torch.randn(shape)
+    save_file({"x": x}, "in.safetensors")
+    counted = ("--exact",) if exact else ("--min-keep", 4)
+    options = ("-p", "0.1:0.9", "--p-per", "sample", "--mode", "channel", "--seed", 3, *counted)
+    assert run("apply", "in.safetensors", "-o", "out.safetensors", *options).code == 0
+    p = chances(0.1, 0.9, 30, "in", "x")
+    key = oracle.key(3, "in", "x")
+    cells = expected_drop(shape, over, p, exact, 0 if exact else 4, key)
+    drop = spread_out(cells, shape, over)
+    ours = load_file("out.safetensors")["x"]
+    for number, chance in enumerate(p):
+        sample = slice(number, number + 1)
+        assert torch.equal(ours[sample], oracle.dropout(x[sample], drop[sample], chance))
+
+
+def test_groups_across_samples_have_no_p_of_their_own(run: Run) -> None:
+    save_file({"x": torch.ones(4, 3)}, "in.safetensors")
+    options = ("-p", "0.1:0.9", "--p-per", "sample", "--over", "1,0", "--exact")
+    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options)
+    assert result.code == 1
+    assert "groups along dimension 0, which --over 1,0 ends with" in result.err
+
+
+def test_strides_of_pt_files(run: Run) -> None:
+    x = torch.randn(8, 30, 20).permute(2, 1, 0)
+    torch.save({"x": x}, "in.pt")
+    save_file({"x": x.contiguous()}, "in.safetensors")
+    options = ("--over", "0,1", "--exact", "-p", 0.3, "--seed", 1)
+    for name in ("in.pt", "in.safetensors"):
+        assert run("apply", name, "-o", f"out-{name}", *options).code == 0
+    assert torch.equal(torch.load("out-in.pt")["x"], load_file("out-in.safetensors")["x"])
+
+
+@pytest.mark.parametrize("inner", [1, 3])
+@pytest.mark.parametrize("counts", [Counts(exact=True), Counts(min_keep=2), Counts(True, 990)])
+def test_large_groups_as_small_ones_and_in_any_order(
+    monkeypatch: pytest.MonkeyPatch, counts: Counts, inner: int
+) -> None:
+    """Groups that are too large to be sorted are narrowed down in passes, to the same decisions."""
+    axes, key = Axes(2, 1000, inner), oracle.key(1, "s", "t")
+    decisions = 2 * 1000 * inner
+    whole = np.empty(decisions, np.bool_)
+    Grouped(key, 0.37, counts, axes).decide(0, whole)
+
+    monkeypatch.setattr(groups, "_SORTED", 100)
+    narrowed = Grouped(key, 0.37, counts, axes)
+    chance = random.Random(1)
+    for _ in range(50):
+        start = chance.randrange(decisions)
+        part = np.empty(chance.randint(1, decisions - start), np.bool_)
+        narrowed.decide(start, part)
+        assert np.array_equal(part, whole[start : start + len(part)])
+    order = np.random.default_rng(1).permutation(decisions)
+    assert np.array_equal(narrowed.decide_at(order), whole[order])
+
+
+@pytest.mark.parametrize("sorted_up_to", [10, 1 << 20])
+def test_ties_go_by_index(monkeypatch: pytest.MonkeyPatch, sorted_up_to: int) -> None:
+    """Of words that are all the same, the first drop; no key gives such words, so they are made."""
+    monkeypatch.setattr(groups, "_SORTED", sorted_up_to)
+    for value, p, dropped in ((5, 0.25, 250), (2**32 - 1, 1.0, 1000), (0, 0.0, 0)):
+        grouped = Grouped(oracle.key(1, "s", "t"), p, Counts(exact=True), Axes(1, 1000, 1))
+        monkeypatch.setattr(
+            grouped._words,
+            "chunks",
+            lambda start, count, value=value: iter([(0, np.full(count, value, np.uint32))]),
+        )
+        keep = np.empty(1000, np.bool_)
+        grouped.decide(0, keep)
+        assert np.flatnonzero(~keep).tolist() == list(range(dropped))
