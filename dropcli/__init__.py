@@ -1,5 +1,30 @@
 """Dropout for tensors on disk: the same bytes everywhere, in constant memory, nothing ever lost."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dropcli.errors import DropcliError, FileError, FormatError, TensorError, UsageError
+
+if TYPE_CHECKING:
+    from dropcli.api import apply, drop, keep_mask
+
 __version__ = "0.1.0"  # here and nowhere else: asking the installed metadata costs 20 ms
 
-__all__ = ["__version__"]
+__all__ = [
+    "DropcliError",
+    "FileError",
+    "FormatError",
+    "TensorError",
+    "UsageError",
+    "__version__",
+    "apply",
+    "drop",
+    "keep_mask",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions come with numpy, which `dropcli --help` does without."""
+    if name in ("apply", "drop", "keep_mask"):
+        return getattr(import_module("dropcli.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,24 +1,26 @@
-"""What `dropcli apply` does once its options are read: one file, or a dataset."""
+"""What `dropcli apply` and `verify` do once their options are read."""
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from dropcli import __version__, console
-from dropcli.batch import run_batch
+from dropcli.batch import run_batch, worker_died
 from dropcli.discover import Found, discover, parse_list
 from dropcli.dropout import Dropout
+from dropcli.engines import choose_engine
 from dropcli.errors import Interrupted, UsageError, located
-from dropcli.journal import settings_of
 from dropcli.plan import Request, plan_batch
 from dropcli.progress import progress
 from dropcli.reader import STDIN, place_of
 from dropcli.report import Report, check_stats_path, write_stats
-from dropcli.run import Job, goes_to_stdout, run_file, stream_of
+from dropcli.run import goes_to_stdout, run_file
 from dropcli.tally import Tally
+from dropcli.targets import check_folder, check_several, job_of, resumed
+from dropcli.verify import Verdict, verify_work
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,12 @@ class Show:
 
 def apply_file(source: str, request: Request, dropout: Dropout, drawn: bool, show: Show) -> int:
     """Drop one file into one; `drawn` says that the seed was not given."""
-    target = _target(source, request.output)
-    if goes_to_stdout(target):
+    job = job_of(source, request)
+    if goes_to_stdout(job.output):
         _check_stdout(show.json)
-    job = Job(
-        source,
-        target,
-        request.stream or stream_of(source),
-        force=request.force,
-        in_place=request.output is None,
-        provenance=request.provenance,
-        dry_run=request.dry_run,
-        concat=request.joined_copies,
-    )
     if show.stats:
-        check_stats_path(show.stats, [source, target], replace=request.force or request.dry_run)
+        replacing = request.force or request.dry_run
+        check_stats_path(show.stats, [source, job.output], replace=replacing)
 
     with progress(not show.quiet, lines=False) as shown:
 
@@ -63,7 +56,7 @@ def apply_file(source: str, request: Request, dropout: Dropout, drawn: bool, sho
     if show.json:
         console.write_out(report.to_json())
     elif not show.quiet:
-        on_stderr = goes_to_stdout(target)
+        on_stderr = goes_to_stdout(job.output)
         console.show_file(file, dropout.settings(), on_stderr=on_stderr, verbose=show.verbose)
     elif drawn and not request.provenance and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
@@ -83,22 +76,11 @@ def apply_dataset(
 ) -> int:
     """Drop every file of a dataset; a file that fails costs itself alone."""
     if request.output is not None:
-        _check_folder(request)
+        check_folder(request)
     if drawn and request.resume:
-        dropout = _resumed(request, dropout)
+        dropout = resumed(request, dropout)
     found = discover(operands, listed, request.output)
-    if dropout.rng == "torch" and len(found.inputs) != 1:
-        raise UsageError(
-            "torch-several",
-            "--rng torch: expected one input, got several",
-            "torch's masks depend on the seed alone: all files would have the same",
-        )
-    if request.stream and len(found.inputs) != 1:
-        raise UsageError(
-            "stream-of-several",
-            "--stream: expected one input, got several",
-            "files of a dataset are called by their paths in it",
-        )
+    check_several(found, request, dropout)
     plan = plan_batch(request, found)
     if show.stats:
         paths = [path for task in plan.tasks for path in (task.job.source, task.job.output)]
@@ -121,6 +103,42 @@ def apply_dataset(
         raise
     _report(tally, request, dropout, show, time.monotonic() - started)
     return 0 if not tally.errors else 3 if tally.done else 1
+
+
+def verify_outputs(outputs: list[str], source: str, jobs: int | None, show: Show) -> int:
+    """Derive outputs again, and compare."""
+    if not os.path.lexists(source):
+        raise UsageError("no-source", f"--source: expected a file or a folder, got '{source}'")
+    found = discover(outputs, None, None)
+    sizes = [
+        os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
+    ]
+    errors, verdicts = list(found.failures), []
+    engine = choose_engine(partial(verify_work, source), sizes, jobs, "dropcli.verify")
+    order = {item: number for number, item in enumerate(found.inputs)}
+    with progress(not show.quiet, lines=True) as shown:
+        shown.begin(len(sizes), sum(sizes))
+        chunks = (found.inputs[start : start + 16] for start in range(0, len(sizes), 16))
+        for item, verdict in engine.run(chunks, lambda count: shown.advance(nbytes=count)):
+            verdict = verdict or Verdict(item.path, error=worker_died(item.path))
+            verdicts.append((order[item], verdict))
+            shown.advance(files=1, failed=int(bool(verdict.error or verdict.difference)))
+    done = [verdict for _, verdict in sorted(verdicts, key=lambda pair: pair[0])]
+    errors += [verdict.error for verdict in done if verdict.error]
+    compared = [verdict for verdict in done if not verdict.error]
+    different = sum(bool(verdict.difference) for verdict in compared)
+
+    documents = [error.document() for error in errors]
+    report = Report(__version__, "verify", None, [*compared], documents, different)
+    if show.json:
+        console.write_out(report.to_json())
+    elif not show.quiet:
+        console.show_verdicts(compared, verbose=show.verbose)
+    for error in errors:
+        console.show_error(error)
+    if different:
+        return 4
+    return 0 if not errors else 3 if compared else 1
 
 
 def _announce(found: Found, request: Request, dropout: Dropout, drawn: bool) -> None:
@@ -157,50 +175,6 @@ def read_list(path: str, null: bool) -> list[str]:
         open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file,
     ):
         return parse_list(file.read(), null)
-
-
-def _resumed(request: Request, dropout: Dropout) -> Dropout:
-    """Resume with the seed that was drawn when the run began."""
-    if request.output is None:
-        if dropout.eval:
-            return dropout
-        raise UsageError(
-            "resume-without-seed",
-            "--resume: expected --seed with --in-place, got none",
-            "`dropcli info FILE` of a file that is done shows the seed",
-        )
-    seed = (settings_of(request.journal) or {}).get("seed")
-    return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
-
-
-def _check_folder(request: Request) -> None:
-    """Find before any work that the output is no folder, and cannot become one."""
-    output = request.output or ""
-    if goes_to_stdout(output):
-        raise UsageError("several-on-stdout", "-o: expected a folder for several files, got '-'")
-    looks_like_file = os.path.splitext(output)[1].lower() in (".pt", ".pth", ".safetensors")
-    if os.path.isdir(output) or not (os.path.lexists(output) or looks_like_file):
-        return
-    hint = "--concat writes all copies into one file" if request.copies else None
-    raise UsageError(
-        "not-a-folder", f"-o: expected a folder for several files, got '{output}'", hint
-    )
-
-
-def _target(source: str, output: str | None) -> str:
-    """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
-    if output is None:
-        if not os.path.isfile(source) and (source == STDIN or os.path.exists(source)):
-            raise UsageError(
-                "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
-            )
-        return source
-    if source != STDIN and os.path.isdir(output):
-        return os.path.join(output, os.path.basename(source))
-    if output.endswith("/"):
-        hint = f"mkdir -p {shlex.quote(output)}"
-        raise UsageError("no-folder", f"-o: expected a folder, got '{output}'", hint)
-    return output
 
 
 def _check_stdout(json: bool) -> None:

@@ -223,3 +223,16 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every tenso
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="Tensor files, - for standard input.")
 ]
+Outputs = Annotated[
+    list[str],
+    typer.Argument(metavar="OUTPUT", parser=options.parse_path, help="Files and folders to check."),
+]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="INPUT",
+        parser=options.parse_path,
+        help="The file that they were made from, or the folder.",
+    ),
+]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from dropcli.dropout import Dropout
-from dropcli.engines import Engine, Processes, Serial, Work, usable_cores
+from dropcli.engines import choose_engine, usable_cores
 from dropcli.errors import FileError, Interrupted, located
 from dropcli.journal import Journal, check_settings
 from dropcli.plan import Plan, Request
@@ -18,8 +18,6 @@ from dropcli.words import CONTRACT
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20
-_SHORT_FILES = 100  # fewer than these are done before workers would have started
-_SHORT_BYTES = 64 << 20
 
 
 class Progress(Protocol):
@@ -48,11 +46,13 @@ def run_batch(
         if request.resume and not request.dry_run:
             _sweep(plan.tasks)
         waiting = list(_waiting(plan.tasks, journal, tally))
-        progress.begin(len(waiting), sum(task.stamp.nbytes for task in waiting))
-        engine = _engine(make_work(dropout, settings), waiting, request)
+        work = make_work(dropout, settings)
+        sizes = [task.stamp.nbytes for task in waiting]
+        progress.begin(len(sizes), sum(sizes))
+        engine = choose_engine(work, sizes, request.jobs, "dropcli.tasks")
 
         def take(task: Task, outcome: Outcome | None) -> None:
-            outcome = outcome or Outcome(task, error=_worker_died(task))
+            outcome = outcome or Outcome(task, error=worker_died(task.job.source))
             if journal and outcome.line and not request.dry_run:
                 journal.add(outcome.line)
             tally.add(outcome)
@@ -106,15 +106,6 @@ def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterat
             yield task
 
 
-def _engine(
-    work: Work[Task, Outcome], tasks: list[Task], request: Request
-) -> Engine[Task, Outcome]:
-    short = len(tasks) < _SHORT_FILES and sum(task.stamp.nbytes for task in tasks) < _SHORT_BYTES
-    jobs = request.jobs or (1 if short else usable_cores())
-    jobs = min(jobs, len(tasks))
-    return Processes(work, jobs, "dropcli.tasks") if jobs > 1 else Serial(work)
-
-
 def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
     """Large enough to be cheap, small enough that all workers end together.
 
@@ -134,10 +125,11 @@ def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
         start = stop
 
 
-def _worker_died(task: Task) -> FileError:
+def worker_died(path: str) -> FileError:
+    """What became of a file whose worker was lost, also when it was done alone."""
     return FileError(
         "worker-died",
         "expected its worker process to live, but it was killed, twice",
         "is there enough memory? run this file alone",
-        task.job.source,
+        path,
     )

@@ -210,6 +210,31 @@ def info(
     return {"success": 0, "partial": 3, "error": 1}[report.status]
 
 
+@app.command("verify", cls=StrictCommand)
+def verify(
+    outputs: arguments.Outputs,
+    source: arguments.Source,
+    jobs: arguments.Jobs = 0,
+    json: arguments.Json = False,
+    quiet: arguments.Quiet = False,
+    verbose: arguments.Verbose = False,
+) -> int:
+    """Derive outputs again from their provenance and sources, and compare bytes.
+
+    \b
+    Examples:
+      dropcli verify y.safetensors --source x.safetensors
+      dropcli verify augmented/ --source data/
+
+    Exits with 0 if all are the same, 4 if one is not.
+    """  # noqa: D301
+    with signals.held():
+        from dropcli.actions import Show, verify_outputs
+
+    show = Show(json=json, stats=None, quiet=quiet, verbose=verbose)
+    return verify_outputs(list(outputs), source, jobs or None, show)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `argv` is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -266,7 +291,7 @@ def _fail(words: list[str], error: DropcliError) -> int:
     elif "--json" in words:
         from dropcli.report import Report
 
-        command = next((word for word in words if word in ("apply", "info")), "")
+        command = next((word for word in words if word in ("apply", "info", "verify")), "")
         document = Report(__version__, command, None, [], [error.document()])
         try:
             console.write_out(document.to_json())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dropcli.plan import Request
     from dropcli.report import FileReport
     from dropcli.tally import Tally
+    from dropcli.verify import Verdict
 
 STDOUT_NAME = "standard output"
 
@@ -93,6 +94,13 @@ def warn_all(messages: Sequence[str], *, verbose: bool) -> None:
         warn(message)
     if len(shown) < len(messages):
         warn(f"and {len(messages) - len(shown):,} more like these; -v shows them all")
+
+
+def show_verdicts(verdicts: "list[Verdict]", *, verbose: bool) -> None:
+    """Which outputs differ from what they should be, and how many do not."""
+    from dropcli.tables import verdict_lines
+
+    _print(rich(sys.stdout), *verdict_lines(verdicts, verbose))
 
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:

@@ -27,6 +27,8 @@ from dropcli import signals
 from dropcli.errors import Interrupted
 
 _TICK = 0.2  # seconds between two looks at the workers
+_SHORT_TASKS = 100
+_SHORT_BYTES = 64 << 20
 _GRACE = 1.2  # seconds for workers to remove what is unfinished
 
 T = TypeVar("T")
@@ -216,6 +218,20 @@ def _start_forkserver() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def choose_engine(
+    work: Work[T, R], sizes: Sequence[int], jobs: int | None, preload: str
+) -> Engine[T, R]:
+    """Workers, unless all is done before they would have started. `sizes` are of tasks, in bytes.
+
+    jobs: the number of workers, None for one per core where there is enough to do.
+    """
+    if jobs is None:
+        short = len(sizes) < _SHORT_TASKS and sum(sizes) < _SHORT_BYTES
+        jobs = 1 if short else usable_cores()
+    jobs = min(jobs, len(sizes))
+    return Processes(work, jobs, preload) if jobs > 1 else Serial(work)
 
 
 @contextmanager

@@ -44,8 +44,8 @@ class DropcliError(Exception):
         return {**keys, "message": self.message, "hint": self.hint}
 
 
-class UsageError(DropcliError):
-    """The command line is wrong, whatever the files hold."""
+class UsageError(DropcliError, ValueError):
+    """The command line, or an argument, is wrong, whatever the files hold."""
 
     exit_code = 2
 
@@ -54,7 +54,7 @@ class FormatError(DropcliError):
     """A file is damaged, or not of a kind that can be read."""
 
 
-class TensorError(DropcliError):
+class TensorError(DropcliError, ValueError):
     """The settings do not fit the tensors of this file."""
 
 

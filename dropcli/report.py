@@ -149,13 +149,14 @@ class Report:
     settings: dict[str, Any] | None = None
     files: list[Documented] = field(default_factory=list)
     errors: list[dict[str, str | None]] = field(default_factory=list)
+    different: int = 0  # of the files, those that verify found to be
 
     @property
     def status(self) -> Literal["success", "partial", "error"]:
         """Partial: some files of several failed."""
-        if not self.errors:
+        if not self.errors and not self.different:
             return "success"
-        return "partial" if self.files else "error"
+        return "partial" if len(self.files) > self.different else "error"
 
     def document(self) -> dict[str, Any]:
         """The JSON document that the README describes."""

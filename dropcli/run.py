@@ -24,6 +24,7 @@ from dropcli.tensors import Source
 STDOUT = "-"
 _COPY_BYTES = 1 << 20
 
+Write = Callable[[bytes | memoryview], None]
 OnTotal = Callable[[int], Callable[[int], None]]
 
 
@@ -70,26 +71,21 @@ def run_file(
 
     `on_total` hears the size of the output, and gives what is to hear of every few bytes of it.
     """
-    with located(place_of(job.source)), closing(open_source(job.source)) as opened:
-        source = opened if job.in_place else convert(opened, job.output)
-        source, plans = _plan(source, dropout, job)
-        provenance = _provenance(job, dropout, source)
-        size = source.output_size(provenance)
+    with _prepared(job, dropout) as ready:
+        source = ready.source
         _check_output(job)
-
         if job.dry_run:
-            tensors = blank_reports(source.tensors, plans)
+            tensors = blank_reports(source.tensors, ready.plans)
         else:
-            with _destination(job, size, group) as output, located(place_of(job.source)):
-                tensors = augment(source, plans, provenance, output.write, on_total(size))
-                source.finish()
+            with _destination(job, ready.size, group) as output, located(place_of(job.source)):
+                tensors = ready.write(output.write, on_total(ready.size))
 
     return FileReport(
         job.source,
         job.output,
         job.stream,
         job.copy,
-        size,
+        ready.size,
         "planned" if job.dry_run else "written",
         tensors,
         applied_before=_applied_before(source.provenance or [], dropout, job),
@@ -97,6 +93,37 @@ def run_file(
         notes=list(source.notes),
         strangers=list(source.strangers),
     )
+
+
+def derive_file(job: Job, dropout: Dropout, write: Write, on_total: OnTotal) -> int:
+    """Give the bytes of the output to `write` instead of a file, and return their number."""
+    with _prepared(job, dropout) as ready:
+        ready.write(write, on_total(ready.size))
+        return ready.size
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An open source, and all that is to be known before the first byte is written."""
+
+    source: Source
+    plans: Plans
+    provenance: list[Any] | None
+    size: int
+
+    def write(self, write: Write, on_bytes: Callable[[int], None]) -> list[TensorReport]:
+        tensors = augment(self.source, self.plans, self.provenance, write, on_bytes)
+        self.source.finish()
+        return tensors
+
+
+@contextmanager
+def _prepared(job: Job, dropout: Dropout) -> Iterator[_Ready]:
+    with located(place_of(job.source)), closing(open_source(job.source)) as opened:
+        source = opened if job.in_place else convert(opened, job.output)
+        source, plans = _plan(source, dropout, job)
+        provenance = _provenance(job, dropout, source)
+        yield _Ready(source, plans, provenance, source.output_size(provenance))
 
 
 def copy_file(

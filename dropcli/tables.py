@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dropcli.plan import Request
     from dropcli.report import FileReport, TensorReport
     from dropcli.tally import Tally
+    from dropcli.verify import Verdict
 
 _ROWS = 10  # of a table, unless more are asked for
 _NAME_WIDTH = 12
@@ -190,6 +191,19 @@ def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
             ]
         )
     return _table(("file", "", ">size", ">decisions", ">dropped", ">rate"), rows)
+
+
+def verdict_lines(verdicts: "list[Verdict]", verbose: bool) -> Iterator[str]:
+    """A line for each output that differs, with -v for each; at last, how many do not."""
+    for verdict in verdicts:
+        if verdict.difference:
+            yield f"{printable(verdict.output)}: different: {printable(verdict.difference.message)}"
+        elif verbose:
+            yield f"{printable(verdict.output)}: same"
+    same = [verdict for verdict in verdicts if not verdict.difference]
+    if same:
+        size = _bytes(sum(verdict.nbytes for verdict in same))
+        yield f"verified: {_files(len(same))}, {size}, the same byte for byte"
 
 
 def time_line(tally: "Tally", seconds: float) -> str:

@@ -40,7 +40,7 @@ class PtSource(FileSource):
         super().__init__(reader)
         self.notes = list(notes)
         self._members = {member.name: member for member in read_members(reader)}
-        self._root = _root(self._members)
+        self.root = _root(self._members)
         self.size = reader.size or 0
         self._check_container()
         data = self._read("data.pkl")
@@ -75,10 +75,10 @@ class PtSource(FileSource):
             while cluster and cluster[0].offset < member.offset + member.nbytes:
                 inside.append(cluster)
                 cluster = next(waiting, None)
-            if provenance is None or member.name != f"{self._root}/{PROVENANCE}":
+            if provenance is None or member.name != f"{self.root}/{PROVENANCE}":
                 yield from self._copy(writer, member, inside)
         if provenance is not None:
-            yield from writer.add_known(f"{self._root}/{PROVENANCE}", dump(provenance))
+            yield from writer.add_known(f"{self.root}/{PROVENANCE}", dump(provenance))
         yield from writer.end()
 
     def output_size(self, provenance: list[Any] | None) -> int:
@@ -134,7 +134,7 @@ class PtSource(FileSource):
 
     def _alignment(self) -> int:
         """Where payloads begin: torch computes places in the file by what this member says."""
-        if f"{self._root}/.storage_alignment" not in self._members:
+        if f"{self.root}/.storage_alignment" not in self._members:
             return 64
         text = self._read(".storage_alignment")
         value = int(text) if text.isdigit() else 0
@@ -145,7 +145,7 @@ class PtSource(FileSource):
         return value
 
     def _read(self, name: str) -> bytes:
-        member = self._members.get(f"{self._root}/{name}")
+        member = self._members.get(f"{self.root}/{name}")
         if member is None:
             raise FormatError("no-member", f"expected a member '{name}', got none")
         most = _MOST_BYTES.get(name, _MOST_SMALL_BYTES)
@@ -165,7 +165,7 @@ class PtSource(FileSource):
         self._unchecked = not any(member.crc for member in members)
         if self._unchecked and any(member.nbytes for member in members):
             self.notes.append("its checksums were never computed, so damage would not be noticed")
-        if f"{self._root}/byteorder" in self._members and self._read("byteorder") != b"little":
+        if f"{self.root}/byteorder" in self._members and self._read("byteorder") != b"little":
             raise FormatError("byte-order", "expected a little-endian file, got a big-endian one")
         version = self._read("version").strip()
         if not version.isdigit() or not 1 <= int(version[:9]) <= 10:
@@ -174,7 +174,7 @@ class PtSource(FileSource):
             )
 
     def _read_provenance(self) -> list[Any] | None:
-        if f"{self._root}/{PROVENANCE}" not in self._members:
+        if f"{self.root}/{PROVENANCE}" not in self._members:
             return []
         try:
             entries = json.loads(self._read(PROVENANCE))
@@ -216,7 +216,7 @@ class PtSource(FileSource):
                 raise FormatError(
                     "damaged-storage", f"tensor '{found.name}': expected a storage, got none"
                 )
-        member = self._members.get(f"{self._root}/data/{key}")
+        member = self._members.get(f"{self.root}/data/{key}")
         if member is None:
             raise FormatError("no-member", f"expected a member 'data/{key}', got none")
         if kind.module not in ("torch", "torch.storage"):

@@ -1,0 +1,65 @@
+"""The record of an application, read back: settings from JSON, however damaged it may be."""
+
+from importlib.metadata import version
+from typing import Any
+
+from dropcli.dropout import Dropout
+from dropcli.errors import FormatError, UsageError
+from dropcli.options import parse_over
+from dropcli.ranges import Between
+
+
+def settings_from(entry: Any) -> Dropout:
+    """The settings that this entry of a provenance records.
+
+    FormatError if it is none of ours, or of a torch that is not installed.
+    """
+    try:
+        settings = dict(entry["settings"])
+        torch = settings.pop("torch", None)
+        if torch not in (None, version("torch")):
+            raise FormatError(
+                "other-torch",
+                f"expected masks of torch {version('torch')}, which is installed, got {torch}",
+                f"install torch {torch} to verify it",
+            )
+        p, over = settings.pop("p"), settings.pop("over")
+        dropout = Dropout(
+            p=Between(*p) if isinstance(p, list) else p,
+            over=None if over is None else parse_over(over),
+            seed=settings.pop("seed") or 0,
+            key=tuple(settings.pop("key")),
+            exclude=tuple(settings.pop("exclude")),
+            **settings,
+        )
+        stream, copy = entry["stream"], entry["copy"]
+        known = dropout.provenance(stream, copy)
+        same = (
+            isinstance(stream, str)
+            and type(copy) is int
+            and known == {key: entry[key] for key in known}
+            and set(entry) <= {*known, "concat"}
+        )
+    except UsageError as error:
+        raise FormatError("foreign-provenance", f"expected settings, got these: {error}") from None
+    except (LookupError, TypeError, ValueError, AttributeError):
+        same = False
+    if not same:
+        raise FormatError(
+            "foreign-provenance",
+            "expected the settings of an application, got something else in the provenance",
+            "was it written by another version of dropcli?",
+        )
+    return dropout
+
+
+def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
+    """The copies that were written into one file, none if there is but one."""
+    match entry.get("concat"):
+        case None:
+            return ()
+        case {"copies": int() as copies, "original": bool() as original} if 0 < copies < 10**9:
+            return tuple(range(0 if original else 1, copies + 1))
+    raise FormatError(
+        "foreign-provenance", "expected a number of copies in the provenance, got something else"
+    )

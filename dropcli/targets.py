@@ -1,0 +1,87 @@
+"""Where outputs go and how inputs are called, settled before any work."""
+
+import os
+import shlex
+from dataclasses import replace
+
+from dropcli.discover import TENSOR_SUFFIXES, Found
+from dropcli.dropout import Dropout
+from dropcli.errors import UsageError
+from dropcli.journal import settings_of
+from dropcli.plan import Request
+from dropcli.reader import STDIN
+from dropcli.run import Job, goes_to_stdout, stream_of
+
+
+def job_of(source: str, request: Request) -> Job:
+    """One file into one."""
+    return Job(
+        source,
+        _target_of(source, request.output),
+        request.stream or stream_of(source),
+        force=request.force,
+        in_place=request.output is None,
+        provenance=request.provenance,
+        dry_run=request.dry_run,
+        concat=request.joined_copies,
+    )
+
+
+def check_several(found: Found, request: Request, dropout: Dropout) -> None:
+    """UsageError for settings that make sense for one input alone."""
+    if dropout.rng == "torch" and len(found.inputs) != 1:
+        raise UsageError(
+            "torch-several",
+            "--rng torch: expected one input, got several",
+            "torch's masks depend on the seed alone: all files would have the same",
+        )
+    if request.stream and len(found.inputs) != 1:
+        raise UsageError(
+            "stream-of-several",
+            "--stream: expected one input, got several",
+            "files of a dataset are called by their paths in it",
+        )
+
+
+def resumed(request: Request, dropout: Dropout) -> Dropout:
+    """Resume with the seed that was drawn when the run began."""
+    if request.output is None:
+        if dropout.eval:
+            return dropout
+        raise UsageError(
+            "resume-without-seed",
+            "--resume: expected --seed with --in-place, got none",
+            "`dropcli info FILE` of a file that is done shows the seed",
+        )
+    seed = (settings_of(request.journal) or {}).get("seed")
+    return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
+
+
+def check_folder(request: Request) -> None:
+    """Find before any work that the output is no folder, and cannot become one."""
+    output = request.output or ""
+    if goes_to_stdout(output):
+        raise UsageError("several-on-stdout", "-o: expected a folder for several files, got '-'")
+    looks_like_file = os.path.splitext(output)[1].lower() in TENSOR_SUFFIXES
+    if os.path.isdir(output) or not (os.path.lexists(output) or looks_like_file):
+        return
+    hint = "--concat writes all copies into one file" if request.copies else None
+    raise UsageError(
+        "not-a-folder", f"-o: expected a folder for several files, got '{output}'", hint
+    )
+
+
+def _target_of(source: str, output: str | None) -> str:
+    """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
+    if output is None:
+        if not os.path.isfile(source) and (source == STDIN or os.path.exists(source)):
+            raise UsageError(
+                "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
+            )
+        return source
+    if source != STDIN and os.path.isdir(output):
+        return os.path.join(output, os.path.basename(source))
+    if output.endswith("/"):
+        hint = f"mkdir -p {shlex.quote(output)}"
+        raise UsageError("no-folder", f"-o: expected a folder, got '{output}'", hint)
+    return output

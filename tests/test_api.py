@@ -1,0 +1,164 @@
+"""The Python door: the same bytes as the command's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import dropcli
+from tests import oracle
+from tests.conftest import Run
+
+OPTIONS: list[tuple[dict[str, Any], tuple[object, ...]]] = [
+    ({}, ()),
+    ({"p": 0.2}, ("-p", 0.2)),
+    ({"p": 0}, ("-p", 0)),
+    ({"p": 1, "fill": 3}, ("-p", 1, "--fill", 3)),
+    ({"over": 0, "rescale": False}, ("--over", 0, "--no-rescale")),
+    ({"over": (0, -1)}, ("--over", "0,-1")),
+    ({"over": "0,2:8,3:8"}, ("--over", "0,2:8,3:8")),
+    ({"over": "channel", "exact": True}, ("--mode", "channel", "--exact")),
+    ({"over": [0, 1], "min_keep": 2, "p": 0.9}, ("--over", "0,1", "--min-keep", 2, "-p", 0.9)),
+    ({"alpha": True, "p": 0.3}, ("--alpha", "-p", 0.3)),
+    ({"p": (0.1, 0.8)}, ("-p", "0.1:0.8")),
+    ({"p": (0.1, 0.8), "p_per": "sample"}, ("-p", "0.1:0.8", "--p-per", "sample")),
+]
+
+
+@pytest.mark.parametrize(("arguments", "options"), OPTIONS, ids=str)
+def test_drop_is_what_the_command_writes(
+    run: Run, arguments: dict[str, Any], options: tuple[object, ...]
+) -> None:
+    for dtype in oracle.FLOATS:
+        # Longer than the blocks that are taken at a time.
+        x = torch.randn(300, 4, 17, 33).to(dtype)
+        save_file({"images": x, "labels": torch.arange(300)}, "train.safetensors")
+        done = run("apply", "train.safetensors", "-o", "y.safetensors", "--seed", 7, *options, "-f")
+        assert done.code == 0
+        written = load_file("y.safetensors")["images"]
+        names: dict[str, Any] = {"seed": 7, "stream": "train", "tensor": "images"}
+        dropped = dropcli.drop(x, **names, **arguments)
+        assert oracle.equal_bits(dropped, written)
+        assert dropped.dtype == dtype
+
+        turned = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        again = dropcli.drop(turned, **names, **arguments)
+        assert oracle.equal_bits(again.contiguous(), written)
+        assert again.stride() == turned.stride()
+        if dtype != torch.bfloat16:
+            array = dropcli.drop(x.numpy(), **names, **arguments)
+            assert oracle.equal_bits(torch.from_numpy(array), written)
+
+
+def test_every_dtype_and_shape(run: Run) -> None:
+    tensors = {
+        "scalar": torch.tensor(2.5),
+        "empty": torch.rand(0, 3),
+        "complex": torch.randn(50, dtype=torch.complex64),
+        "f8": torch.randn(50).to(torch.float8_e5m2),
+        "ints": torch.arange(50).to(torch.uint16),
+        "bools": torch.rand(50) > 0.5,
+    }
+    save_file(tensors, "x.safetensors")
+    run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1, "--no-rescale", "-k", "*")
+    written = load_file("y.safetensors")
+    for name, x in tensors.items():
+        dropped = dropcli.drop(x, seed=1, stream="x", tensor=name, rescale=False)
+        assert dropped.reshape(-1).view(torch.uint8).tolist() == (
+            written[name].reshape(-1).view(torch.uint8).tolist()
+        )
+
+
+def test_arrays_of_other_orders(run: Run) -> None:
+    x = np.random.default_rng(0).random((20, 30), np.float32)
+    expected = dropcli.drop(x, seed=3, stream="s")
+    for other in (x.astype(">f4"), np.asfortranarray(x)):
+        dropped = dropcli.drop(other, seed=3, stream="s")
+        assert dropped.dtype == other.dtype
+        assert np.array_equal(dropped, expected)
+    half = x.astype(ml_dtypes.bfloat16)
+    dropped = dropcli.drop(half, seed=3, stream="s")
+    twin = dropcli.drop(torch.from_numpy(x).bfloat16(), seed=3, stream="s")
+    assert dropped.dtype == half.dtype
+    assert np.array_equal(dropped.view(np.uint16), twin.view(torch.uint16).numpy())
+
+
+def test_in_place_or_not() -> None:
+    x = torch.rand(4, 6)[:, ::2]
+    before = x.clone()
+    dropped = dropcli.drop(x, seed=0, stream="s")
+    assert torch.equal(x, before)
+    assert dropcli.drop(x, seed=0, stream="s", inplace=True) is x
+    assert torch.equal(x, dropped)
+    array = before.numpy().copy()
+    assert dropcli.drop(array, seed=0, stream="s", inplace=True) is array
+    assert np.array_equal(array, dropped.numpy())
+
+
+def test_the_mask_is_that_of_the_contract() -> None:
+    for shape, over in (((7, 5), None), ((6, 4, 9), {0: 1, 2: 4}), ((), None), ((0, 3), None)):
+        text = ",".join(f"{dim}:{size}" for dim, size in over.items()) if over else None
+        keep = dropcli.keep_mask(
+            shape, p=0.3, seed=9, stream="train/000", tensor="x", copy=2, over=text
+        )
+        key = oracle.key(9, "train/000", "x", 2)
+        assert np.array_equal(keep, ~oracle.dropped(shape, 0.3, key, over))
+    x = torch.rand(7, 5)
+    keep = dropcli.keep_mask((7, 5), p=0.3, seed=9, stream="s")
+    assert np.array_equal(dropcli.drop(x, p=0.3, seed=9, stream="s").numpy() != 0, keep)
+
+
+def test_apply_gives_the_report_of_the_command(run: Run) -> None:
+    save_file({"x": torch.rand(5, 5)}, "a.safetensors")
+    Path("data").mkdir()
+    for number in range(3):
+        save_file({"x": torch.rand(5, 5)}, f"data/{number}.safetensors")
+    settings: dict[str, Any] = {"p": 0.3, "seed": 7}
+    report = dropcli.apply("a.safetensors", Path("b.safetensors"), **settings)
+    shown = run(
+        "apply", "a.safetensors", "-o", "b.safetensors", "-p", 0.3, "--seed", 7, "-f", "--json"
+    )
+    assert report.document() == shown.json
+    report = dropcli.apply(Path("data"), "out", **settings, copies=2)
+    words = ("-p", 0.3, "--seed", 7, "--copies", 2, "--force", "--json")
+    assert report.document() == run("apply", "data", "-o", "out", *words).json
+    assert report.status == "success"
+
+    Path("data/1.safetensors").write_bytes(b"damaged")
+    report = dropcli.apply(["data", "a.safetensors"], "other", jobs=1)
+    assert report.status == "partial"
+    assert [error["source"] for error in report.errors] == ["data/1.safetensors"]
+    assert isinstance(report.document()["settings"]["seed"], int)
+
+
+def test_errors_are_those_of_python() -> None:
+    x = torch.rand(3)
+    for error, call in (
+        (ValueError, lambda: dropcli.drop(x, p=1.5, seed=0, stream="s")),
+        (ValueError, lambda: dropcli.drop(x, p=float("nan"), seed=0, stream="s")),
+        (ValueError, lambda: dropcli.drop(x, seed=-1, stream="s")),
+        (ValueError, lambda: dropcli.drop(x, seed=0, stream="s", over=3)),
+        (ValueError, lambda: dropcli.drop(torch.arange(3), seed=0, stream="s")),
+        (TypeError, lambda: dropcli.drop([1.0], seed=0, stream="s")),  # type: ignore[type-var]
+        (TypeError, lambda: dropcli.drop(x.requires_grad_(), seed=0, stream="s")),
+        (TypeError, lambda: dropcli.drop(np.array(["a"]), seed=0, stream="s")),
+        (dropcli.FileError, lambda: dropcli.apply("missing.pt", "y.pt")),
+        (dropcli.UsageError, lambda: dropcli.apply("missing.pt")),
+    ):
+        with pytest.raises(error):
+            call()
+    with pytest.raises(dropcli.DropcliError, match="expected a number from 0 to 1"):
+        dropcli.drop(torch.rand(3), p=1.5, seed=0, stream="s")
+
+
+def test_nothing_is_imported_that_is_not_used() -> None:
+    code = "import dropcli, sys; assert 'numpy' not in sys.modules; dropcli.keep_mask((2,), seed=1,"
+    code += "stream='s'); assert not {'torch', 'typer', 'rich'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

@@ -1,0 +1,177 @@
+"""`dropcli verify`: outputs are what their provenance says, or the first other byte is named."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import Run, header_of
+from tests.test_dataset import sample
+
+OPTIONS = [
+    (),
+    ("-p", 0.1, "--seed", 3, "--fill", 2, "-k", "x"),
+    ("--mode", "channel", "--exact", "--exclude", "y"),
+    ("--over", "0,2:4", "--min-keep", 1, "--no-rescale"),
+    ("-p", "0.2:0.6"),
+    ("-p", "0.2:0.6", "--p-per", "sample", "-k", "x"),
+    ("--alpha", "-k", "x"),
+    ("--rng", "torch"),
+    ("--eval",),
+    ("--stream", "elsewhere/x"),
+]
+
+
+@pytest.mark.parametrize("output", ["y.safetensors", "y.pt"])
+@pytest.mark.parametrize("source", ["x.safetensors", "x.pt"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_option_is_verified(
+    run: Run, source: str, output: str, options: tuple[object, ...]
+) -> None:
+    tensors = {"x": torch.rand(6, 5, 8, 8), "y": torch.rand(6, 5, 8, 8), "n": torch.arange(6)}
+    if source == "x.pt":
+        torch.save(tensors, source)
+    else:
+        save_file(tensors, source)
+    assert run("apply", source, "-o", output, *options).code == 0
+    result = run("verify", output, "--source", source)
+    assert (result.code, result.err.replace("warning", "")) == (0, "")
+    assert result.out.startswith("verified: 1 file")
+    Path(output).rename(f"renamed{Path(output).suffix}")
+    assert run("verify", f"renamed{Path(output).suffix}", "--source", source).code == 0
+
+
+def test_every_byte_counts(run: Run) -> None:
+    sample("x.safetensors")
+    run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
+    good = Path("y.safetensors").read_bytes()
+    start = 8 + int.from_bytes(good[:8], "little")
+    begin, end = header_of("y.safetensors")["x"]["data_offsets"]
+    for byte in range(start, len(good), 7):
+        Path("y.safetensors").write_bytes(good[:byte] + bytes([good[byte] ^ 1]) + good[byte + 1 :])
+        result = run("verify", "y.safetensors", "--source", "x.safetensors", "--json")
+        (file,) = result.json["files"]
+        assert (result.code, file["status"], result.json["status"]) == (4, "different", "error")
+        assert file["difference"]["byte"] == byte
+        inside = start + begin <= byte < start + end
+        assert file["difference"]["tensor"] == ("x" if inside else "label")
+    for damaged in (
+        good[:-1],
+        good + b"x",
+        good[:start],
+        b"",
+    ):
+        Path("y.safetensors").write_bytes(damaged)
+        assert run("verify", "y.safetensors", "--source", "x.safetensors").code in (1, 4)
+    Path("y.safetensors").write_bytes(good.replace(b'\\"p\\":0.5', b'\\"p\\":0.4'))
+    assert run("verify", "y.safetensors", "--source", "x.safetensors").code == 4
+
+
+def test_other_sources_are_noticed(run: Run) -> None:
+    sample("x.safetensors", 1)
+    sample("z.safetensors", 2)
+    run("apply", "x.safetensors", "-o", "y.safetensors")
+    result = run("verify", "y.safetensors", "--source", "z.safetensors")
+    assert (result.code, result.err) == (4, "")
+    assert result.out.startswith("y.safetensors: different: byte ")
+    assert "in tensor 'label'" in result.out
+
+
+def test_whole_folders(run: Run) -> None:
+    for number in range(8):
+        sample(f"data/{number % 3}/{number}.{'pt' if number % 2 else 'safetensors'}", number)
+    run("apply", "data", "-o", "out", "--copies", 11, "--keep-original", "--seed", 5)
+    for jobs in (1, 2):
+        result = run("verify", "out", "--source", "data", "-j", jobs)
+        assert (result.code, "verified: 96 files" in result.out) == (0, True)
+    shutil.rmtree("data/0")
+    for path in Path("out/1").glob("1.03.pt"):
+        data = bytearray(path.read_bytes())
+        data[data.index(b"data.pkl") + 300] ^= 1
+        path.write_bytes(data)
+    result = run("verify", "out", "--source", "data", "--json")
+    assert result.code == 4
+    assert [f["output"] for f in result.json["files"] if f["status"] == "different"] == [
+        "out/1/1.03.pt"
+    ]
+    assert {error["code"] for error in result.json["errors"]} == {"no-source", "no-provenance"}
+    assert len(result.json["errors"]) == 36
+
+
+def test_twice_applied_is_verified_against_what_was_between(run: Run) -> None:
+    sample("x.pt")
+    run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
+    run("apply", "y.pt", "-o", "z.pt", "--seed", 2, "-p", "0.1:0.2")
+    assert run("verify", "z.pt", "--source", "y.pt").code == 0
+    assert run("verify", "z.pt", "--source", "x.pt").code == 4
+    shown = run("info", "z.pt").out
+    assert "p 0.5, seed 1, stream x" in shown
+    assert "p 0.1 to 0.2 for each file, seed 2, stream y" in shown
+
+
+def test_concatenated_copies(run: Run) -> None:
+    save_file({"x": torch.rand(5, 3), "n": torch.arange(5)}, "x.safetensors")
+    for original in ((), ("--keep-original",)):
+        words = ("--copies", 3, "--concat", *original, "--force")
+        run("apply", "x.safetensors", "-o", "y.safetensors", *words)
+        assert run("verify", "y.safetensors", "--source", "x.safetensors").code == 0
+
+
+ENTRY: dict[str, object] = {"contract": "dropcli/1", "stream": "x", "copy": 0}
+SETTINGS: dict[str, object] = {
+    **{"p": 0.5, "seed": 1, "over": None, "rescale": True, "fill": None},
+    **{"key": [], "exclude": [], "eval": False},
+}
+FOREIGN: list[object] = [
+    1,
+    {},
+    {**ENTRY},
+    {**ENTRY, "settings": None},
+    {**ENTRY, "settings": {**SETTINGS, "p": 2}},
+    {**ENTRY, "settings": {**SETTINGS, "p": "0.5"}},
+    {**ENTRY, "settings": {**SETTINGS, "p": [0.5]}},
+    {**ENTRY, "settings": {**SETTINGS, "new": 1}},
+    {**ENTRY, "settings": {**SETTINGS, "over": "a"}},
+    {**ENTRY, "settings": {**SETTINGS, "key": 3}},
+    {**ENTRY, "settings": {**SETTINGS, "rng": "torch", "torch": "0.1"}},
+    {**ENTRY, "settings": SETTINGS, "contract": "dropcli/2"},
+    {**ENTRY, "settings": SETTINGS, "copy": "0"},
+    {**ENTRY, "settings": SETTINGS, "stream": None},
+    {**ENTRY, "settings": SETTINGS, "more": 1},
+    {**ENTRY, "settings": SETTINGS, "concat": {"copies": 10**12, "original": True}},
+]
+
+
+@pytest.mark.parametrize("entry", FOREIGN, ids=str)
+def test_foreign_provenance_is_an_error(run: Run, entry: object) -> None:
+    x = sample("x.safetensors")
+    save_file({"x": x}, "y.safetensors", {"dropcli": json.dumps([entry])})
+    result = run("verify", "y.safetensors", "--source", "x.safetensors")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("error: y.safetensors: expected ")
+
+
+def test_what_cannot_be_verified(run: Run) -> None:
+    sample("x.pt")
+    run("apply", "x.pt", "-o", "y.pt", "--no-provenance")
+    for words, code, message in (
+        (("y.pt", "--source", "x.pt"), 1, "got a file without provenance"),
+        (("missing.pt", "--source", "x.pt"), 1, "missing.pt: no such file"),
+        (("y.pt", "--source", "missing.pt"), 2, "--source: expected a file or a folder"),
+        (("y.pt",), 2, "missing option '--source'"),
+    ):
+        result = run("verify", *words)
+        assert (result.code, message in result.err) == (code, True), result.err
+
+
+def test_a_stream_does_not_lead_out_of_the_folder(run: Run) -> None:
+    sample("secret.pt")
+    Path("data").mkdir()
+    for stream in ("../secret", os.path.abspath("secret")):
+        run("apply", "secret.pt", "-o", "y.pt", "--stream", stream, "--force")
+        result = run("verify", "y.pt", "--source", "data")
+        assert (result.code, "expected its source" in result.err) == (1, True)
