@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dropcli import __version__, console
@@ -77,9 +77,10 @@ def apply_dataset(
     """Drop every file of a dataset; a file that fails costs itself alone."""
     if request.output is not None:
         check_folder(request)
+    found = discover(operands, listed, request.output)
+    request = replace(request, walked=found.folders[0] if found.folders else None)
     if drawn and request.resume:
         dropout = resumed(request, dropout)
-    found = discover(operands, listed, request.output)
     check_several(found, request, dropout)
     plan = plan_batch(request, found)
     if show.stats:
@@ -160,7 +161,7 @@ def _report(tally: Tally, request: Request, dropout: Dropout, show: Show, second
         console.write_out(report.to_json())
     elif not show.quiet:
         console.show_tally(tally, request, settings, verbose=show.verbose)
-    if not (show.quiet or request.dry_run):
+    if not (show.quiet or request.dry_run) and tally.written:
         console.show_time(tally, seconds)
     if not show.quiet:
         console.warn_all([text for _, text in sorted(tally.warnings)], verbose=show.verbose)

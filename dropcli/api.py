@@ -4,6 +4,7 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from dropcli import __version__
 from dropcli.application import Application
 from dropcli.batch import run_batch
-from dropcli.discover import discover, is_dataset
+from dropcli.discover import discover
 from dropcli.dropout import Dropout
 from dropcli.formats.torch_dtypes import TORCH_DTYPES
 from dropcli.options import choose_output, parse_over
@@ -24,7 +25,7 @@ from dropcli.ranges import Between
 from dropcli.report import Report
 from dropcli.run import run_file
 from dropcli.tally import Tally
-from dropcli.targets import check_folder, check_several, job_of, resumed
+from dropcli.targets import check_folder, check_several, is_dataset, job_of, resumed
 from dropcli.tensors import DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:
@@ -106,19 +107,21 @@ def apply(
         min_keep=min_keep,
         rng=rng,
     )
-    many = (copies and not concat) or resume or fail_fast or copy_others
-    if not (many or is_dataset(operands)):
+    if not is_dataset(operands, request):
         file = run_file(job_of(operands[0], request), dropout, lambda total: lambda count: None)
         return Report(__version__, "apply", dropout.settings(), [file])
     if request.output is not None:
         check_folder(request)
-    if seed is None and resume:
-        dropout = resumed(request, dropout)
-    return _apply_dataset(operands, request, dropout)
+    return _apply_dataset(operands, request, dropout, drawn=seed is None)
 
 
-def _apply_dataset(operands: list[str], request: Request, dropout: Dropout) -> Report:
+def _apply_dataset(
+    operands: list[str], request: Request, dropout: Dropout, *, drawn: bool
+) -> Report:
     found = discover(operands, None, request.output)
+    request = replace(request, walked=found.folders[0] if found.folders else None)
+    if drawn and request.resume:
+        dropout = resumed(request, dropout)
     check_several(found, request, dropout)
     tally = Tally(keep=True)
     run_batch(plan_batch(request, found), request, dropout, tally, Progress())

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from dropcli.commit import Finished, Group, exists
 from dropcli.errors import FileError, located
-from dropcli.temporaries import temporary_name
+from dropcli.temporaries import remove_stale, temporary_name
 
 _SMALL_BYTES = 1 << 16
 _WRITEBACK_BYTES = 32 << 20
@@ -106,6 +106,8 @@ def publish(
         return
 
     target = os.path.realpath(path)
+    if group is None:  # a dataset sees to that by itself
+        remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
     try:
         with located(path), _create(temporary, target, size) as fd:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from dropcli.dropout import Dropout
-from dropcli.engines import choose_engine, usable_cores
+from dropcli.engines import Engine, choose_engine, usable_cores
 from dropcli.errors import FileError, Interrupted, located
 from dropcli.journal import Journal, check_settings
 from dropcli.plan import Plan, Request
@@ -43,7 +43,7 @@ def run_batch(
     with _journal(request) as journal:
         if journal and journal.settings:
             check_settings(journal.path, journal.settings, settings)
-        if request.resume and not request.dry_run:
+        if (request.resume or request.force) and not request.dry_run:
             _sweep(plan.tasks)
         waiting = list(_waiting(plan.tasks, journal, tally))
         work = make_work(dropout, settings)
@@ -51,40 +51,52 @@ def run_batch(
         progress.begin(len(sizes), sum(sizes))
         engine = choose_engine(work, sizes, request.jobs, "dropcli.tasks")
 
-        def take(task: Task, outcome: Outcome | None) -> None:
-            outcome = outcome or Outcome(task, error=worker_died(task.job.source))
-            if journal and outcome.line and not request.dry_run:
-                journal.add(outcome.line)
-            tally.add(outcome)
-            progress.advance(files=1, failed=int(outcome.error is not None))
+        _work_off(engine, waiting, request, journal, tally, progress)
+        if journal and request.output is None and not (tally.errors or request.dry_run):
+            journal.clear()  # nothing is left to go on with
 
-        results = engine.run(
-            _chunks(waiting, request), lambda count: progress.advance(nbytes=count)
-        )
-        try:
-            with closing(results):
-                for task, outcome in results:
-                    take(task, outcome)
-                    if tally.errors and request.fail_fast:
-                        break
-        except Interrupted:
-            for task, outcome in engine.stop():
+
+def _work_off(
+    engine: Engine[Task, Outcome],
+    tasks: list[Task],
+    request: Request,
+    journal: Journal | None,
+    tally: Tally,
+    progress: Progress,
+) -> None:
+    def take(task: Task, outcome: Outcome | None) -> None:
+        outcome = outcome or Outcome(task, error=worker_died(task.job.source))
+        if journal and outcome.line and not request.dry_run:
+            journal.add(outcome.line)
+        tally.add(outcome)
+        progress.advance(files=1, failed=int(outcome.error is not None))
+
+    results = engine.run(_chunks(tasks, request), lambda count: progress.advance(nbytes=count))
+    try:
+        with closing(results):
+            for task, outcome in results:
                 take(task, outcome)
-            raise
-        finally:
-            if engine.deaths:
-                _sweep(waiting)
+                if tally.errors and request.fail_fast:
+                    break
+    except Interrupted:
+        for task, outcome in engine.stop():
+            take(task, outcome)
+        raise
+    finally:
+        if engine.deaths:
+            _sweep(tasks)
 
 
 def _journal(request: Request) -> AbstractContextManager[Journal | None]:
-    if request.output is None:  # the files' own provenance says what is done
+    if request.journal is None:  # the files' own provenance says what is done
         return nullcontext()
     if request.dry_run:
         if request.resume and os.path.exists(request.journal):
             return closing(Journal(request.journal, read_only=True))
         return nullcontext()
-    with located(request.output):
-        os.makedirs(request.output, exist_ok=True)
+    if request.output is not None:
+        with located(request.output):
+            os.makedirs(request.output, exist_ok=True)
     return closing(Journal(request.journal, fresh=not request.resume))
 
 
@@ -97,7 +109,8 @@ def _sweep(tasks: list[Task]) -> None:
 def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterator[Task]:
     """The tasks that are not done."""
     for task in tasks:
-        line = journal and journal.confirm(task.name, task.job.output, task.stamp)
+        job = task.job
+        line = journal and journal.confirm(task.name, job.output, task.stamp, in_place=job.in_place)
         if line:
             tally.add(recall(task, line))
         elif journal and journal.knows(task.name):  # ours to replace
@@ -112,7 +125,7 @@ def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
     Large files go first, lest one of them comes last and alone.
     """
     workers = request.jobs or usable_cores()
-    if workers > 1:
+    if workers > 1 and not request.fail_fast:
         tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
     start = 0
     while start < len(tasks):

@@ -118,12 +118,11 @@ def apply(
     with signals.held():
         from dropcli.actions import Show, apply_dataset, apply_file, read_list
         from dropcli.combinations import check_torch_input
-        from dropcli.discover import is_dataset
         from dropcli.dropout import Dropout
         from dropcli.plan import Request
+        from dropcli.targets import is_dataset
 
     operands = list(inputs or ())
-    many = files_from or (copies and not concat) or resume or fail_fast or copy_others
     options.check_apply(
         operands,
         files_from=files_from,
@@ -169,7 +168,7 @@ def apply(
     )
     check_torch_input(dropout.rng, stream, copies or None)
     show = Show(json=json, stats=stats, quiet=quiet, verbose=verbose)
-    if not (many or is_dataset(operands)):
+    if files_from is None and not is_dataset(operands, request):
         return apply_file(operands[0], request, dropout, seed is None, show)
     listed = None if files_from is None else read_list(files_from, null)
     return apply_dataset(operands, listed, request, dropout, seed is None, show)

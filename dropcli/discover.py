@@ -15,6 +15,7 @@ from dropcli.temporaries import is_temporary
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
 JOURNAL = "dropcli.jsonl"
+JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
 
 _Identity = tuple[int, int]
 
@@ -40,9 +41,10 @@ class Found:
     others: list[Input] = field(default_factory=list)
     failures: list[DropcliError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)  # that were walked, without those in them
 
 
-def is_dataset(operands: list[str]) -> bool:
+def is_several(operands: list[str]) -> bool:
     """Whether these are not one file but a folder, several files, or a glob."""
     return len(operands) != 1 or os.path.isdir(operands[0]) or _is_glob(operands[0])
 
@@ -69,6 +71,10 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
 
 def parse_list(data: bytes, null: bool) -> list[str]:
     """The paths of a list, a line each, or ended by null bytes."""
+    if b"\0" in data and not null:
+        raise UsageError(
+            "null-bytes", "--files-from: expected a path on each line, got null bytes", "add -0"
+        )
     return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
 
 
@@ -118,8 +124,13 @@ def _add_listed(path: str, base: str, walk: "_Walk") -> None:
     if not os.path.lexists(path) and os.path.lexists(below := os.path.join(base, path)):
         path = below
     name = os.path.relpath(path, base)
-    if name.split(os.sep, 1)[0] == os.pardir:  # elsewhere: a file of its own
-        name = os.path.basename(path)
+    if name.split(os.sep, 1)[0] == os.pardir:
+        where = "the current folder" if base == "." else f"'{base}'"
+        raise UsageError(
+            "not-below",
+            f"--files-from: expected files below {where}, got '{path}'",
+            "name the folder that they are in beside --files-from: dropcli apply FOLDER ...",
+        )
     if os.path.isdir(path):
         walk.folder(path, "" if name == "." else name)
     else:
@@ -158,6 +169,7 @@ class _Walk:
                 "replace the files with --in-place instead of -o",
                 top,
             )
+        self._found.folders.append(top)
         stack = [(top, prefix, frozenset[_Identity]())]
         while stack:
             path, name, above = stack.pop()
@@ -187,7 +199,7 @@ class _Walk:
                     yield entry.path, name
                 elif tensors and (entry.is_file() or _leads_nowhere(entry)):
                     self._found.inputs.append(Input(entry.path, name))
-                elif entry.name != JOURNAL and not is_temporary(entry.name):
+                elif entry.name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(entry.name):
                     self._found.others.append(Input(entry.path, name))
 
 

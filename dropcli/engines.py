@@ -261,15 +261,13 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 _counter: Any = None  # of a worker
-_stopping = threading.Event()  # a worker that was asked to end starts nothing more
 
 
 def _begin_worker(counter: Any) -> None:
     """A worker leaves Ctrl-C to the process that started it, and does not outlive it."""
     global _counter
     _counter = counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signals.hold()
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
@@ -283,18 +281,19 @@ def _follow_parent() -> None:
 
 
 def _run(work: Work[T, R], chunk: list[T]) -> Sequence[R]:
-    """In a worker: at work it hears signals, while idle it simply ends."""
-    if _stopping.is_set():
-        os._exit(1)
-    handlers = signals.hold()
+    """In a worker: signals are heard at work, and wait while it is idle.
+
+    One that was told to end gives no more results; it ends with its pool.
+    """
+    if signals.raised():
+        return []
     try:
         signals.release()
-        results, stop = work(chunk, _count)
-    except Interrupted as error:
-        results, stop = [], error
-    if stop:
-        _stopping.set()
-    signals.restore(handlers)
+        results, _ = work(chunk, _count)
+    except Interrupted:
+        results = []
+    if not signals.raised():
+        signals.hold()
     return results
 
 

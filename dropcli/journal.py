@@ -69,10 +69,13 @@ class Journal:
                 os.close(self._fd)
                 raise
 
-    def confirm(self, output: str, path: str, source: Stamp) -> str | None:
-        """The line of this output, if it was made from this source and is still at `path`."""
+    def confirm(self, output: str, path: str, source: Stamp, *, in_place: bool) -> str | None:
+        """The line of this output, if it was made from this source and is still at `path`.
+
+        In place the source has become the output.
+        """
         entry = self._entries.get(output)
-        if entry is None or entry.source != source:
+        if entry is None or not (in_place or entry.source == source):
             return None
         try:
             return self._line_at(entry.offset) if Stamp.of(path) == entry.output else None
@@ -92,6 +95,11 @@ class Journal:
             self._unsynced += 1
             if self._unsynced >= _SYNC_EVERY:
                 self._sync()
+
+    def clear(self) -> None:
+        """Forget all lines."""
+        with located(self.path):
+            os.ftruncate(self._fd, 0)
 
     def close(self) -> None:
         """Let go of it; one without lines is taken away."""

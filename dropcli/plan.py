@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dropcli.discover import JOURNAL, Found, Input
+from dropcli.discover import JOURNAL, JOURNAL_IN_PLACE, Found, Input
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.journal import Stamp
 from dropcli.run import Job
@@ -17,9 +17,13 @@ from dropcli.tasks import Task
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for a dataset. `output` is a folder, None to replace the inputs."""
+    """What is asked for a dataset. `output` is a folder, None to replace the inputs.
+
+    `walked` is the first folder among the inputs.
+    """
 
     output: str | None
+    walked: str | None = None
     stream: str | None = None  # of a single input
     copies: int = 0
     keep_original: bool = False
@@ -43,9 +47,11 @@ class Request:
         return tuple(self.all_copies) if self.concat else ()
 
     @property
-    def journal(self) -> str:
-        """Where the journal of the output folder lies."""
-        return os.path.join(self.output or "", JOURNAL)
+    def journal(self) -> str | None:
+        """Where the journal lies: in the output folder or, in place, in the one that is walked."""
+        if self.output is not None:
+            return os.path.join(self.output, JOURNAL)
+        return os.path.join(self.walked, JOURNAL_IN_PLACE) if self.walked else None
 
 
 @dataclass
@@ -76,6 +82,7 @@ class Plan:
         for copy, name in [(0, item.name)] if others else _copies(request, item.name):
             untouched = others or (copy == 0 and request.copies > 0 and not request.concat)
             job = _job(request, item, name, copy)
+            name = name if request.output is not None else job.output
             self.tasks.append(
                 Task(len(self.tasks), job, name, stamp, untouched, not others, request.resume)
             )
@@ -83,11 +90,19 @@ class Plan:
     def check(self, request: Request) -> None:
         """UsageError for outputs that collide or are inputs, FileError for those that exist."""
         self._check_collisions(request)
+        journal = request.journal if _is_used(request.journal) else None
         if request.output is None:
+            if journal and not (request.resume or request.force):
+                raise FileError(
+                    "interrupted-run",
+                    "expected untouched files, got some that an interrupted run has replaced",
+                    "go on with --resume, or drop them all again with --force",
+                    journal,
+                )
             return
         existing = list(self._existing(request))
         if existing and not (request.resume or request.force):
-            more = f", and {len(existing) - 1:,} more" if len(existing) > 1 else ""
+            more = f", and so do {len(existing) - 1:,} others" if len(existing) > 1 else ""
             raise FileError(
                 "exists",
                 f"expected a new name, got a file that exists{more}",
@@ -111,8 +126,6 @@ class Plan:
 
     def _existing(self, request: Request) -> Iterator[str]:
         """Outputs that are there already; UsageError for one that is an input."""
-        if os.path.exists(request.journal) and os.path.getsize(request.journal):
-            yield request.journal
         for task in self.tasks:
             try:
                 status = os.stat(task.job.output)
@@ -126,6 +139,12 @@ class Plan:
                     task.job.output,
                 )
             yield task.job.output
+        if request.journal and _is_used(request.journal):
+            yield request.journal
+
+
+def _is_used(journal: str | None) -> bool:
+    return journal is not None and os.path.exists(journal) and os.path.getsize(journal) > 0
 
 
 def plan_batch(request: Request, found: Found) -> Plan:

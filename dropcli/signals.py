@@ -17,6 +17,7 @@ _SIGNALS = [
 ]
 _holds = 0
 _waiting: int | None = None
+_raised = False
 
 
 def hold() -> dict[int, Any]:
@@ -33,14 +34,19 @@ def release() -> None:
     """Raise Interrupted for a signal that waits, and from now on at once."""
     global _holds
     _holds -= 1
-    if _waiting is not None and not _holds:
+    if _waiting is not None and not _holds and not _raised:
         _raise(_waiting)
+
+
+def raised() -> bool:
+    """Whether a signal has come through, which none will do again."""
+    return _raised
 
 
 def restore(handlers: dict[int, Any]) -> None:
     """Put back the handlers that were there."""
-    global _waiting
-    _waiting = None
+    global _waiting, _raised
+    _waiting, _raised = None, False
     for number, handler in handlers.items():
         signal.signal(number, handler or signal.SIG_DFL)
 
@@ -66,6 +72,8 @@ def _hear(number: int, frame: FrameType | None) -> None:
 
 def _raise(number: int) -> None:
     """Let no further signal disturb the unwinding."""
+    global _raised
+    _raised = True
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)

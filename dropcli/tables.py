@@ -155,7 +155,8 @@ def _dataset_rows(
     tally: "Tally", request: "Request", settings: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
     verb = "to write" if request.dry_run else "replaced" if request.output is None else "written"
-    yield verb, f"{_files(tally.written)}, {_bytes(tally.nbytes)}"
+    size = f", {_bytes(tally.nbytes)}" if tally.written else ""
+    yield verb, f"{_files(tally.written)}{size}"
     if request.copies:
         original = ", and the original" if request.keep_original else ""
         where = ", in one file" if request.concat else ""
@@ -164,6 +165,8 @@ def _dataset_rows(
         yield "done before", _files(tally.skipped)
     if tally.errors:
         yield "failed", _files(len(tally.errors))
+    if tally.missed:
+        yield "not tried", _files(tally.missed)
     if tally.left:
         yield "left", f"{_files(tally.left)} of other kinds"
     if request.dry_run:
@@ -248,11 +251,11 @@ def _provenance_line(entry: Any) -> str:
     """One application in words; a record that is not of this contract is shown as it is."""
     try:
         words = _in_words(entry["settings"], entry["stream"])
-        copies = f"copy {entry['copy']:d}"
+        copies = f"copy {entry['copy']:d}" if entry["copy"] else ""
         if concat := entry.get("concat"):
             original = "the original and " if concat["original"] else ""
             copies = f"{original}{concat['copies']:d} copies in one file"
-        return f"{printable(entry['contract'])}: {words}, {copies}"
+        return f"{printable(entry['contract'])}: {words}{copies and ', '}{copies}"
     except (KeyError, TypeError, ValueError):
         return f"provenance: {printable(str(entry))}"
 

@@ -22,7 +22,7 @@ class Tally:
     planned: int = 0  # outputs
     written: int = 0
     skipped: int = 0
-    nbytes: int = 0
+    nbytes: int = 0  # of what was written
     decisions: int = 0
     dropped: int = 0
     expected: float = 0.0  # what p would have dropped on average
@@ -43,13 +43,14 @@ class Tally:
             self.skipped += 1
         else:
             self.written += 1
-        self.nbytes += outcome.nbytes
+            self.nbytes += outcome.nbytes
         self.decisions += outcome.decisions
         self.dropped += outcome.dropped
         self.expected += outcome.expected
         self.warnings += [(outcome.task.number, warning) for warning in outcome.warnings]
-        time = (outcome.seconds, outcome.task.job.output)
-        self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
+        if not outcome.skipped:
+            time = (outcome.seconds, outcome.task.job.output)
+            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
 
     @property
     def files(self) -> list[Outcome]:
@@ -58,9 +59,15 @@ class Tally:
 
     @property
     def errors(self) -> list[DropcliError]:
-        """Every failure, in the order of the plan."""
+        """Every failure once, though it may have cost several copies, in the order of the plan."""
         failed = sorted(self._failed, key=lambda outcome: outcome.task.number)
-        return [*self.failures, *(outcome.error for outcome in failed if outcome.error)]
+        errors = [*self.failures, *(outcome.error for outcome in failed if outcome.error)]
+        return list({(str(error), error.code): error for error in errors}.values())
+
+    @property
+    def missed(self) -> int:
+        """Outputs that were not tried, after an early end."""
+        return self.planned - self.done - len(self._failed)
 
     @property
     def done(self) -> int:

@@ -4,13 +4,35 @@ import os
 import shlex
 from dataclasses import replace
 
-from dropcli.discover import TENSOR_SUFFIXES, Found
+from dropcli.discover import TENSOR_SUFFIXES, Found, is_several
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
 from dropcli.journal import settings_of
 from dropcli.plan import Request
 from dropcli.reader import STDIN
 from dropcli.run import Job, goes_to_stdout, stream_of
+
+
+def is_dataset(operands: list[str], request: Request) -> bool:
+    """Whether this is more than one file into one; UsageError for options that need more."""
+    if is_several(operands) or (request.copies and not request.concat):
+        return True
+    output = request.output
+    into_folder = output is None or output.endswith(os.sep) or os.path.isdir(output)
+    for option, given in (
+        ("--resume", request.resume),
+        ("--fail-fast", request.fail_fast),
+        ("--copy-others", request.copy_others),
+    ):
+        if given and not into_folder:
+            raise UsageError(
+                "one-file",
+                f"{option}: expected a folder or several files, got one file",
+                "run it without: one file is done from its beginning",
+            )
+        if given:
+            return True
+    return False
 
 
 def job_of(source: str, request: Request) -> Job:
@@ -45,15 +67,14 @@ def check_several(found: Found, request: Request, dropout: Dropout) -> None:
 
 def resumed(request: Request, dropout: Dropout) -> Dropout:
     """Resume with the seed that was drawn when the run began."""
-    if request.output is None:
-        if dropout.eval:
-            return dropout
+    settings = settings_of(request.journal) if request.journal else None
+    seed = (settings or {}).get("seed")
+    if request.output is None and settings is None and not dropout.eval:
         raise UsageError(
             "resume-without-seed",
             "--resume: expected --seed with --in-place, got none",
             "`dropcli info FILE` of a file that is done shows the seed",
         )
-    seed = (settings_of(request.journal) or {}).get("seed")
     return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
 
 

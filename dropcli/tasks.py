@@ -71,7 +71,9 @@ def recall(task: Task, line: str) -> Outcome:
 
 
 def _outcome(task: Task, document: dict[str, Any]) -> Outcome:
-    tensors, settings = document["tensors"], document["settings"]
+    # What was done before, in place, is not counted again.
+    known = document["status"] != "skipped"
+    tensors, settings = document["tensors"] if known else [], document["settings"]
     return Outcome(
         task,
         json.dumps(document, allow_nan=False),

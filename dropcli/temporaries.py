@@ -21,12 +21,13 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def remove_stale(folder: str) -> None:
-    """Remove unfinished outputs in a folder, of processes that are no more."""
+def remove_stale(folder: str, target: str = "") -> None:
+    """Remove unfinished outputs of this name, or of any, of processes that are no more."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
-            if found and not _is_alive(int(found[1])):
+            ours = found and entry.name.startswith(f".{target}")
+            if found and ours and not _is_alive(int(found[1])):
                 with suppress(OSError):
                     os.unlink(entry.path)
 

@@ -57,7 +57,7 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     result = run("apply", "data", "-o", "out", *SETTINGS)
     assert result.code == 1
     assert result.err == (
-        "error: out/1.pt: expected a new name, got a file that exists, and 1 more\n"
+        "error: out/1.pt: expected a new name, got a file that exists, and so do 1 others\n"
         "hint: go on with --resume, or replace with --force\n"
     )
     assert set(tree("out")) == {"1.pt", "2.pt"}
