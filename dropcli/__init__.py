@@ -3,7 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dropcli.errors import DropcliError, FileError, FormatError, TensorError, UsageError
+from dropcli.errors import (
+    ArgumentError,
+    DropcliError,
+    FileError,
+    FormatError,
+    TensorError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from dropcli.api import apply, drop, keep_mask
@@ -11,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"  # here and nowhere else: asking the installed metadata costs 20 ms
 
 __all__ = [
+    "ArgumentError",
     "DropcliError",
     "FileError",
     "FormatError",

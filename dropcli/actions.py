@@ -78,15 +78,17 @@ def apply_dataset(
     if request.output is not None:
         check_folder(request)
     found = discover(operands, listed, request.output)
-    request = replace(request, walked=found.folders[0] if found.folders else None)
+    walked = found.folders[0] if found.folders else None
+    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
     if drawn and request.resume:
         dropout = resumed(request, dropout)
     check_several(found, request, dropout)
     plan = plan_batch(request, found)
     if show.stats:
         paths = [path for task in plan.tasks for path in (task.job.source, task.job.output)]
+        paths += [request.journal] if request.journal else []
         replacing = request.force or request.resume or request.dry_run
-        check_stats_path(show.stats, paths, replace=replacing)
+        check_stats_path(show.stats, paths, replace=replacing, made=request.output)
     if not show.quiet:
         _announce(found, request, dropout, drawn)
 
@@ -99,7 +101,7 @@ def apply_dataset(
             run_batch(plan, request, dropout, tally, shown)
     except Interrupted as stop:
         stop.done = f"{tally.done:,} of {tally.planned:,} files are done"
-        if drawn and request.output is None:
+        if drawn and request.journal is None and not dropout.eval:
             stop.words = ("--seed", str(dropout.seed))
         raise
     _report(tally, request, dropout, show, time.monotonic() - started)

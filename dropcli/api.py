@@ -3,7 +3,8 @@
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from dropcli.application import Application
 from dropcli.batch import run_batch
 from dropcli.discover import discover
 from dropcli.dropout import Dropout
+from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.formats.torch_dtypes import TORCH_DTYPES
 from dropcli.options import choose_output, parse_over
 from dropcli.over import CHANNELS, Over
@@ -37,6 +39,15 @@ Path = str | os.PathLike[str]
 P = float | tuple[float, float]
 Dims = str | int | Sequence[int] | None
 Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
+
+
+@contextmanager
+def _value_errors() -> Iterator[None]:
+    """Errors as Python functions have them."""
+    try:
+        yield
+    except (UsageError, TensorError) as error:
+        raise ArgumentError(error.code, error.message, error.hint, error.place) from None
 
 
 def apply(
@@ -119,7 +130,8 @@ def _apply_dataset(
     operands: list[str], request: Request, dropout: Dropout, *, drawn: bool
 ) -> Report:
     found = discover(operands, None, request.output)
-    request = replace(request, walked=found.folders[0] if found.folders else None)
+    walked = found.folders[0] if found.folders else None
+    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
     if drawn and request.resume:
         dropout = resumed(request, dropout)
     check_several(found, request, dropout)
@@ -129,6 +141,7 @@ def _apply_dataset(
     return Report(__version__, "apply", dropout.settings(), [*tally.files], errors)
 
 
+@_value_errors()
 def drop(
     x: Array,
     *,
@@ -170,8 +183,7 @@ def drop(
         A new array or tensor of the same shape and dtype, or `x` itself.
 
     Raises:
-        dropcli.UsageError: a ValueError, for arguments that are wrong whatever `x` is.
-        dropcli.TensorError: a ValueError too, for those that do not fit `x`.
+        dropcli.ArgumentError: a ValueError, for arguments that are wrong or do not fit `x`.
         TypeError: `x` is something else, or a tensor that requires a gradient.
     """
     dropout = Dropout(
@@ -261,6 +273,7 @@ def _over(over: Dims) -> Over | None:
     return parse_over(",".join(str(index(dimension)) for dimension in dimensions))
 
 
+@_value_errors()
 def keep_mask(
     shape: Sequence[int],
     *,
@@ -274,7 +287,10 @@ def keep_mask(
     exact: bool = False,
     min_keep: int | None = None,
 ) -> NDArray[np.bool_]:
-    """The mask that `drop` applies to a tensor of this shape: True where elements are kept."""
+    """The mask that `drop` applies to a tensor of this shape: True where elements are kept.
+
+    The arguments are those of `drop`, and so are the errors.
+    """
     dropout = Dropout(
         p=_between(p),
         seed=seed,

@@ -23,8 +23,7 @@ Output = Annotated[
         "--output",
         metavar="OUTPUT",
         parser=options.parse_path,
-        help="The file to write, a folder for several, or - for standard output. A file's suffix "
-        "converts, from .pt to .safetensors and back.",
+        help="A file, whose suffix may convert, a folder for several, or -.",
     ),
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the inputs, atomically.")]
@@ -35,7 +34,7 @@ P = Annotated[
         "--p",
         metavar="P",
         parser=options.parse_p,
-        help="The probability of dropping, from 0 to 1; LOW:HIGH draws it uniformly.",
+        help="The probability of dropping, 0 to 1; LOW:HIGH draws it.",
     ),
 ]
 PPer = Annotated[
@@ -44,8 +43,7 @@ PPer = Annotated[
         "--p-per",
         metavar="[file|sample]",
         parser=options.parse_p_per,
-        help="For what -p LOW:HIGH draws: each file (default), or each index of dimension 0 of "
-        "each tensor.",
+        help="What -p LOW:HIGH draws for (default: file).",
     ),
 ]
 Seed = Annotated[
@@ -63,7 +61,7 @@ Stream = Annotated[
         "--stream",
         metavar="NAME",
         parser=options.parse_stream,
-        help="The file's name in the mask key; by default the input's name without its suffix.",
+        help="The name in the mask key; by default the file's without suffix.",
     ),
 ]
 Mode = Annotated[
@@ -72,8 +70,7 @@ Mode = Annotated[
         "--mode",
         metavar="[element|channel]",
         parser=options.parse_mode,
-        help="What one decision covers: an element (default), or a channel of a sample, "
-        "as nn.Dropout2d on (N, C, H, W).",
+        help="What one decision covers; channel: as nn.Dropout2d.",
     ),
 ]
 Dims = Annotated[
@@ -82,8 +79,7 @@ Dims = Annotated[
         "--over",
         metavar="DIMS",
         parser=options.parse_over,
-        help="The dimensions along which decisions differ: 0 for whole samples, 0,2:8,3:8 for "
-        "holes of 8 by 8.",
+        help="Dimensions that decisions differ along: 0 or 0,2:8,3:8.",
     ),
 ]
 Key = Annotated[
@@ -92,8 +88,7 @@ Key = Annotated[
         "-k",
         "--key",
         metavar="GLOB",
-        help="Drop the tensors of this name, and no others; repeatable. By default every "
-        "F64, F32, F16 and BF16 tensor.",
+        help="Drop these tensors alone, not all floats; repeatable.",
     ),
 ]
 Exclude = Annotated[
@@ -102,7 +97,11 @@ Exclude = Annotated[
 ]
 Rescale = Annotated[
     bool,
-    typer.Option("--rescale/--no-rescale", help="Multiply what is kept by 1/(1-p), or leave it."),
+    typer.Option(
+        "--rescale/--no-rescale",
+        help="Multiply what is kept by 1/(1-p) (default) or not.",
+        show_default=False,
+    ),
 ]
 Fill = Annotated[
     float | None,
@@ -117,15 +116,14 @@ Alpha = Annotated[
     bool,
     typer.Option(
         "--alpha",
-        help="Alpha dropout, for SELU networks: as nn.AlphaDropout or, of channels, "
-        "nn.FeatureAlphaDropout.",
+        help="As nn.AlphaDropout and nn.FeatureAlphaDropout, for SELU.",
     ),
 ]
 Exact = Annotated[
     bool,
     typer.Option(
         "--exact",
-        help="Drop exactly round(p * n) of each n decisions along the last dimension of --over.",
+        help="Drop round(p * n) of each n decisions along the last of --over.",
     ),
 ]
 MinKeep = Annotated[
@@ -134,7 +132,7 @@ MinKeep = Annotated[
         "--min-keep",
         metavar="K",
         parser=options.parse_min_keep,
-        help="Keep at least K of the decisions along the last dimension of --over.",
+        help="Keep at least K of these n.",
     ),
 ]
 Rng = Annotated[
@@ -143,8 +141,7 @@ Rng = Annotated[
         "--rng",
         metavar="[dropcli|torch]",
         parser=options.parse_rng,
-        help="Whose masks: the same everywhere (default), or those that torch draws here after "
-        "torch.manual_seed.",
+        help="Whose masks: ours (default), or torch's here and now.",
     ),
 ]
 Evaluation = Annotated[
@@ -173,7 +170,7 @@ FilesFrom = Annotated[
         "--files-from",
         metavar="FILE",
         parser=options.parse_path,
-        help="Read the inputs from a file, one a line, or - for standard input.",
+        help="Read the inputs from a file, one a line, or from -.",
     ),
 ]
 Null = Annotated[
@@ -184,7 +181,7 @@ CopyOthers = Annotated[
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="Go on with an interrupted run: keep the files that are done."),
+    typer.Option("--resume", help="Go on with an interrupted run."),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
 Jobs = Annotated[
@@ -195,7 +192,7 @@ Jobs = Annotated[
         metavar="N",
         parser=options.parse_count("--jobs"),
         show_default=False,
-        help="Worker processes for many files; by default as many as there are cores.",
+        help="Worker processes; by default one for each core.",
     ),
 ]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Replace outputs that exist.")]
@@ -214,7 +211,9 @@ Stats = Annotated[
 Provenance = Annotated[
     bool,
     typer.Option(
-        "--provenance/--no-provenance", help="Record the settings in the output's metadata."
+        "--provenance/--no-provenance",
+        help="Record the settings in the metadata (default) or not.",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")]

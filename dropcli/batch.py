@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from typing import Protocol
+from pathlib import PurePath
+from typing import Any, Protocol
 
 from dropcli.dropout import Dropout
 from dropcli.engines import Engine, choose_engine, usable_cores
-from dropcli.errors import FileError, Interrupted, located
+from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
 from dropcli.journal import Journal, check_settings
 from dropcli.plan import Plan, Request
 from dropcli.tally import Tally
@@ -39,19 +40,25 @@ def run_batch(
     """
     tally.failures = plan.failures
     tally.planned = len(plan.tasks)
-    settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
+    settings = _settings(request, dropout)
     with _journal(request) as journal:
-        if journal and journal.settings:
+        known = journal is not None and journal.settings is not None
+        if journal and journal.settings is not None:
             check_settings(journal.path, journal.settings, settings)
+            _check_names(plan.tasks, journal)
         if (request.resume or request.force) and not request.dry_run:
             _sweep(plan.tasks)
-        waiting = list(_waiting(plan.tasks, journal, tally))
+        waiting = [replace(task, known=known) for task in _waiting(plan.tasks, journal, tally)]
+        if journal and not request.dry_run and (request.seed_drawn or request.output is None):
+            journal.begin(settings)
         work = make_work(dropout, settings)
         sizes = [task.stamp.nbytes for task in waiting]
-        progress.begin(len(sizes), sum(sizes))
+        times = max(1, len(request.joined_copies))  # how often each is written
+        progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
         engine = choose_engine(work, sizes, request.jobs, "dropcli.tasks")
 
-        _work_off(engine, waiting, request, journal, tally, progress)
+        if not (request.fail_fast and tally.failed):
+            _work_off(engine, waiting, request, journal, tally, progress)
         if journal and request.output is None and not (tally.errors or request.dry_run):
             journal.clear()  # nothing is left to go on with
 
@@ -71,16 +78,23 @@ def _work_off(
         tally.add(outcome)
         progress.advance(files=1, failed=int(outcome.error is not None))
 
+    def collect() -> None:
+        for task, outcome in engine.stop():
+            take(task, outcome)
+
     results = engine.run(_chunks(tasks, request), lambda count: progress.advance(nbytes=count))
     try:
         with closing(results):
             for task, outcome in results:
                 take(task, outcome)
-                if tally.errors and request.fail_fast:
+                if request.fail_fast and tally.failed:
                     break
+        collect()
     except Interrupted:
-        for task, outcome in engine.stop():
-            take(task, outcome)
+        collect()
+        raise
+    except DropcliError as error:  # the journal cannot be written, or no worker be started
+        error.hint = error.hint or "go on with --resume when that is mended"
         raise
     finally:
         if engine.deaths:
@@ -100,6 +114,26 @@ def _journal(request: Request) -> AbstractContextManager[Journal | None]:
     return closing(Journal(request.journal, fresh=not request.resume))
 
 
+def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
+    """All that makes the bytes of outputs, but for what their names say."""
+    settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
+    return settings | ({"concat": list(request.joined_copies)} if request.concat else {})
+
+
+def _check_names(tasks: list[Task], journal: Journal) -> None:
+    """UsageError if copies have other names now, as those of nine and of ten copies."""
+    for task in tasks:
+        job = task.job
+        before = journal.output_of(job.stream, job.copy, PurePath(task.name).suffix)
+        if before not in (None, task.name) and not job.in_place:
+            raise UsageError(
+                "other-names",
+                f"--resume: expected the names that it began with, '{before}', got '{task.name}'",
+                "--copies of 1 to 9, or 10 to 99, make names of equal width",
+                journal.path,
+            )
+
+
 def _sweep(tasks: list[Task]) -> None:
     """Remove what processes that were killed have left unfinished."""
     for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in tasks}:
@@ -110,9 +144,10 @@ def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterat
     """The tasks that are not done."""
     for task in tasks:
         job = task.job
-        line = journal and journal.confirm(task.name, job.output, task.stamp, in_place=job.in_place)
-        if line:
-            tally.add(recall(task, line))
+        source = None if job.in_place else (task.stamp, task.inode)
+        found = journal and journal.confirm(task.name, job.output, job.stream, job.copy, source)
+        if found and (outcome := recall(task, found)):
+            tally.add(outcome)
         elif journal and journal.knows(task.name):  # ours to replace
             yield replace(task, job=replace(task.job, force=True))
         else:

@@ -13,6 +13,8 @@ from typer.core import TyperCommand
 from dropcli import __version__, arguments, console, options, signals
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
 
+_LONG_COMMAND = 1000
+
 # What a command needs is imported when it runs: `--help` and `--version` stay quick.
 
 app = typer.Typer(
@@ -257,7 +259,7 @@ def _run(words: list[str]) -> int:
         done = f"; {stop.done}" if stop.done else ""
         console.note(f"interrupted; nothing half-written is left{done}")
         if stop.done:
-            console.hint(f"go on with: {_resuming(words, stop.words)}")
+            console.hint(f"go on with{_resuming(words, stop.words)}")
         return 128 + stop.number
     except typer.TyperException as error:
         return _fail(words, _usage_error(error))
@@ -278,8 +280,12 @@ def _run(words: list[str]) -> int:
 
 def _resuming(words: list[str], more: tuple[str, ...]) -> str:
     """The command again; options come before a `--` that may be there."""
-    more = tuple(word for word in ("--resume", *more) if word not in words)
-    return shlex.join(["dropcli", words[0], *more, *words[1:]])
+    added = [] if "--resume" in words else ["--resume"]
+    command = ["dropcli", words[0], *added, *more, *words[1:]]
+    text = shlex.join(command)
+    if len(text) > _LONG_COMMAND or not text.isprintable() or "--files-from" in words:
+        return f" the same command and {' '.join([*added, *more]) or 'input'}"
+    return f": {text}"
 
 
 def _fail(words: list[str], error: DropcliError) -> int:

@@ -97,13 +97,16 @@ def _expand(pattern: str, walk: "_Walk") -> None:
     parts = PurePath(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = os.path.join(*parts[:fixed]) if fixed else ""
-    matches = sorted(glob.glob(pattern, recursive=True, include_hidden="**" not in pattern))
+    found = sorted(glob.glob(pattern, recursive=True))
+    matches = [path for path in found if not walk.is_output(path)]
     if not matches:
         raise FileError("no-match", "expected files that match, got none", None, pattern)
+    # `data/*` takes what a walk would take, and `data/*.bin` what it says.
+    sorting = any(_has_tensors(path) for path in matches)
     for path in matches:
         name = os.path.relpath(path, base or ".")
         if not os.path.isdir(path):
-            walk.file(path, name)
+            walk.match(path, name, sorting=sorting)
         elif "**" not in parts:  # which reaches into folders itself
             walk.folder(path, "" if name == "." else name)
 
@@ -120,9 +123,9 @@ def _base_of_list(operands: list[str]) -> str:
 
 
 def _add_listed(path: str, base: str, walk: "_Walk") -> None:
-    """A listed path as it stands or, if it is not there, below the folder of the list."""
-    if not os.path.lexists(path) and os.path.lexists(below := os.path.join(base, path)):
-        path = below
+    """A listed path below the folder of the list or, if it is not there, as it stands."""
+    if os.path.lexists(below := os.path.join(base, path)) or not os.path.lexists(path):
+        path = os.path.normpath(below)
     name = os.path.relpath(path, base)
     if name.split(os.sep, 1)[0] == os.pardir:
         where = "the current folder" if base == "." else f"'{base}'"
@@ -160,6 +163,23 @@ class _Walk:
             )
         self._found.inputs.append(Input(path, name))
 
+    def match(self, path: str, name: str, *, sorting: bool) -> None:
+        """One file that a pattern matched; if `sorting`, it may be one of the others."""
+        if sorting:
+            self._sort(Input(path, name), os.path.isfile(path) or not os.path.exists(path))
+        else:
+            self._found.inputs.append(Input(path, name))
+
+    def is_output(self, path: str) -> bool:
+        """Whether a path lies in the output folder."""
+        if not self._left_out:
+            return False
+        above = os.path.dirname(os.path.realpath(path))
+        while _identity(above) != self._left_out:
+            if above == (above := os.path.dirname(above)):
+                return False
+        return True
+
     def folder(self, top: str, prefix: str) -> None:
         """All files below a folder; links are followed, but not into a folder they lie in."""
         if self._left_out and _identity(top) == self._left_out:
@@ -194,15 +214,34 @@ class _Walk:
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 name = os.path.join(prefix, entry.name)
-                tensors = PurePath(entry.name).suffix.lower() in TENSOR_SUFFIXES
-                if entry.is_dir():
+                if _is_folder(entry):
                     yield entry.path, name
-                elif tensors and (entry.is_file() or _leads_nowhere(entry)):
-                    self._found.inputs.append(Input(entry.path, name))
-                elif entry.name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(entry.name):
-                    self._found.others.append(Input(entry.path, name))
+                else:
+                    self._sort(Input(entry.path, name), _is_file(entry))
+
+    def _sort(self, item: Input, is_file: bool) -> None:
+        """To the tensors, or the others."""
+        name = os.path.basename(item.name)
+        if is_file and _has_tensors(name):
+            self._found.inputs.append(item)
+        elif name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(name):
+            self._found.others.append(item)
 
 
-def _leads_nowhere(entry: "os.DirEntry[str]") -> bool:
-    """A broken link is a file that is lost, which opening it will tell."""
-    return entry.is_symlink() and not os.path.exists(entry.path)
+def _has_tensors(name: str) -> bool:
+    return PurePath(name).suffix.lower() in TENSOR_SUFFIXES
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link round and round, or to where nobody may look
+        return False
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """A link that leads nowhere is a file that is lost, which opening it will tell."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True

@@ -18,17 +18,18 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
 from dropcli import signals
-from dropcli.errors import Interrupted
+from dropcli.errors import FileError, Interrupted
 
 _TICK = 0.2  # seconds between two looks at the workers
 _SHORT_TASKS = 100
 _SHORT_BYTES = 64 << 20
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 1.2  # seconds for workers to remove what is unfinished
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class Work(Protocol[T_in, R_out]):
 
 
 class Engine(Protocol[T, R_out]):
-    """Runs chunks of tasks, in any order. `deaths` counts the pools of workers that were lost."""
+    """Runs chunks of tasks, in any order. `deaths` counts how often workers were killed."""
 
     deaths: int
 
@@ -70,7 +71,7 @@ class Engine(Protocol[T, R_out]):
         """
 
     def stop(self) -> Generator[tuple[T, R_out | None], None, None]:
-        """End the work at once, and give what was finished by then."""
+        """After an end of `run` before its time: what was finished by then."""
 
 
 class Inline(Executor):
@@ -122,7 +123,8 @@ class Processes(Generic[T, R]):
         self._context: Any = multiprocessing.get_context(method or "spawn")
         if method:
             self._context.set_forkserver_preload([preload])
-            _start_forkserver()
+            with _explained():
+                _start_forkserver()
         # Without a lock, which a worker that is killed may hold: a bar may be a little behind.
         self._counter = self._context.RawValue("q", 0)
         self._counted = 0
@@ -150,12 +152,11 @@ class Processes(Generic[T, R]):
                     yield from self._find_culprits(lost)
                     pool = self._pool(self._jobs)
         finally:
-            _end(pool)
+            self.deaths += _end(pool)
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
-        """Ask the workers to end, and give what they had finished."""
-        _terminate()
-        yield from self._collect(wait(self._running, _GRACE).done)
+        """What the workers had finished; they have ended with `run`."""
+        yield from self._collect(wait(self._running, _TICK).done)
 
     def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[list[T]]) -> list[T]:
         """Hand over chunks; gives the tasks of the one that found the pool broken."""
@@ -164,7 +165,11 @@ class Processes(Generic[T, R]):
             if chunk is None:
                 break
             try:
-                with signals.held(), _hidden_main():  # a worker that is starting is not known yet
+                with (
+                    signals.held(),
+                    _hidden_main(),
+                    _explained(),
+                ):  # a worker that is starting is not known yet
                     self._running[pool.submit(_run, self._work, chunk)] = chunk
             except BrokenExecutor:
                 return chunk
@@ -211,13 +216,14 @@ class Processes(Generic[T, R]):
 
 
 def _start_forkserver() -> None:
-    """With Ctrl-C blocked, so that it and the workers it forks never see one."""
-    resource_tracker.ensure_running()  # which would lift the block
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    """With signals blocked, so that what is meant for all processes leaves it standing."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    resource_tracker.ensure_running()  # which lifts the block of the other two
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
 
 
 def choose_engine(
@@ -232,6 +238,18 @@ def choose_engine(
         jobs = 1 if short else usable_cores()
     jobs = min(jobs, len(sizes))
     return Processes(work, jobs, preload) if jobs > 1 else Serial(work)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What the system says when it cannot start processes, in words that name the way out."""
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "they ended at once"
+        raise FileError(
+            "no-workers", f"expected worker processes to start, got {reason.lower()}", "add -j 1"
+        ) from error
 
 
 @contextmanager
@@ -250,14 +268,20 @@ def _terminate() -> None:
         process.terminate()
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Let go of the workers, whatever state the pool is in."""
+def _end(pool: ProcessPoolExecutor) -> int:
+    """Let go of the workers, whatever state the pool is in; gives how many had to be killed."""
     pool.shutdown(wait=False, cancel_futures=True)
     _terminate()
     deadline = time.monotonic() + _GRACE
+    killed = 0
     for process in multiprocessing.active_children():
         process.join(max(0.0, deadline - time.monotonic()))
-        process.kill()
+        if process.is_alive() and process.pid:
+            killed += 1
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+            process.join(_TICK)
+    return killed
 
 
 _counter: Any = None  # of a worker
@@ -268,6 +292,8 @@ def _begin_worker(counter: Any) -> None:
     global _counter
     _counter = counter
     signals.hold()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

@@ -2,6 +2,7 @@
 
     DropcliError          exit 1   something failed; the message says what, where, expected and got
     ├── UsageError        exit 2   the command line is wrong, whatever the files hold
+    │   └── ArgumentError          the same of a Python function; a ValueError too
     ├── FormatError       exit 1   a file is damaged, or not of a kind that can be read
     ├── TensorError       exit 1   the settings do not fit the tensors of this file
     └── FileError         exit 1   the operating system refused, or an output is in the way
@@ -44,17 +45,21 @@ class DropcliError(Exception):
         return {**keys, "message": self.message, "hint": self.hint}
 
 
-class UsageError(DropcliError, ValueError):
+class UsageError(DropcliError):
     """The command line, or an argument, is wrong, whatever the files hold."""
 
     exit_code = 2
+
+
+class ArgumentError(UsageError, ValueError):
+    """An argument of a Python function is wrong, or does not fit the tensor it came with."""
 
 
 class FormatError(DropcliError):
     """A file is damaged, or not of a kind that can be read."""
 
 
-class TensorError(DropcliError, ValueError):
+class TensorError(DropcliError):
     """The settings do not fit the tensors of this file."""
 
 

@@ -7,7 +7,9 @@ of which it does not know yet.
 import errno
 import json
 import os
+import stat
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from dropcli.errors import FileError, FormatError, UsageError, located
@@ -39,7 +41,10 @@ class _Entry:
     """A line that was found: whose bytes it speaks of, and where it stands."""
 
     source: Stamp
+    inode: int  # of the source
     output: Stamp
+    stream: str
+    copy: int
     offset: int
 
 
@@ -53,12 +58,19 @@ class Journal:
     def __init__(self, path: str, *, fresh: bool = False, read_only: bool = False) -> None:
         self.path = path
         self._entries: dict[str, _Entry] = {}
+        self._outputs: dict[tuple[str, int, str], str] = {}  # by stream, copy and suffix
         self._unsynced = 0
+        self._read_only = read_only
+        self._holds_files = False
         self.settings: dict[str, Any] | None = None  # what all its lines were made with
         with located(path):
-            flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
+            flags = (
+                os.O_RDONLY | os.O_NONBLOCK if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
+            )
             self._fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
             try:
+                if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                    raise FileError("not-a-file", "expected a journal, got no regular file")
                 if read_only:
                     self._load()
                 else:
@@ -69,18 +81,35 @@ class Journal:
                 os.close(self._fd)
                 raise
 
-    def confirm(self, output: str, path: str, source: Stamp, *, in_place: bool) -> str | None:
-        """The line of this output, if it was made from this source and is still at `path`.
+    def confirm(
+        self, output: str, path: str, stream: str, copy: int, source: tuple[Stamp, int] | None
+    ) -> dict[str, Any] | None:
+        """What is known of this output, if it is still at `path` as it was made from this source.
 
-        In place the source has become the output.
+        source: its stamp and inode; None in place, where it has become the output.
         """
         entry = self._entries.get(output)
-        if entry is None or not (in_place or entry.source == source):
+        if entry is None or (entry.stream, entry.copy) != (stream, copy):
+            return None
+        if source not in (None, (entry.source, entry.inode)):
             return None
         try:
-            return self._line_at(entry.offset) if Stamp.of(path) == entry.output else None
+            return self._document_at(entry.offset) if Stamp.of(path) == entry.output else None
         except OSError:
             return None
+
+    def output_of(self, stream: str, copy: int, suffix: str) -> str | None:
+        """What the output of this copy is called in the journal."""
+        return self._outputs.get((stream, copy, suffix))
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Remember the settings before the first file is finished."""
+        if self.settings is None:
+            self.settings = settings
+            self.add(json.dumps({"settings": settings}) + "\n")
+            self._holds_files = bool(self._entries)
+            with located(self.path):
+                self._sync()
 
     def knows(self, output: str) -> bool:
         """Whether this output was made by a run of this folder."""
@@ -93,20 +122,21 @@ class Journal:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
             self._unsynced += 1
+            self._holds_files = True
             if self._unsynced >= _SYNC_EVERY:
                 self._sync()
 
     def clear(self) -> None:
         """Forget all lines."""
-        with located(self.path):
-            os.ftruncate(self._fd, 0)
+        self._holds_files = False
 
     def close(self) -> None:
-        """Let go of it; one without lines is taken away."""
+        """Let go of it; one that knows of no file is taken away."""
         with located(self.path):
             try:
-                self._sync()
-                if not os.fstat(self._fd).st_size:
+                if self._unsynced:
+                    self._sync()
+                if not (self._read_only or self._holds_files):
                     os.unlink(self.path)
             finally:
                 os.close(self._fd)
@@ -127,31 +157,45 @@ class Journal:
 
     def _take(self, number: int, line: bytes, offset: int) -> None:
         try:
-            entry = json.loads(line)
-            source = Stamp(entry["source_bytes"], entry["source_mtime_ns"])
-            output = Stamp(entry["bytes"], entry["output_mtime_ns"])
-            settings = entry["settings"]
-            self._entries[entry["output"]] = _Entry(source, output, offset)
+            line_settings = self._read(json.loads(line), offset)
         except (ValueError, LookupError, TypeError, RecursionError):
             raise FormatError(
                 "damaged-journal",
                 f"expected a finished file in line {number}, got something else",
                 "begin anew with --force",
             ) from None
-        if self.settings not in (None, settings):
+        if self.settings not in (None, line_settings):
             raise FormatError(
                 "damaged-journal", f"expected one run's settings, got line {number}'s"
             )
-        self.settings = settings
+        self.settings = line_settings
 
-    def _line_at(self, offset: int) -> str:
+    def _read(self, entry: dict[str, Any], offset: int) -> dict[str, Any]:
+        """Take in a line, which may be no more than the settings; gives these."""
+        settings = entry["settings"]
+        if not isinstance(settings, dict) or "p" not in settings:
+            raise TypeError
+        if len(entry) > 1:
+            output, stream, copy = entry["output"], entry["stream"], int(entry["copy"])
+            source = Stamp(int(entry["source_bytes"]), int(entry["source_mtime_ns"]))
+            made = Stamp(int(entry["bytes"]), int(entry["output_mtime_ns"]))
+            inode = int(entry["source_inode"])
+            self._entries[output] = _Entry(source, inode, made, stream, copy, offset)
+            self._outputs[stream, copy, PurePath(output).suffix] = output
+            self._holds_files = True
+        return settings
+
+    def _document_at(self, offset: int) -> dict[str, Any]:
         with open(self._fd, "rb", closefd=False) as file:
             file.seek(offset)
-            return file.readline().decode()
+            document: dict[str, Any] = json.loads(file.readline())
+        return document
 
 
 def settings_of(path: str) -> dict[str, Any] | None:
     """The settings of the run that wrote this journal, None if there is none."""
+    if not os.path.isfile(path):
+        return None
     try:
         with open(path, "rb") as file:
             settings = json.loads(file.readline())["settings"]

@@ -34,6 +34,7 @@ class Request:
     dry_run: bool = False
     provenance: bool = True
     fail_fast: bool = False
+    seed_drawn: bool = False
     jobs: int | None = None  # None for as many as are of use
 
     @property
@@ -63,7 +64,7 @@ class Plan:
     _sources: dict[tuple[int, int], str] = field(default_factory=dict)  # by device and inode
     _seen: set[tuple[str, int, int]] = field(default_factory=set)
 
-    def add(self, request: Request, item: Input, others: bool) -> None:
+    def add(self, request: Request, item: Input, *, others: bool) -> None:
         """A task for each output of this file; `others` if it is not one of tensors."""
         try:
             with located(item.path):
@@ -83,8 +84,9 @@ class Plan:
             untouched = others or (copy == 0 and request.copies > 0 and not request.concat)
             job = _job(request, item, name, copy)
             name = name if request.output is not None else job.output
+            number, tensors, inode = len(self.tasks), not others, status.st_ino
             self.tasks.append(
-                Task(len(self.tasks), job, name, stamp, untouched, not others, request.resume)
+                Task(number, job, name, stamp, inode, untouched, tensors, request.resume)
             )
 
     def check(self, request: Request) -> None:
@@ -102,7 +104,7 @@ class Plan:
             return
         existing = list(self._existing(request))
         if existing and not (request.resume or request.force):
-            more = f", and so do {len(existing) - 1:,} others" if len(existing) > 1 else ""
+            more = f", the first of {len(existing):,}" if len(existing) > 1 else ""
             raise FileError(
                 "exists",
                 f"expected a new name, got a file that exists{more}",
@@ -112,6 +114,8 @@ class Plan:
 
     def _check_collisions(self, request: Request) -> None:
         seen: dict[str, str] = {}
+        if request.output is not None:
+            seen[os.path.normpath(os.path.join(request.output, JOURNAL))] = "the journal"
         resolve = os.path.normpath if request.output is not None else os.path.realpath
         for task in self.tasks:
             source, output = task.job.source, resolve(task.job.output)

@@ -39,7 +39,8 @@ class _Counting(Progress):
 
     def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
         self._files += files
-        self._bytes += nbytes
+        # What is done twice, after a worker was lost, does not count twice.
+        self._bytes = min(self._bytes + nbytes, self._total_bytes)
         self._failed += failed
         if time.monotonic() >= self._next:
             self._show()
@@ -62,7 +63,10 @@ class _Lines(_Counting):
     def _show(self) -> None:
         now = time.monotonic()
         self._next = now + _LINES
-        share = self._bytes / self._total_bytes if self._total_bytes else 0
+        if not self._total_bytes:
+            console.note(self._counts())
+            return
+        share = min(1.0, self._bytes / self._total_bytes)
         left = (now - self._started) * (1 - share) / share if share else 0
         rate = self._bytes / (now - self._started) / 1e6
         console.note(f"{self._counts()}, {share:.0%}, {rate:,.0f} MB/s, {left:,.0f} s left")

@@ -227,10 +227,12 @@ _STATS_FORMATS = {
 }
 
 
-def check_stats_path(path: str, others: Iterable[str], *, replace: bool) -> None:
+def check_stats_path(
+    path: str, others: Iterable[str], *, replace: bool, made: str | None = None
+) -> None:
     """Find before any work that statistics cannot be written there, or as that.
 
-    `others` are the paths that the run reads and writes.
+    `others` are the paths that the run reads and writes, `made` a folder that it will make.
     """
     if PurePath(path).suffix.lower() not in _STATS_FORMATS:
         expected = ", ".join(_STATS_FORMATS)
@@ -239,7 +241,9 @@ def check_stats_path(path: str, others: Iterable[str], *, replace: bool) -> None
         )
     if os.path.realpath(path) in map(os.path.realpath, others):
         raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
-    check_destination(path, replace=replace)
+    folder = os.path.dirname(os.path.abspath(path))
+    if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
+        check_destination(path, replace=replace)
 
 
 def write_stats(path: str, report: Report, *, replace: bool) -> None:

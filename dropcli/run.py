@@ -11,7 +11,7 @@ from typing import Any
 
 from dropcli.atomic import Output, check_destination, publish
 from dropcli.augment import augment, blank_reports, plan
-from dropcli.commit import Group
+from dropcli.commit import Group, exists
 from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.formats import convert, open_source
@@ -28,7 +28,7 @@ Write = Callable[[bytes | memoryview], None]
 OnTotal = Callable[[int], Callable[[int], None]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One application: from where to where, and under which name in the mask key.
 
@@ -73,7 +73,7 @@ def run_file(
     """
     with _prepared(job, dropout) as ready:
         source = ready.source
-        _check_output(job)
+        _check_output(job, ready.size)
         if job.dry_run:
             tensors = blank_reports(source.tensors, ready.plans)
         else:
@@ -137,7 +137,7 @@ def copy_file(
                 reports = blank_reports(source.tensors, {})
         with closing(Reader(job.source)) as reader:
             size = reader.size or 0
-            _check_output(job)
+            _check_output(job, size)
             if not job.dry_run:
                 with _destination(job, size, group) as output, located(job.source):
                     for start in range(0, size, _COPY_BYTES):
@@ -151,11 +151,21 @@ def copy_file(
     )
 
 
-def is_applied(job: Job, dropout: Dropout) -> FileReport | None:
-    """A report without statistics if this very application is the last one of the source."""
+def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None:
+    """A report without statistics if this very application is the last one of the source.
+
+    If `strict`, FileError for another one under the same name: it is not known which was meant.
+    """
     with located(job.source), closing(open_source(job.source)) as source:
         entries = source.provenance or []
-        if entries[-1:] != [dropout.provenance(job.stream, job.copy)]:
+        ours = dropout.provenance(job.stream, job.copy)
+        if entries[-1:] != [ours]:
+            if strict and entries and _is_twin(entries[-1], ours):
+                raise FileError(
+                    "other-settings",
+                    "--resume: expected an untouched file or these settings, got others in it",
+                    "`dropcli info` shows them; without --resume it is dropped once more",
+                )
             return None
         plans = plan(source, dropout, job.stream, job.copy)
         tensors = blank_reports(source.tensors, plans)
@@ -163,6 +173,12 @@ def is_applied(job: Job, dropout: Dropout) -> FileReport | None:
     return FileReport(
         job.source, job.output, job.stream, job.copy, size, "skipped", tensors, evaluation=True
     )
+
+
+def _is_twin(entry: Any, ours: dict[str, Any]) -> bool:
+    """Whether both are applications to a file of the same name."""
+    names = ("contract", "stream", "copy")
+    return isinstance(entry, dict) and all(entry.get(name) == ours[name] for name in names)
 
 
 def _plan(source: Source, dropout: Dropout, job: Job) -> tuple[Source, Plans]:
@@ -209,7 +225,19 @@ def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
     )
 
 
-def _check_output(job: Job) -> None:
+def _foresee(job: Job, size: int) -> None:
+    """Find what will be in the way, as far as it shows without writing."""
+    with located(job.output):
+        if os.path.exists(job.output) and not job.force and os.path.getsize(job.output) != size:
+            raise exists()
+        folder = os.path.dirname(job.output)
+        while folder and not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if folder and not os.path.isdir(folder):
+            raise FileError("no-folder", f"expected '{folder}' to be a folder, got a file")
+
+
+def _check_output(job: Job, size: int) -> None:
     """Find what is in the way before any work."""
     if not job.in_place and _same_file(job.source, job.output):
         raise UsageError(
@@ -224,9 +252,10 @@ def _check_output(job: Job) -> None:
         raise FileError(
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
         )
+    if job.in_dataset and job.dry_run:
+        _foresee(job, size)
+        return
     if job.in_dataset:
-        if job.dry_run:
-            return
         with located(job.output):
             os.makedirs(os.path.dirname(job.output) or ".", exist_ok=True)
     check_destination(job.output, replace=job.force or job.in_place or job.in_dataset)

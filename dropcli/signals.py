@@ -27,7 +27,8 @@ def hold() -> dict[int, Any]:
     """
     global _holds
     _holds = 1
-    return {number: signal.signal(number, _hear) for number in _SIGNALS}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    return {number: signal.signal(number, _hear) for number in heard}
 
 
 def release() -> None:
@@ -64,6 +65,8 @@ def held() -> Iterator[None]:
 
 def _hear(number: int, frame: FrameType | None) -> None:
     global _waiting
+    if _raised:  # no further signal is to disturb the unwinding
+        return
     if _holds:
         _waiting = _waiting or number
     else:
@@ -71,9 +74,6 @@ def _hear(number: int, frame: FrameType | None) -> None:
 
 
 def _raise(number: int) -> None:
-    """Let no further signal disturb the unwinding."""
     global _raised
     _raised = True
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)

@@ -70,6 +70,11 @@ class Tally:
         return self.planned - self.done - len(self._failed)
 
     @property
+    def failed(self) -> bool:
+        """Whether anything has failed so far."""
+        return bool(self.failures or self._failed)
+
+    @property
     def done(self) -> int:
         """Outputs that are there, by this run or by one before it."""
         return self.written + self.skipped

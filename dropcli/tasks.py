@@ -20,10 +20,13 @@ from dropcli.report import asked
 from dropcli.run import Job, copy_file, is_applied, run_file
 from dropcli.signals import held
 
-_JOURNAL_KEYS = ("settings", "source_bytes", "source_mtime_ns", "output_mtime_ns")
+_JOURNAL_KEYS = {
+    *("settings", "untouched", "source_bytes", "source_mtime_ns", "source_inode"),
+    "output_mtime_ns",
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """One output. `name` is its path below the output folder, `stamp` what the source was like."""
 
@@ -31,12 +34,14 @@ class Task:
     job: Job
     name: str
     stamp: Stamp
+    inode: int
     untouched: bool = False  # a copy of the file as it is
     tensors: bool = True  # whether the file holds tensors, or is another
     resume: bool = False
+    known: bool = False  # whether the journal of the run that is resumed is there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a task: a line of JSON, or an error."""
 
@@ -65,9 +70,14 @@ def make_work(dropout: Dropout, settings: dict[str, Any]) -> Work[Task, Outcome]
     return partial(_work, dropout, settings)
 
 
-def recall(task: Task, line: str) -> Outcome:
-    """The outcome of a task that the journal knows to be done."""
-    return replace(_outcome(task, json.loads(line)), line=line, skipped=True)
+def recall(task: Task, document: dict[str, Any]) -> Outcome | None:
+    """The outcome of a task that the journal knows to be done; None if it is not what was meant."""
+    try:
+        if document["untouched"] != task.untouched:
+            return None
+        return replace(_outcome(task, document), skipped=True)
+    except (KeyError, TypeError, ValueError):  # somebody has changed the journal
+        return None
 
 
 def _outcome(task: Task, document: dict[str, Any]) -> Outcome:
@@ -145,7 +155,7 @@ def _done(
         stamp = Stamp.of(job.source)
     report = None
     if job.in_place and (task.resume or stamp != task.stamp):
-        report = is_applied(job, dropout)
+        report = is_applied(job, dropout, strict=not task.known)
         if report is None and stamp != task.stamp:
             raise FileError(
                 "changed",
@@ -160,7 +170,8 @@ def _done(
         report = run_file(job, dropout, lambda total: on_bytes, group)
 
     document = {"settings": settings, **report.document(), "output": task.name}
-    document |= {"source_bytes": stamp.nbytes, "source_mtime_ns": stamp.mtime_ns}
+    document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
+    document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
     warnings = tuple(report.warnings(verbose=False))
     return replace(_outcome(task, document), skipped=skipped, warnings=warnings)
 

@@ -21,12 +21,18 @@ COMMAND = [sys.executable, "-m", "dropcli", "apply"]
 WORDS = [str(word) for word in SETTINGS]
 
 
+duration = 1.0  # seconds that an uninterrupted run took
+
+
 @pytest.fixture
 def many() -> dict[str, bytes]:
     """200 small files; gives what an uninterrupted run makes of them."""
+    global duration
     for number in range(200):
         sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
+    started = time.monotonic()
     assert shell("dropcli apply data -o whole -p 0.3 --seed 7 -q").returncode == 0
+    duration = time.monotonic() - started
     return tree("whole")
 
 
@@ -57,7 +63,7 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     result = run("apply", "data", "-o", "out", *SETTINGS)
     assert result.code == 1
     assert result.err == (
-        "error: out/1.pt: expected a new name, got a file that exists, and so do 1 others\n"
+        "error: out/1.pt: expected a new name, got a file that exists, the first of 2\n"
         "hint: go on with --resume, or replace with --force\n"
     )
     assert set(tree("out")) == {"1.pt", "2.pt"}
@@ -73,7 +79,37 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     assert tree("out") == tree("whole")
 
     again = run("apply", "data", "-o", "out", *SETTINGS)
-    assert again.err.startswith("error: out/dropcli.jsonl: expected a new name, got a file that")
+    assert "out/0.pt: expected a new name, got a file that exists, the first of 4" in again.err
+    shutil.rmtree("whole")
+    Path("out/dropcli.jsonl").rename("dropcli.jsonl")
+    shutil.rmtree("out")
+    Path("out").mkdir()
+    Path("dropcli.jsonl").rename("out/dropcli.jsonl")
+    assert run("apply", "data", "-o", "out", *SETTINGS).err.startswith(
+        "error: out/dropcli.jsonl: expected a new name, got a file that exists\n"
+    )
+
+
+def test_an_interrupted_run_in_place_is_not_begun_again(run: Run) -> None:
+    for number in range(4):
+        sample(f"data/{number}.pt", number)
+    run("apply", "data", "-o", "whole", *SETTINGS)
+    whole = Path("data/2.pt").read_bytes()
+    Path("data/2.pt").write_bytes(b"damaged")
+    first = run("apply", "data", "--in-place", "-p", 0.3, "--seed", 7)
+    assert first.code == 3
+    before = tree("data")
+    result = run("apply", "data", "--in-place", "-p", 0.3)
+    assert (result.code, tree("data")) == (1, before)
+    assert "got some that an interrupted run has replaced" in result.err
+    Path("data/2.pt").write_bytes(whole)
+    resumed = run("apply", "data", "--in-place", "-p", 0.3, "--resume", "--json")
+    assert [file["status"] for file in resumed.json["files"]].count("skipped") == 3
+    assert tree("data") == tree("whole")
+    assert not Path("data/dropcli-in-place.jsonl").exists()
+    assert all(
+        tensor["dropped"] is not None for f in resumed.json["files"] for tensor in f["tensors"]
+    )
 
 
 def test_an_output_that_is_an_input_is_found(run: Run) -> None:
@@ -135,6 +171,105 @@ def test_other_settings_are_refused_and_named(run: Run) -> None:
         assert difference in result.err
 
 
+def test_a_seed_that_was_drawn_is_known_from_the_first_moment(run: Run) -> None:
+    for number in range(4):
+        sample(f"data/{number}.pt", number)
+    first = run("apply", "data", "-o", "out", "-p", 0.3, "--json").json
+    whole = tree("out")
+    path = Path("out/dropcli.jsonl")
+    header, *_ = path.read_text().splitlines(keepends=True)
+    path.write_text(header)  # as if killed before the first line was written
+    Path("out/3.pt").unlink()
+    resumed = run("apply", "data", "-o", "out", "-p", 0.3, "--resume", "--json")
+    assert (resumed.code, tree("out")) == (0, whole)
+    assert resumed.json["settings"] == first["settings"]
+
+
+def test_other_names_copies_and_streams_are_not_mixed(run: Run) -> None:
+    sample("data/x.safetensors")
+    run("apply", "data", "-o", "out", *SETTINGS, "--copies", 2, "--concat")
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--copies", 5, "--concat", "--resume")
+    assert (result.code, "concat [1, 2], got concat [1, 2, 3, 4, 5]" in result.err) == (2, True)
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
+    assert (result.code, "concat [1, 2], got concat null" in result.err) == (2, True)
+
+    run("apply", "data", "-o", "nine", *SETTINGS, "--copies", 9)
+    result = run("apply", "data", "-o", "nine", *SETTINGS, "--copies", 10, "--resume")
+    assert (result.code, "'x.1.safetensors', got 'x.01.safetensors'" in result.err) == (2, True)
+    assert len(tree("nine")) == 9
+    words = ("apply", "data/x.safetensors", "-o", "named", *SETTINGS, "--copies", 1, "--stream")
+    run(*words, "a")
+    assert "written  1 file" in run(*words, "b", "--resume").out
+    run("apply", "data/x.safetensors", "-o", "b", *SETTINGS, "--copies", 1, "--stream", "b")
+    assert tree("named") == tree("b")
+
+
+def test_another_dataset_of_equal_sizes_and_times_is_another(run: Run) -> None:
+    for number, folder in enumerate("ab"):
+        sample(f"{folder}/x.pt", number)
+        os.utime(f"{folder}/x.pt", (0, 0))
+    run("apply", "a", "-o", "out", *SETTINGS)
+    run("apply", "b", "-o", "out", *SETTINGS, "--resume")
+    run("apply", "b", "-o", "whole", *SETTINGS)
+    assert tree("out") == tree("whole")
+
+
+def test_resuming_in_place_with_other_settings_does_not_drop_twice(run: Run) -> None:
+    sample("data/x.pt")
+    run("apply", "data", "--in-place", *SETTINGS)
+    before = tree("data")
+    result = run("apply", "data", "--in-place", "-p", 0.4, "--seed", 7, "--resume")
+    assert (result.code, tree("data")) == (1, before)
+    assert "got others in it" in result.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["del line['tensors']", "line['tensors'] = 5", "line['tensors'] = [{}]", "line['settings'] = 3",
+     "line['settings'] = {}", "line['bytes'] = 'many'", "line['copy'] = None"],
+)  # fmt: skip
+def test_a_tampered_journal(run: Run, change: str) -> None:
+    sample("data/x.pt")
+    run("apply", "data", "-o", "out", *SETTINGS)
+    whole = tree("out")
+    (line,) = journal()
+    exec(change, {"line": line})
+    Path("out/dropcli.jsonl").write_text(json.dumps(line) + "\n")
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
+    assert (result.code in (0, 1), tree("out")) == (True, whole)
+    assert result.code == 0 or result.err.startswith("error: out/dropcli.jsonl: expected")
+
+
+def test_a_journal_that_is_no_file(run: Run) -> None:
+    sample("data/x.pt")
+    Path("out").mkdir()
+    os.mkfifo("out/dropcli.jsonl")
+    result = run("apply", "data", "-o", "out", "--resume")
+    assert (result.code, "expected a journal, got no regular file" in result.err) == (1, True)
+
+
+def test_the_journal_is_nobodys_output(run: Run) -> None:
+    sample("dropcli.safetensors")
+    Path("dropcli.safetensors").rename("dropcli.jsonl")
+    sample("x.safetensors")
+    for words in ((), ("--force",)):
+        result = run("apply", "dropcli.jsonl", "x.safetensors", "-o", "out", *words)
+        assert (result.code, "got 'the journal' and" in result.err) == (2, True)
+    result = run("apply", ".", "-o", "out", "--stats", "out/dropcli.jsonl")
+    assert (result.code, "--stats: expected a file of its own" in result.err) == (2, True)
+    assert run("apply", ".", "-o", "out", "--stats", "out/stats.csv").code == 0
+    assert Path("out/stats.csv").exists()
+
+
+def test_nohup_is_heard() -> None:
+    for index in range(40):
+        save_file({"x": torch.rand(1 << 18)}, f"{index}.safetensors")
+    command = " ".join([*COMMAND, ".", "-o", "out", "-q", *WORDS])
+    done = shell(f"nohup {command} & sleep 0.7; kill -HUP $!; wait $!")
+    assert done.returncode == 0
+    assert len(tree("out")) == 40
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [('{"settings', 0), ("\n", 1), ("{}\n", 1), ("[" * 100_000 + "\n", 1), ('{"a":1e999}\n', 1)],
@@ -165,11 +300,11 @@ def test_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
     assert not tree("out")
 
 
-def killed(words: list[str], seconds: float) -> bool:
-    """Run a command and kill it after so long, unless it was quicker."""
+def killed(words: list[str], share: float) -> bool:
+    """Run a command and kill it after that share of its time, unless it was quicker."""
     process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE)
     try:
-        process.wait(seconds)
+        process.wait(share * duration)
     except subprocess.TimeoutExpired:
         process.kill()
     _, errors = process.communicate()
@@ -183,8 +318,9 @@ def kill_loop(rounds: int, whole: dict[str, bytes]) -> int:
     numbers = random.Random(0)
     for number in range(rounds):
         shutil.rmtree("out", ignore_errors=True)
+        before = kills
         words = ["data", "-o", "out", *WORDS, "-q", "-j", str(1 + number % 2)]
-        while killed(words, numbers.uniform(0.2, 0.9)):
+        while killed(words, numbers.uniform(0.3, 1.0) + (kills - before) / 5):
             kills += 1
             words = words if "--resume" in words else [*words, "--resume"]
         assert wait_for(lambda: tree("out") == whole)
@@ -219,7 +355,7 @@ def test_kill_and_resume_in_place(many: dict[str, bytes]) -> None:
         shutil.rmtree("copy", ignore_errors=True)
         shutil.copytree("data", "copy")
         words = ["copy", "--in-place", *WORDS, "-q", "-j", "2"]
-        while killed(words, numbers.uniform(0.3, 0.8)):
+        while killed(words, numbers.uniform(0.3, 0.8) + kills / 5):
             kills += 1
             words = words if "--resume" in words else [*words, "--resume"]
         assert wait_for(lambda: tree("copy") == many)
@@ -283,6 +419,22 @@ def test_a_worker_that_is_killed_costs_at_most_its_file(
     assert len(whole) == 1500
     assert {name: whole[name] for name in many} == many
     assert not any(name.endswith(".tmp") for name in whole)
+
+
+@pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")
+def test_a_worker_that_does_not_answer_does_not_hold_up_ctrl_c() -> None:
+    for index in range(30):
+        save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")
+    process = subprocess.Popen([*COMMAND, ".", "-o", "out", *WORDS, "-j", "2"], stderr=-1)
+    assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 2)
+    stopped = workers(process.pid)[-1]
+    os.kill(stopped, signal.SIGSTOP)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert time.monotonic() - started < 2
+    assert (process.returncode, b"Traceback" in errors) == (130, False)
+    assert not any(name.endswith(".tmp") for name in tree("out"))
 
 
 def test_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:

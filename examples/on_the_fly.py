@@ -1,0 +1,48 @@
+"""Augmentation as the data is loaded, with the very masks that the command would have saved.
+
+python examples/on_the_fly.py
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader, Dataset
+
+import dropcli
+
+DIGITS = Path(__file__).with_name("digits.safetensors")
+
+
+class Digits(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The digits; in epoch k each is the k-th copy that `dropcli apply --copies` writes of it."""
+
+    def __init__(self) -> None:
+        digits = load_file(DIGITS)
+        self._images, self._labels = digits["images"], digits["labels"]
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        label = self._labels[index]
+        # As if each image lay in a file of its own, as examples/digits_folder.py saves them.
+        stream = f"{label}/{index:04}"
+        image = dropcli.drop(
+            self._images[index], p=0.2, seed=7, stream=stream, tensor="image", copy=self.epoch
+        )
+        return image, label
+
+
+def main() -> None:
+    """Two epochs with two workers each: other masks in each, and the same whenever it is run."""
+    dataset = Digits()
+    for dataset.epoch in (1, 2):
+        loader = DataLoader(dataset, batch_size=256, num_workers=2)
+        images = torch.cat([batch for batch, _ in loader])
+        print(f"epoch {dataset.epoch}: {(images == 0).float().mean():.2%} of the pixels are zero")
+
+
+if __name__ == "__main__":
+    main()
