@@ -199,9 +199,22 @@ def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
         gathered[near] = np.frombuffer(run, gathered.dtype)[places[near] - first]
 
     raw = gathered.view(np.uint8)
-    if item.plan:
+    if item.plan and tensor.tied_to:
+        _drop_tied(item.plan, tensor, places, raw)
+    elif item.plan:
         done.parts.append(_drop(item.plan, item.first_element, raw))
     return raw.data
+
+
+def _drop_tied(
+    plan: TensorDropout, tensor: TensorInfo, places: NDArray[np.int64], raw: NDArray[np.uint8]
+) -> None:
+    """Drop elements as the tensor does whose memory they are, which has reported on them."""
+    first = plan.tensor
+    layout = first.layout or Layout.row_major(first.shape)
+    between = (tensor.offset - first.offset) // (first.dtype.bits // 8)
+    logical = layout.logical_at(places + between)
+    _apply(plan, plan.kernel_at(logical), raw, plan.mask.keep_at(logical))
 
 
 def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:

@@ -89,6 +89,14 @@ class Layout:
             ranks += logical // step % size * prod(self._sizes[number + 1 :])
         return ranks
 
+    def logical_at(self, places: Indices) -> Indices:
+        """The logical indices of the elements at these places, of a layout without overlaps."""
+        rest, logical = places.copy(), np.zeros_like(places)
+        for stride, step in zip(self._strides, self._logical, strict=True):
+            index, rest = np.divmod(rest, stride)
+            logical += index * step
+        return logical
+
     def positions(self, first: int, last: int) -> Indices:
         """The places of the elements of these logical indices."""
         index = np.arange(first, last)

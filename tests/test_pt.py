@@ -433,6 +433,17 @@ HOSTILE = {
 }
 
 
+def test_ties_of_other_layouts_are_dropped_once_when_converted(run: Run) -> None:
+    x = torch.rand(40, 30) + 0.5
+    torch.save({"a": x, "b": x.t(), "c": x.view(30, 40), "n": torch.arange(3)}, "x.pt")
+    kept = run("apply", "x.pt", "-o", "y.pt", "--seed", 7, "--json").json
+    converted = run("apply", "x.pt", "-o", "y.safetensors", "--seed", 7, "--json").json
+    expected, got = torch.load("y.pt"), load_file("y.safetensors")
+    for name in ("a", "b", "c"):
+        assert torch.equal(got[name], expected[name])
+    assert converted["files"][0]["tensors"] == kept["files"][0]["tensors"]
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_pickles_are_refused_and_never_run(case: str) -> None:
     Path("x.pt").write_bytes(archive(HOSTILE[case]))
