@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
@@ -71,7 +71,6 @@ class Application:
         self._copy = copy
         self._arithmetic = Arithmetic(dropout.rescale, dropout.fill, dropout.alpha)
         self._counts = Counts(dropout.exact, dropout.min_keep or 0)
-        self._kernels: dict[Dtype, Kernel] = {}
         self._draws = (
             TorchDraws(dropout.seed) if dropout.rng == "torch" and not dropout.eval else None
         )
@@ -124,10 +123,7 @@ class Application:
 
     def _kernel(self, dtype: Dtype, p: Chance) -> Kernel:
         """The kernel for all elements or, where p changes, one that tells that the fill fits."""
-        if dtype not in self._kernels:
-            fixed = p if isinstance(p, float) else 0.5
-            self._kernels[dtype] = make_kernel(dtype, self._arithmetic, fixed)
-        return self._kernels[dtype]
+        return _fixed_kernel(dtype, self._arithmetic, p if isinstance(p, float) else 0.5)
 
     def _decisions(self, tensor: TensorInfo, blocks: dict[int, int] | None, p: Chance) -> Decisions:
         shape, over = tensor.shape, self._dropout.over
@@ -143,6 +139,12 @@ class Application:
         if isinstance(p, SampleChances):
             return BySample(key, p, prod(cells[1:]))
         return Independent(key, p)
+
+
+@lru_cache(maxsize=64)
+def _fixed_kernel(dtype: Dtype, arithmetic: Arithmetic, p: float) -> Kernel:
+    """Kernels hold nothing of a tensor, so thousands of small files share one."""
+    return make_kernel(dtype, arithmetic, p)
 
 
 def _axes(over: Over, cells: tuple[int, ...], p: Chance) -> Axes:

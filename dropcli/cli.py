@@ -14,6 +14,7 @@ from dropcli import __version__, arguments, console, options, signals
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
 
 _LONG_COMMAND = 1000
+_MANY = 300  # files, for which starting workers is worth while
 
 # What a command needs is imported when it runs: `--help` and `--version` stay quick.
 
@@ -118,6 +119,11 @@ def apply(
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
     with signals.held():
+        from dropcli import engines
+        from dropcli.discover import has_many
+
+        if jobs != 1 and engines.usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
+            engines.warm_up("dropcli.tasks")  # which takes as long as the imports that follow
         from dropcli.actions import Show, apply_dataset, apply_file, read_list
         from dropcli.combinations import check_torch_input
         from dropcli.dropout import Dropout

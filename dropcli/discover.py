@@ -49,6 +49,17 @@ def is_several(operands: list[str]) -> bool:
     return len(operands) != 1 or os.path.isdir(operands[0]) or _is_glob(operands[0])
 
 
+def has_many(operands: list[str], enough: int) -> bool:
+    """Whether there are as many files in these folders; looks no further."""
+    count = 0
+    for operand in operands:
+        for _, _, names in os.walk(operand):
+            count += len(names)
+            if count >= enough:
+                return True
+    return False
+
+
 def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:
     """The files that these operands mean, or the listed ones, each once.
 

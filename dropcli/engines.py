@@ -29,6 +29,7 @@ from dropcli.errors import FileError, Interrupted
 _TICK = 0.2  # seconds between two looks at the workers
 _SHORT_TASKS = 100
 _SHORT_BYTES = 64 << 20
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 1.2  # seconds for workers to remove what is unfinished
 
@@ -119,12 +120,8 @@ class Processes(Generic[T, R]):
     def __init__(self, work: Work[T, R], jobs: int, preload: str) -> None:
         self._work = work
         self._jobs = jobs
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else None
-        self._context: Any = multiprocessing.get_context(method or "spawn")
-        if method:
-            self._context.set_forkserver_preload([preload])
-            with _explained():
-                _start_forkserver()
+        self._context: Any = multiprocessing.get_context(_METHOD)
+        warm_up(preload)
         # Without a lock, which a worker that is killed may hold: a bar may be a little behind.
         self._counter = self._context.RawValue("q", 0)
         self._counted = 0
@@ -213,6 +210,14 @@ class Processes(Generic[T, R]):
         value = int(self._counter.value)
         news, self._counted = value - self._counted, value
         return news
+
+
+def warm_up(preload: str) -> None:
+    """Start what forks the workers, which imports this module while we do something else."""
+    if _METHOD == "forkserver":
+        multiprocessing.get_context(_METHOD).set_forkserver_preload([preload])
+        with _explained():
+            _start_forkserver()
 
 
 def _start_forkserver() -> None:

@@ -254,7 +254,7 @@ def test_info_shows_what_is_there(run: Run) -> None:
         "c": ("I64", [], 8),
     }
     text = run("info", "y.safetensors").out
-    assert "dropcli/1: p 0.25, seed 9, stream x, over 0, copy 0" in text
+    assert "dropcli/1: p 0.25, seed 9, stream x, over 0\n" in text
     assert "k: v" in text
 
 

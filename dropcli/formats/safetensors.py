@@ -33,6 +33,7 @@ class SafetensorsSource(FileSource):
         self.notes: list[str] = []
         self._header_bytes = _read_header(reader)
         self._header = _parse(self._header_bytes)
+        self._made: tuple[list[Any] | None, bytes] | None = None  # the last header that was asked
         start = 8 + len(self._header_bytes)
         self.size = start + _data_bytes(self._header)
         _check(reader, self._header_bytes, self.size)
@@ -58,6 +59,11 @@ class SafetensorsSource(FileSource):
 
     def _output_header(self, provenance: list[Any] | None) -> bytes:
         """The length and the header; the data after it stays as aligned as it was."""
+        if self._made is None or self._made[0] is not provenance:
+            self._made = (provenance, self._make_header(provenance))
+        return self._made[1]
+
+    def _make_header(self, provenance: list[Any] | None) -> bytes:
         header = self._header_bytes
         if provenance is not None:
             entry = {PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
