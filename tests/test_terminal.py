@@ -6,6 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import Run
 from tests.test_limits import sparse
 
 
@@ -54,3 +59,24 @@ def test_short_or_quiet_work_has_none() -> None:
         )
         assert shown == b""
     assert Path("y.safetensors").exists()
+
+
+def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
+    for number in range(60):
+        save_file({"x": torch.zeros(1 << 21)}, f"{number:02}.safetensors")
+    Path("00.safetensors").write_bytes(b"damaged")
+    code, _, shown = on_terminal("apply", ".", "-o", "out", "--seed", "1", COLUMNS="160")
+    assert code == 3
+    assert b" of 60 files, 1 failed" in shown
+    assert b"/s" in shown
+    assert b"error: ./00.safetensors: expected" in shown.splitlines()[-1]
+
+
+def test_elsewhere_it_says_so_now_and_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropcli.progress._FIRST_LINE", 0.0)
+    for number in range(3):
+        save_file({"x": torch.rand(4)}, f"{number:02}.safetensors")
+    errors = run("apply", ".", "-o", "out").err
+    assert " of 3 files, " in errors
+    assert "\x1b" not in errors
+    assert " of 3 files" not in run("apply", ".", "-o", "out2", "--quiet").err
