@@ -12,7 +12,7 @@ from dropcli.batch import run_batch, worker_died
 from dropcli.discover import Found, discover, parse_list
 from dropcli.dropout import Dropout
 from dropcli.engines import choose_engine
-from dropcli.errors import Interrupted, UsageError, located
+from dropcli.errors import FileError, Interrupted, UsageError, located
 from dropcli.plan import Request, plan_batch
 from dropcli.progress import progress
 from dropcli.reader import STDIN, place_of
@@ -113,11 +113,14 @@ def verify_outputs(outputs: list[str], source: str, jobs: int | None, show: Show
     if not os.path.lexists(source):
         raise UsageError("no-source", f"--source: expected a file or a folder, got '{source}'")
     found = discover(outputs, None, None)
+    if not (found.inputs or found.failures):
+        raise FileError("no-files", "expected files to verify, got none", None, outputs[0])
+    mirrored = bool(found.folders) and os.path.isdir(source)
     sizes = [
         os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
     ]
     errors, verdicts = list(found.failures), []
-    engine = choose_engine(partial(verify_work, source), sizes, jobs, "dropcli.verify")
+    engine = choose_engine(partial(verify_work, source, mirrored), sizes, jobs, "dropcli.verify")
     order = {item: number for number, item in enumerate(found.inputs)}
     with progress(not show.quiet, lines=True) as shown:
         shown.begin(len(sizes), sum(sizes))

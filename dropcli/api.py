@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from dropcli import __version__
 from dropcli.application import Application
 from dropcli.batch import run_batch
+from dropcli.combinations import check_torch_input
 from dropcli.discover import discover
-from dropcli.dropout import Dropout
+from dropcli.dropout import Dropout, whole_number
 from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.formats.torch_dtypes import TORCH_DTYPES
-from dropcli.options import choose_output, parse_over
+from dropcli.options import check_apply, choose_output, parse_over
 from dropcli.over import CHANNELS, Over
 from dropcli.plan import Request, plan_batch
 from dropcli.progress import Progress
@@ -57,8 +58,8 @@ def apply(
     p: P = 0.5,
     seed: int | None = None,
     over: Dims = None,
-    key: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    key: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     rescale: bool = True,
     fill: float | None = None,
     alpha: bool = False,
@@ -88,12 +89,27 @@ def apply(
         dropcli.DropcliError: what the command would end with. Of several files, one that fails is
             an entry of `report.errors` instead.
     """
+    check_apply(
+        [str(source)],
+        files_from=None,
+        null=False,
+        in_place=in_place,
+        copies=copies,
+        keep_original=keep_original,
+        concat=concat,
+        copy_others=copy_others,
+        resume=resume,
+        provenance=provenance,
+        quiet=False,
+        verbose=False,
+    )
+    check_torch_input(rng, stream, copies or None)
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     operands = [os.fspath(path) for path in sources]
     request = Request(
         choose_output(None if target is None else os.fspath(target), in_place),
         stream=stream,
-        copies=copies,
+        copies=_count("copies", copies, 0),
         keep_original=keep_original,
         concat=concat,
         copy_others=copy_others,
@@ -101,16 +117,16 @@ def apply(
         resume=resume,
         provenance=provenance,
         fail_fast=fail_fast,
-        jobs=jobs,
+        jobs=None if jobs is None else _count("jobs", jobs, 1),
     )
     dropout = Dropout(
         p=_between(p),
         seed=secrets.randbits(64) if seed is None else seed,
         over=_over(over),
         rescale=rescale,
-        fill=fill,
-        key=tuple(key),
-        exclude=tuple(exclude),
+        fill=_plain(fill),
+        key=_patterns(key),
+        exclude=_patterns(exclude),
         eval=eval,
         p_per=p_per,
         alpha=alpha,
@@ -191,7 +207,7 @@ def drop(
         seed=seed,
         over=_over(over),
         rescale=rescale,
-        fill=fill,
+        fill=_plain(fill),
         p_per=p_per,
         alpha=alpha,
         exact=exact,
@@ -200,11 +216,10 @@ def drop(
     )
     application = Application(dropout, stream, copy)
     if isinstance(x, np.ndarray):
+        dtype = _dtype(x.dtype.name)
         little = x.astype(x.dtype.newbyteorder("<"))
         raw = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
-        _drop_raw(
-            application, dropout, TensorInfo(tensor, _dtype(x.dtype.name), x.shape, 0, 0), raw
-        )
+        _drop_raw(application, dropout, TensorInfo(tensor, dtype, x.shape, 0, 0), raw)
         dropped = raw.view(little.dtype).reshape(x.shape).astype(x.dtype, copy=False)
         if inplace:
             x[...] = dropped
@@ -218,14 +233,20 @@ def _drop_tensor(
     library: Any = sys.modules.get("torch")  # whoever has a tensor has imported it
     if library is None or not isinstance(x, library.Tensor):
         raise TypeError(f"expected a numpy array or a torch tensor, got {type(x).__name__}")
-    if x.device.type != "cpu" or x.layout != library.strided or x.requires_grad:
+    if (
+        x.is_quantized
+        or x.is_nested
+        or x.device.type != "cpu"
+        or x.layout != library.strided
+        or x.requires_grad
+    ):
         raise TypeError(
             "expected a strided tensor on the CPU that requires no gradient, got "
             f"{x.device.type}, {x.layout}, requires_grad={x.requires_grad}"
         )
     # A copy in logical order, as bytes, because numpy has no bfloat16.
-    flat = library.empty(x.shape, dtype=x.dtype).copy_(x).reshape(-1)
     dtype = _dtype(str(x.dtype).removeprefix("torch."))
+    flat = library.empty(x.shape, dtype=x.dtype, device="cpu").copy_(x).reshape(-1)
     info = TensorInfo(name, dtype, tuple(x.shape), 0, 0)
     _drop_raw(application, dropout, info, flat.view(library.uint8).numpy())
     output: torch.Tensor = x if inplace else library.empty_like(x)
@@ -257,6 +278,23 @@ def _drop_raw(
             kernel.apply(part, values, keep, bool(np.isfinite(values).all()))
 
 
+def _count(name: str, value: int, least: int) -> int:
+    number = whole_number(name, value)
+    if number < least:
+        raise UsageError(f"bad-{name}", f"{name}: expected {least} or more, got {number}")
+    return number
+
+
+def _patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """One glob, or several."""
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _plain(number: Any) -> Any:
+    """A number of Python's own, which JSON knows."""
+    return number.item() if isinstance(number, np.generic) else number
+
+
 def _between(p: P) -> float | Between:
     if isinstance(p, tuple | list):
         low, high = p
@@ -269,7 +307,7 @@ def _over(over: Dims) -> Over | None:
         return None
     if isinstance(over, str):
         return CHANNELS if over == "channel" else parse_over(over)
-    dimensions = [over] if isinstance(over, int) else over
+    dimensions = [over] if isinstance(over, int | np.integer) else over
     return parse_over(",".join(str(index(dimension)) for dimension in dimensions))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dropcli.chances import Chance, SampleChances, Spread, draw
 from dropcli.decisions import BySample, Decisions, Independent
-from dropcli.dropout import Dropout, in_tensor
+from dropcli.dropout import Dropout, in_tensor, whole_number
 from dropcli.errors import TensorError, UsageError
 from dropcli.groups import Axes, Counts, Grouped
 from dropcli.kernels import Arithmetic, make_kernel
@@ -66,6 +66,11 @@ class Application:
     """
 
     def __init__(self, dropout: Dropout, stream: str, copy: int) -> None:
+        if not stream:
+            raise UsageError("bad-stream", f"stream: expected a name, got {stream!r}")
+        copy = whole_number("copy", copy)
+        if copy < 0:
+            raise UsageError("bad-copy", f"copy: expected an integer from 0 on, got {copy}")
         self._dropout = dropout
         self._stream = os.fsencode(stream)
         self._copy = copy

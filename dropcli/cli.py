@@ -262,11 +262,7 @@ def _run(words: list[str]) -> int:
         # A command returns its exit code, which typer gives back when it does not stand alone.
         return int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
     except Interrupted as stop:
-        done = f"; {stop.done}" if stop.done else ""
-        console.note(f"interrupted; nothing half-written is left{done}")
-        if stop.done:
-            console.hint(f"go on with{_resuming(words, stop.words)}")
-        return 128 + stop.number
+        return _interrupted(words, stop)
     except typer.TyperException as error:
         return _fail(words, _usage_error(error))
     except DropcliError as error:
@@ -282,6 +278,17 @@ def _run(words: list[str]) -> int:
         return _fail(words, FileError("os-error", reason.lower(), None, console.STDOUT_NAME))
     except MemoryError:
         return _fail(words, DropcliError("out-of-memory", "expected more memory to be free"))
+
+
+def _interrupted(words: list[str], stop: Interrupted) -> int:
+    """Say what is done, and how to go on."""
+    done = f"; {stop.done}" if stop.done else ""
+    console.note(f"interrupted; nothing half-written is left{done}")
+    if stop.done:
+        console.hint(f"go on with{_resuming(words, stop.words)}")
+    if "--json" in words:
+        _write_failure(words, DropcliError("interrupted", "expected to go on, got a signal"))
+    return 128 + stop.number
 
 
 def _resuming(words: list[str], more: tuple[str, ...]) -> str:
@@ -300,15 +307,19 @@ def _fail(words: list[str], error: DropcliError) -> int:
     if error.place == console.STDOUT_NAME:
         _forget_stdout()
     elif "--json" in words:
-        from dropcli.report import Report
-
-        command = next((word for word in words if word in ("apply", "info", "verify")), "")
-        document = Report(__version__, command, None, [], [error.document()])
-        try:
-            console.write_out(document.to_json())
-        except DropcliError as second:
-            return _fail([], second)
+        _write_failure(words, error)
     return error.exit_code
+
+
+def _write_failure(words: list[str], error: DropcliError) -> None:
+    from dropcli.report import Report
+
+    command = next((word for word in words if word in ("apply", "info", "verify")), "")
+    document = Report(__version__, command, None, [], [error.document()])
+    try:
+        console.write_out(document.to_json())
+    except DropcliError as second:
+        _fail([], second)
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

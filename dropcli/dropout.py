@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import version
+from operator import index
 from typing import Any
 
 from dropcli.combinations import check_combination
@@ -52,10 +53,20 @@ class Dropout:
         ends = (self.p.low, self.p.high) if isinstance(self.p, Between) else (self.p, self.p)
         if not 0 <= ends[0] <= ends[1] <= 1:
             raise UsageError("bad-p", f"p: expected a number from 0 to 1, got {self.p}")
+        object.__setattr__(self, "seed", whole_number("seed", self.seed))
         if not 0 <= self.seed < 2**64:
             raise UsageError(
                 "bad-seed", f"seed: expected an integer from 0 to 2**64 - 1, got {self.seed}"
             )
+        for name, value, choices in (
+            ("p_per", self.p_per, ("file", "sample")),
+            ("rng", self.rng, ("dropcli", "torch")),
+        ):
+            if value not in choices:
+                expected = " or ".join(choices)
+                raise UsageError(f"bad-{name}", f"{name}: expected {expected}, got {value!r}")
+        if self.min_keep is not None and whole_number("min_keep", self.min_keep) < 1:
+            raise UsageError("bad-min-keep", f"min_keep: expected 1 or more, got {self.min_keep}")
         if self.fill is not None and not math.isfinite(self.fill):
             raise UsageError("bad-fill", f"fill: expected a finite number, got {self.fill}")
         check_combination(self)
@@ -157,6 +168,16 @@ class Dropout:
                     "add --no-rescale to drop integers and bools, or leave it out with --exclude",
                 ),
             )
+
+
+def whole_number(name: str, value: Any) -> int:
+    """An integer of any type but bool; what looks like another would make other masks."""
+    try:
+        if not isinstance(value, bool):
+            return index(value)
+    except TypeError:
+        pass
+    raise UsageError(f"bad-{name}", f"{name}: expected an integer, got {value!r}")
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,5 +1,6 @@
 """The record of an application, read back: settings from JSON, however damaged it may be."""
 
+import os
 from importlib.metadata import version
 from typing import Any
 
@@ -7,6 +8,19 @@ from dropcli.dropout import Dropout
 from dropcli.errors import FormatError, UsageError
 from dropcli.options import parse_over
 from dropcli.ranges import Between
+
+_MOST_COPIES = 100_000  # of a file that is joined from them, lest a number fills the memory
+_NONE = type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "p": (float, int, list),
+    "seed": (int, _NONE),
+    "over": (str, _NONE),
+    "fill": (float, int, _NONE),
+    **dict.fromkeys(("key", "exclude"), (list,)),
+    **dict.fromkeys(("rescale", "eval", "alpha", "exact"), (bool,)),
+    **dict.fromkeys(("p_per", "rng", "torch"), (str,)),
+    "min_keep": (int,),
+}
 
 
 def settings_from(entry: Any) -> Dropout:
@@ -16,6 +30,8 @@ def settings_from(entry: Any) -> Dropout:
     """
     try:
         settings = dict(entry["settings"])
+        _check_types(settings)
+        os.fsencode(entry["stream"])
         torch = settings.pop("torch", None)
         if torch not in (None, version("torch")):
             raise FormatError(
@@ -42,7 +58,7 @@ def settings_from(entry: Any) -> Dropout:
         )
     except UsageError as error:
         raise FormatError("foreign-provenance", f"expected settings, got these: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         same = False
     if not same:
         raise FormatError(
@@ -53,12 +69,24 @@ def settings_from(entry: Any) -> Dropout:
     return dropout
 
 
+def _check_types(settings: dict[str, Any]) -> None:
+    """TypeError unless every setting is what JSON has for it."""
+    for name, value in settings.items():
+        if type(value) not in _TYPES[name]:
+            raise TypeError(name)
+    for name in ("key", "exclude"):
+        if not all(isinstance(pattern, str) for pattern in settings[name]):
+            raise TypeError(name)
+
+
 def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
     """The copies that were written into one file, none if there is but one."""
     match entry.get("concat"):
         case None:
             return ()
-        case {"copies": int() as copies, "original": bool() as original} if 0 < copies < 10**9:
+        case {"copies": int() as copies, "original": bool() as original, **more} if (
+            0 < copies <= _MOST_COPIES and not more and copies is not True
+        ):
             return tuple(range(0 if original else 1, copies + 1))
     raise FormatError(
         "foreign-provenance", "expected a number of copies in the provenance, got something else"

@@ -92,10 +92,13 @@ class _Comparison:
             raise _Differs(self._position)
 
 
-def verify_file(item: Input, source: str, on_bytes: Callable[[int], None]) -> Verdict:
+def verify_file(
+    item: Input, source: str, mirrored: bool, on_bytes: Callable[[int], None]
+) -> Verdict:
     """Whether an output is what its provenance says it is, made from `source`.
 
-    `source` is the file it was made from, or the folder. DropcliError where that cannot be told.
+    `source` is the file it was made from, or the folder; if `mirrored`, the output should be called
+    as its source. DropcliError where that cannot be told.
     """
     with located(item.path), closing(Reader(item.path)) as reader:
         if not reader.seekable:
@@ -118,7 +121,12 @@ def verify_file(item: Input, source: str, on_bytes: Callable[[int], None]) -> Ve
             )
         entry = entries[-1]
         dropout = settings_from(entry)
-        made_from = _source_of(item, entry["stream"], source)
+        stream, copy = entry["stream"], entry["copy"]
+        made_from = _source_of(item, stream, source)
+        if mirrored and not _is_called(item, stream, copy):
+            what = f"copy {copy} of '{stream}'" if copy else f"'{stream}'"
+            found = Difference(None, None, f"by its provenance it is {what}, under another name")
+            return Verdict(item.path, made_from, stream, copy, reader.size or 0, found)
         job = Job(made_from, name, entry["stream"], entry["copy"], concat=copies_from(entry))
 
         def derive(write: Callable[[bytes | memoryview], None]) -> None:
@@ -178,6 +186,14 @@ def _original(item: Input, source: str) -> str | None:
     return path if os.path.isfile(path) else None
 
 
+def _is_called(item: Input, stream: str, copy: int) -> bool:
+    """Whether an output has the name that a dataset's run gives it."""
+    if item.stream == stream:
+        return not copy
+    root, _, number = item.stream.rpartition(".")
+    return root == stream and number.isdecimal() and int(number) == copy > 0
+
+
 def _source_of(item: Input, stream: str, source: str) -> str:
     """The file that an output was made from: in a folder, the one that its stream names."""
     if not os.path.isdir(source):
@@ -196,15 +212,19 @@ def _source_of(item: Input, stream: str, source: str) -> str:
 
 
 def verify_work(
-    source: str, items: Sequence[Input], on_bytes: Callable[[int], None]
+    source: str, mirrored: bool, items: Sequence[Input], on_bytes: Callable[[int], None]
 ) -> tuple[Sequence[Verdict], Interrupted | None]:
     """What an engine runs."""
     verdicts = []
     for item in items:
         try:
-            verdicts.append(verify_file(item, source, on_bytes))
+            verdicts.append(verify_file(item, source, mirrored, on_bytes))
         except DropcliError as error:
             verdicts.append(Verdict(item.path, error=error))
+        except Exception as error:  # noqa: BLE001  # ours, but the others are to be verified too
+            message = f"expected to be understood, got {type(error).__name__}: {error}"
+            hint = "this is a bug in dropcli, please report it"
+            verdicts.append(Verdict(item.path, error=DropcliError("bug", message, hint, item.path)))
         except Interrupted as stop:
             return verdicts, stop
     return verdicts, None

@@ -1,5 +1,6 @@
 """The Python door: the same bytes as the command's."""
 
+import json
 import os
 import subprocess
 import sys
@@ -132,6 +133,9 @@ def test_apply_gives_the_report_of_the_command(run: Run) -> None:
     assert report.status == "success"
 
     Path("data/1.safetensors").write_bytes(b"damaged")
+    numbers: dict[str, Any] = {"seed": np.int64(7), "fill": np.float32(2), "p": np.float64(0.5)}
+    one = dropcli.apply("a.safetensors", "c.safetensors", key="x", **numbers)
+    assert json.loads(one.to_json())["settings"]["key"] == ["x"]
     report = dropcli.apply(["data", "a.safetensors"], "other", jobs=1)
     assert report.status == "partial"
     assert [error["source"] for error in report.errors] == ["data/1.safetensors"]
@@ -146,6 +150,16 @@ def test_errors_are_those_of_python() -> None:
         (ValueError, lambda: dropcli.drop(x, seed=-1, stream="s")),
         (ValueError, lambda: dropcli.drop(x, seed=0, stream="s", over=3)),
         (ValueError, lambda: dropcli.drop(torch.arange(3), seed=0, stream="s")),
+        (ValueError, lambda: dropcli.drop(x, seed=7.0, stream="s")),  # type: ignore[arg-type]
+        (ValueError, lambda: dropcli.drop(x, seed=True, stream="s")),
+        (ValueError, lambda: dropcli.drop(x, seed=7, stream="s", copy=-1)),
+        (ValueError, lambda: dropcli.drop(x, seed=7, stream="")),
+        (ValueError, lambda: dropcli.drop(x, p=(0.1, 0.2), p_per="samples", seed=7, stream="s")),
+        (ValueError, lambda: dropcli.drop(x, over=0, min_keep=0, seed=7, stream="s")),
+        (dropcli.UsageError, lambda: dropcli.apply("x.pt", in_place=True, copies=2)),
+        (dropcli.UsageError, lambda: dropcli.apply("x.pt", "y.pt", concat=True)),
+        (dropcli.UsageError, lambda: dropcli.apply("x.pt", "y", rng="torch", copies=2)),
+        (dropcli.UsageError, lambda: dropcli.apply("x.pt", "y.pt", rng="Torch")),
         (TypeError, lambda: dropcli.drop([1.0], seed=0, stream="s")),  # type: ignore[type-var]
         (TypeError, lambda: dropcli.drop(x.requires_grad_(), seed=0, stream="s")),
         (TypeError, lambda: dropcli.drop(np.array(["a"]), seed=0, stream="s")),

@@ -102,6 +102,19 @@ def test_whole_folders(run: Run) -> None:
     assert len(result.json["errors"]) == 36
 
 
+def test_a_file_in_the_place_of_another_is_noticed(run: Run) -> None:
+    for number in range(2):
+        sample(f"data/{number}.pt", number)
+    run("apply", "data", "-o", "out", "--copies", 2)
+    shutil.copy("out/0.1.pt", "out/0.2.pt")
+    shutil.copy("out/0.1.pt", "out/1.1.pt")
+    result = run("verify", "out", "--source", "data", "--json")
+    found = [file["output"] for file in result.json["files"] if file["status"] == "different"]
+    assert (result.code, found) == (4, ["out/0.2.pt", "out/1.1.pt"])
+    Path("empty").mkdir()
+    assert run("verify", "empty", "--source", "data").code == 1
+
+
 def test_twice_applied_is_verified_against_what_was_between(run: Run) -> None:
     sample("x.pt")
     run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
@@ -142,6 +155,14 @@ FOREIGN: list[object] = [
     {**ENTRY, "settings": SETTINGS, "copy": "0"},
     {**ENTRY, "settings": SETTINGS, "stream": None},
     {**ENTRY, "settings": SETTINGS, "more": 1},
+    {**ENTRY, "settings": SETTINGS, "stream": "\ud800"},
+    {**ENTRY, "settings": {**SETTINGS, "key": [1]}},
+    {**ENTRY, "settings": {**SETTINGS, "fill": 10**400}},
+    {**ENTRY, "settings": {**SETTINGS, "p": [0, 10**400], "p_per": "file"}},
+    {**ENTRY, "settings": {**SETTINGS, "over": "0", "min_keep": "a"}},
+    {**ENTRY, "settings": {**SETTINGS, "over": "0", "exact": "y"}},
+    {**ENTRY, "settings": {**SETTINGS, "rescale": "no"}},
+    {**ENTRY, "settings": {**SETTINGS, "seed": 1.5}},
     {**ENTRY, "settings": SETTINGS, "concat": {"copies": 10**12, "original": True}},
 ]
 
