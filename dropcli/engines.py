@@ -31,7 +31,7 @@ _SHORT_TASKS = 100
 _SHORT_BYTES = 64 << 20
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_GRACE = 1.2  # seconds for workers to remove what is unfinished
+_GRACE = 1.0  # seconds for workers to remove what is unfinished
 
 T = TypeVar("T")
 R = TypeVar("R")
