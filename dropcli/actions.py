@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from dropcli import __version__, console
@@ -19,7 +19,7 @@ from dropcli.reader import STDIN, place_of
 from dropcli.report import Report, check_stats_path, write_stats
 from dropcli.run import goes_to_stdout, run_file
 from dropcli.tally import Tally
-from dropcli.targets import check_folder, check_several, job_of, resumed
+from dropcli.targets import job_of, prepare
 from dropcli.verify import Verdict, verify_work
 
 
@@ -75,14 +75,7 @@ def apply_dataset(
     show: Show,
 ) -> int:
     """Drop every file of a dataset; a file that fails costs itself alone."""
-    if request.output is not None:
-        check_folder(request)
-    found = discover(operands, listed, request.output)
-    walked = found.folders[0] if found.folders else None
-    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
-    if drawn and request.resume:
-        dropout = resumed(request, dropout)
-    check_several(found, request, dropout)
+    found, request, dropout = prepare(operands, listed, request, dropout, drawn=drawn)
     plan = plan_batch(request, found)
     if show.stats:
         paths = [path for task in plan.tasks for path in (task.job.source, task.job.output)]

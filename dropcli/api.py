@@ -5,7 +5,6 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,11 +15,10 @@ from dropcli import __version__
 from dropcli.application import Application
 from dropcli.batch import run_batch
 from dropcli.combinations import check_torch_input
-from dropcli.discover import discover
 from dropcli.dropout import Dropout, whole_number
 from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.formats.torch_dtypes import TORCH_DTYPES
-from dropcli.options import check_apply, choose_output, parse_over
+from dropcli.options import choose_output, parse_over
 from dropcli.over import CHANNELS, Over
 from dropcli.plan import Request, plan_batch
 from dropcli.progress import Progress
@@ -28,7 +26,7 @@ from dropcli.ranges import Between
 from dropcli.report import Report
 from dropcli.run import run_file
 from dropcli.tally import Tally
-from dropcli.targets import check_folder, check_several, is_dataset, job_of, resumed
+from dropcli.targets import is_dataset, job_of, prepare
 from dropcli.tensors import DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:
@@ -89,20 +87,6 @@ def apply(
         dropcli.DropcliError: what the command would end with. Of several files, one that fails is
             an entry of `report.errors` instead.
     """
-    check_apply(
-        [str(source)],
-        files_from=None,
-        null=False,
-        in_place=in_place,
-        copies=copies,
-        keep_original=keep_original,
-        concat=concat,
-        copy_others=copy_others,
-        resume=resume,
-        provenance=provenance,
-        quiet=False,
-        verbose=False,
-    )
     check_torch_input(rng, stream, copies or None)
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     operands = [os.fspath(path) for path in sources]
@@ -137,20 +121,7 @@ def apply(
     if not is_dataset(operands, request):
         file = run_file(job_of(operands[0], request), dropout, lambda total: lambda count: None)
         return Report(__version__, "apply", dropout.settings(), [file])
-    if request.output is not None:
-        check_folder(request)
-    return _apply_dataset(operands, request, dropout, drawn=seed is None)
-
-
-def _apply_dataset(
-    operands: list[str], request: Request, dropout: Dropout, *, drawn: bool
-) -> Report:
-    found = discover(operands, None, request.output)
-    walked = found.folders[0] if found.folders else None
-    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
-    if drawn and request.resume:
-        dropout = resumed(request, dropout)
-    check_several(found, request, dropout)
+    found, request, dropout = prepare(operands, None, request, dropout, drawn=seed is None)
     tally = Tally(keep=True)
     run_batch(plan_batch(request, found), request, dropout, tally, Progress())
     errors = [error.document() for error in tally.errors]

@@ -131,20 +131,7 @@ def apply(
         from dropcli.targets import is_dataset
 
     operands = list(inputs or ())
-    options.check_apply(
-        operands,
-        files_from=files_from,
-        null=null,
-        in_place=in_place,
-        copies=copies,
-        keep_original=keep_original,
-        concat=concat,
-        copy_others=copy_others,
-        resume=resume,
-        provenance=provenance,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    options.check_apply(operands, files_from, null=null, quiet=quiet, verbose=verbose)
     request = Request(
         options.choose_output(output, in_place),
         stream=stream,

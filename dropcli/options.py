@@ -182,63 +182,16 @@ def choose_output(output: str | None, in_place: bool) -> str | None:
 
 
 def check_apply(
-    inputs: list[str],
-    *,
-    files_from: str | None,
-    null: bool,
-    in_place: bool,
-    copies: int,
-    keep_original: bool,
-    concat: bool,
-    copy_others: bool,
-    resume: bool,
-    provenance: bool,
-    quiet: bool,
-    verbose: bool,
+    inputs: list[str], files_from: str | None, *, null: bool, quiet: bool, verbose: bool
 ) -> None:
-    """UsageError for options of `apply` that do not go together."""
-    for wrong, code, message, hint in (
-        (quiet and verbose, "quiet-and-verbose", "expected -q or -v, got both", None),
-        (
-            not inputs and files_from is None,
-            "no-input",
-            "missing argument: expected an INPUT, got none",
-            "dropcli apply --help",
-        ),
-        (null and files_from is None, "null", "-0: expected --files-from too, got none", None),
-        (
-            copies > 0 and in_place,
-            "copies-in-place",
-            "--copies: expected -o FOLDER, got --in-place",
-            None,
-        ),
-        (
-            keep_original and not copies,
-            "original-without-copies",
-            "--keep-original: expected --copies too, got none",
-            None,
-        ),
-        (
-            concat and not copies,
-            "concat-without-copies",
-            "--concat: expected --copies too, got none",
-            None,
-        ),
-        (
-            copy_others and in_place,
-            "others-in-place",
-            "--copy-others: expected -o FOLDER, got --in-place",
-            None,
-        ),
-        (
-            resume and in_place and not provenance,
-            "resume-without-provenance",
-            "--resume: expected provenance with --in-place, which tells what is done, got none",
-            None,
-        ),
-    ):
-        if wrong:
-            raise UsageError(code, message, hint)
+    """UsageError for words of the command line that do not go together."""
+    if quiet and verbose:
+        raise UsageError("quiet-and-verbose", "expected -q or -v, got both")
+    if not inputs and files_from is None:
+        message = "missing argument: expected an INPUT, got none"
+        raise UsageError("no-input", message, "dropcli apply --help")
+    if null and files_from is None:
+        raise UsageError("null", "-0: expected --files-from too, got none")
 
 
 def choose_over(mode: str | None, over: Over | None) -> Over | None:

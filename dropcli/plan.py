@@ -19,7 +19,7 @@ from dropcli.tasks import Task
 class Request:
     """What is asked for a dataset. `output` is a folder, None to replace the inputs.
 
-    `walked` is the first folder among the inputs.
+    `walked` is the first folder among the inputs. UsageError for what does not go together.
     """
 
     output: str | None
@@ -36,6 +36,38 @@ class Request:
     fail_fast: bool = False
     seed_drawn: bool = False
     jobs: int | None = None  # None for as many as are of use
+
+    def __post_init__(self) -> None:
+        in_place = self.output is None
+        for wrong, code, message in (
+            (
+                self.copies > 0 and in_place,
+                "copies-in-place",
+                "--copies: expected -o FOLDER, got --in-place",
+            ),
+            (
+                self.keep_original and not self.copies,
+                "original-without-copies",
+                "--keep-original: expected --copies too, got none",
+            ),
+            (
+                self.concat and not self.copies,
+                "concat-without-copies",
+                "--concat: expected --copies too, got none",
+            ),
+            (
+                self.copy_others and in_place,
+                "others-in-place",
+                "--copy-others: expected -o FOLDER, got --in-place",
+            ),
+            (
+                self.resume and in_place and not self.provenance,
+                "resume-without-provenance",
+                "--resume: expected provenance with --in-place, which tells what is done, got none",
+            ),
+        ):
+            if wrong:
+                raise UsageError(code, message)
 
     @property
     def all_copies(self) -> range:

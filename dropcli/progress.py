@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +27,7 @@ class Progress:
         """Leave nothing on the screen."""
 
 
-class _Counting(Progress):
+class _Counting(Progress, ABC):
     """Counts what is done, and shows it when it is time."""
 
     def __init__(self, patience: float) -> None:
@@ -45,8 +46,8 @@ class _Counting(Progress):
         if time.monotonic() >= self._next:
             self._show()
 
-    def _show(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _show(self) -> None: ...
 
     def _counts(self) -> str:
         """The files, where there are several."""

@@ -4,7 +4,7 @@ import os
 import shlex
 from dataclasses import replace
 
-from dropcli.discover import TENSOR_SUFFIXES, Found, is_several
+from dropcli.discover import TENSOR_SUFFIXES, Found, discover, is_several
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
 from dropcli.journal import settings_of
@@ -49,7 +49,30 @@ def job_of(source: str, request: Request) -> Job:
     )
 
 
-def check_several(found: Found, request: Request, dropout: Dropout) -> None:
+def prepare(
+    operands: list[str],
+    listed: list[str] | None,
+    request: Request,
+    dropout: Dropout,
+    *,
+    drawn: bool,
+) -> tuple[Found, Request, Dropout]:
+    """Find the files of a dataset, and what that settles of the request and of the settings.
+
+    `drawn` says that the seed was not given.
+    """
+    if request.output is not None:
+        _check_folder(request)
+    found = discover(operands, listed, request.output)
+    walked = found.folders[0] if found.folders else None
+    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
+    if drawn and request.resume:
+        dropout = _resumed(request, dropout)
+    _check_several(found, request, dropout)
+    return found, request, dropout
+
+
+def _check_several(found: Found, request: Request, dropout: Dropout) -> None:
     """UsageError for settings that make sense for one input alone."""
     if dropout.rng == "torch" and len(found.inputs) != 1:
         raise UsageError(
@@ -65,7 +88,7 @@ def check_several(found: Found, request: Request, dropout: Dropout) -> None:
         )
 
 
-def resumed(request: Request, dropout: Dropout) -> Dropout:
+def _resumed(request: Request, dropout: Dropout) -> Dropout:
     """Resume with the seed that was drawn when the run began."""
     settings = settings_of(request.journal) if request.journal else None
     seed = (settings or {}).get("seed")
@@ -78,7 +101,7 @@ def resumed(request: Request, dropout: Dropout) -> Dropout:
     return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
 
 
-def check_folder(request: Request) -> None:
+def _check_folder(request: Request) -> None:
     """Find before any work that the output is no folder, and cannot become one."""
     output = request.output or ""
     if goes_to_stdout(output):

@@ -4,14 +4,13 @@ Every tensor whose first dimension is that of the selected ones grows: labels ar
 step. All other tensors are written once.
 """
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 from dropcli.errors import FormatError, TensorError, UsageError
 from dropcli.formats.derived import Derived
-from dropcli.formats.safetensors import METADATA, PROVENANCE, dump
+from dropcli.formats.safetensors import new_header
 from dropcli.tensors import Segment, Source, TensorInfo, elements
 
 
@@ -40,20 +39,7 @@ class Concatenated(Derived):
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then each tensor in all its copies."""
-        metadata = dict(self.metadata)
-        if provenance is not None:
-            metadata[PROVENANCE] = json.dumps(provenance, separators=(",", ":"))
-        header: dict[str, Any] = {METADATA: metadata} if metadata else {}
-        position = 0
-        for tensor in self.tensors:
-            end = position + tensor.elements * tensor.dtype.bits // 8
-            entry = {"dtype": tensor.dtype.name, "shape": tensor.shape}
-            header[tensor.name] = {**entry, "data_offsets": [position, end]}
-            position = end
-        text = dump(header)
-        text += b" " * (-len(text) % 8)
-        yield len(text).to_bytes(8, "little") + text
-
+        yield new_header(self.tensors, self.metadata, provenance)
         for tensor in self._source.tensors:
             if not self._grows(tensor):
                 yield elements(replace(tensor, name=label(tensor.name, -1)))

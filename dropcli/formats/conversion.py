@@ -4,7 +4,6 @@ To safetensors every tensor goes by its dotted name, row-major; to `.pt` a flat 
 What the other format has no place for is refused before anything is written.
 """
 
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,8 +14,7 @@ from dropcli.formats.derived import Derived
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
 from dropcli.formats.pt import PtSource
 from dropcli.formats.pt import dump as dump_provenance
-from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource
-from dropcli.formats.safetensors import dump as dump_header
+from dropcli.formats.safetensors import PROVENANCE, SafetensorsSource, new_header
 from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
 from dropcli.layouts import Layout
 from dropcli.tensors import Checksum, Extent, Segment, TensorInfo, elements
@@ -48,18 +46,7 @@ class SafetensorsFromPt(Derived):
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then each tensor, those of wide elements first, so that all are aligned."""
         tensors = sorted(self.tensors, key=lambda tensor: -tensor.dtype.bits)
-        header: dict[str, Any] = {}
-        if provenance is not None:
-            header[METADATA] = {PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
-        position = 0
-        for tensor in tensors:
-            end = position + tensor.elements * tensor.dtype.bits // 8
-            entry = {"dtype": tensor.dtype.name, "shape": tensor.shape}
-            header[tensor.name] = {**entry, "data_offsets": [position, end]}
-            position = end
-        text = dump_header(header)
-        text += b" " * (-len(text) % 8)
-        yield struct.pack("<Q", len(text)) + text
+        yield new_header(tensors, {}, provenance)
 
         # A tied tensor is written for itself: the format has no ties.
         for tensor in tensors:

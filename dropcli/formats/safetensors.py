@@ -7,7 +7,7 @@ provenance, which is the entry "dropcli" of `__metadata__`.
 
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
@@ -192,6 +192,24 @@ def _provenance(metadata: dict[str, str]) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     return entries if isinstance(entries, list) else None
+
+
+def new_header(
+    tensors: Iterable[TensorInfo], metadata: dict[str, str], provenance: list[Any] | None
+) -> bytes:
+    """The length and the header of a file that holds these tensors in this order."""
+    if provenance is not None:
+        metadata = {**metadata, PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
+    header: dict[str, Any] = {METADATA: metadata} if metadata else {}
+    position = 0
+    for tensor in tensors:
+        end = position + tensor.elements * tensor.dtype.bits // 8
+        entry = {"dtype": tensor.dtype.name, "shape": tensor.shape}
+        header[tensor.name] = {**entry, "data_offsets": [position, end]}
+        position = end
+    text = dump(header)
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def dump(header: dict[str, Any]) -> bytes:
