@@ -1,16 +1,15 @@
 """The command line: commands, and the one place that catches our errors."""
 
 import os
-import secrets
 import shlex
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from dropcli import __version__, arguments, console, options, signals
+from dropcli.commands import Command, Group
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
 
 _LONG_COMMAND = 1000
@@ -19,25 +18,11 @@ _MANY = 300  # files, for which starting workers is worth while
 # What a command needs is imported when it runs: `--help` and `--version` stay quick.
 
 app = typer.Typer(
+    cls=Group,
     rich_markup_mode=None,  # plain help: the same on every terminal, in pipes and in the README
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-class StrictCommand(TyperCommand):
-    """A command that refuses a single-valued option given twice, instead of taking the last."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # the public name of typer's context
-        """Parse as ever, then count the options that were given."""
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        rest = super().parse_args(ctx, args)
-        for param in {param for param in given if param.nargs == 1 and not param.multiple}:
-            # A plain flag says the same however often it is given.
-            valued = not getattr(param, "is_flag", False) or param.secondary_opts
-            if param.param_type_name == "option" and valued and given.count(param) > 1:
-                raise UsageError("given-twice", f"{param.opts[0]}: expected once, got it again")
-        return rest
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,7 +53,7 @@ def _main(
         raise typer.Exit(2)
 
 
-@app.command("apply", cls=StrictCommand)
+@app.command("apply", cls=Command)
 def apply(
     inputs: arguments.Inputs = None,
     output: arguments.Output = None,
@@ -148,7 +133,7 @@ def apply(
     )
     dropout = Dropout(
         p=p,
-        seed=secrets.randbits(64) if seed is None else seed,
+        seed=int.from_bytes(os.urandom(8)) if seed is None else seed,
         over=options.choose_over(mode, over),
         rescale=rescale,
         fill=fill,
@@ -169,7 +154,7 @@ def apply(
     return apply_dataset(operands, listed, request, dropout, seed is None, show)
 
 
-@app.command("info", cls=StrictCommand)
+@app.command("info", cls=Command)
 def info(
     files: arguments.Files, json: arguments.Json = False, verbose: arguments.Verbose = False
 ) -> int:
@@ -204,7 +189,7 @@ def info(
     return {"success": 0, "partial": 3, "error": 1}[report.status]
 
 
-@app.command("verify", cls=StrictCommand)
+@app.command("verify", cls=Command)
 def verify(
     outputs: arguments.Outputs,
     source: arguments.Source,

@@ -15,6 +15,7 @@ FLOORS = {
     "__main__": 15,
     "cli": 14,
     "arguments": 13,
+    "commands": 13,
     "actions": 13,
     "api": 13,
     "progress": 12,
@@ -75,7 +76,7 @@ FLOORS = {
     "errors": 0,
 }
 ONLY: dict[str, set[str]] = {
-    "typer": {"cli", "arguments"},
+    "typer": {"cli", "arguments", "commands"},
     "rich": {"console", "progress", "tables"},
     "torch": {"formats.legacy", "torch_masks"},
     "cryptography": {"words"},
