@@ -37,7 +37,7 @@ class Command(TyperCommand):
 
 
 def _quick(param: Any) -> Any:
-    """Call its parser ourselves: typer has pydantic do it, whose import is a third of a short run."""
+    """Call its parser ourselves: typer has pydantic do it, a third of a short run to import."""
     param.process_value = partial(_process, param)
     return param
 

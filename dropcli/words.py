@@ -53,8 +53,8 @@ class Words:
         counter, skip = divmod(start, _PER_COUNTER)
         encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
         # A cipher asks for room for one block more than it writes.
-        stream = bytearray(4 * (min(count + skip, CHUNK) + _PER_COUNTER))
-        words = np.frombuffer(stream, "<u4")
+        words = np.empty(min(count + skip, CHUNK) + _PER_COUNTER, "<u4")
+        stream = words.view(np.uint8).data
         done = -skip
         while done < count:
             length = min(count - done, CHUNK)
