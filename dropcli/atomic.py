@@ -17,6 +17,7 @@ from dropcli.temporaries import remove_stale, temporary_name
 
 _SMALL_BYTES = 1 << 16
 _WRITEBACK_BYTES = 32 << 20
+_SMALL_FILE = 1 << 20
 
 
 class Output:
@@ -156,8 +157,8 @@ def _create(temporary: str, target: str, size: int) -> Iterator[int]:
 
 
 def _reserve(fd: int, size: int) -> None:
-    """A full disk is found before the work, where the file system can tell."""
-    if size and hasattr(os, "posix_fallocate"):
+    """A full disk is found before long work, where the file system can tell."""
+    if size > _SMALL_FILE and hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(fd, 0, size)
         except OSError as error:

@@ -8,12 +8,12 @@ import filecmp
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dropcli.errors import DropcliError, FileError, located
 
 
-@dataclass(frozen=True)
+@dataclass
 class Finished:
     """A temporary file that is written, and is to be known as `path`, which leads to `target`.
 
@@ -54,7 +54,8 @@ class Group:
 
     def add(self, finished: Finished) -> None:
         """Take in another file; only `commit` publishes it."""
-        self._finished.append(replace(finished, fd=os.dup(finished.fd)))
+        finished.fd = os.dup(finished.fd)
+        self._finished.append(finished)
 
     def commit(self) -> dict[str, DropcliError]:
         """Publish all, and give what failed by its path."""

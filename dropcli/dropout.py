@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.metadata import version
+from functools import cached_property
 from operator import index
 from typing import Any
 
@@ -73,6 +73,10 @@ class Dropout:
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON, as they stand in reports and provenance; rare ones where used."""
+        return {**self._settings}
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
         between = self.p if isinstance(self.p, Between) else None
         settings = {
             "p": [between.low, between.high] if between else self.p,
@@ -90,7 +94,7 @@ class Dropout:
             "exact": self.exact,
             "min_keep": self.min_keep,
             "rng": self.rng if self.rng == "torch" else None,
-            "torch": version("torch") if self.rng == "torch" else None,
+            "torch": torch_version() if self.rng == "torch" else None,
         }
         return settings | {name: value for name, value in rare.items() if value}
 
@@ -104,7 +108,7 @@ class Dropout:
         """What the user should know of the settings, though they are no error."""
         if self.rng == "torch" and not self.eval:
             return [
-                f"--rng torch: these are the masks of torch {version('torch')}, which does not "
+                f"--rng torch: these are the masks of torch {torch_version()}, which does not "
                 "promise the same ones in its next version"
             ]
         return []
@@ -168,6 +172,13 @@ class Dropout:
                     "add --no-rescale to drop integers and bools, or leave it out with --exclude",
                 ),
             )
+
+
+def torch_version() -> str:
+    """The torch that is installed, without the second that its import takes."""
+    from importlib.metadata import version  # 20 ms
+
+    return version("torch")
 
 
 def whole_number(name: str, value: Any) -> int:

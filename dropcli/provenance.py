@@ -1,10 +1,9 @@
 """The record of an application, read back: settings from JSON, however damaged it may be."""
 
 import os
-from importlib.metadata import version
 from typing import Any
 
-from dropcli.dropout import Dropout
+from dropcli.dropout import Dropout, torch_version
 from dropcli.errors import FormatError, UsageError
 from dropcli.options import parse_over
 from dropcli.ranges import Between
@@ -33,10 +32,10 @@ def settings_from(entry: Any) -> Dropout:
         _check_types(settings)
         os.fsencode(entry["stream"])
         torch = settings.pop("torch", None)
-        if torch not in (None, version("torch")):
+        if torch not in (None, torch_version()):
             raise FormatError(
                 "other-torch",
-                f"expected masks of torch {version('torch')}, which is installed, got {torch}",
+                f"expected masks of torch {torch_version()}, which is installed, got {torch}",
                 f"install torch {torch} to verify it",
             )
         p, over = settings.pop("p"), settings.pop("over")

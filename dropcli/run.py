@@ -258,7 +258,8 @@ def _check_output(job: Job, size: int) -> None:
     if job.in_dataset:
         with located(job.output):
             os.makedirs(os.path.dirname(job.output) or ".", exist_ok=True)
-    check_destination(job.output, replace=job.force or job.in_place or job.in_dataset)
+    elif job.dry_run:  # else it is the first thing that publishing does
+        check_destination(job.output, replace=job.force or job.in_place)
 
 
 def _same_file(source: str, output: str) -> bool:

@@ -75,12 +75,12 @@ def recall(task: Task, document: dict[str, Any]) -> Outcome | None:
     try:
         if document["untouched"] != task.untouched:
             return None
-        return replace(_outcome(task, document), skipped=True)
+        return _outcome(task, document, skipped=True)
     except (KeyError, TypeError, ValueError):  # somebody has changed the journal
         return None
 
 
-def _outcome(task: Task, document: dict[str, Any]) -> Outcome:
+def _outcome(task: Task, document: dict[str, Any], **more: Any) -> Outcome:
     # What was done before, in place, is not counted again.
     known = document["status"] != "skipped"
     tensors, settings = document["tensors"] if known else [], document["settings"]
@@ -91,6 +91,7 @@ def _outcome(task: Task, document: dict[str, Any]) -> Outcome:
         decisions=sum(tensor["decisions"] for tensor in tensors),
         dropped=sum(tensor["dropped"] for tensor in tensors),
         expected=sum(tensor["decisions"] * (asked(tensor, settings) or 0) for tensor in tensors),
+        **more,
     )
 
 
@@ -127,20 +128,18 @@ def _do(
     group: Group,
     on_bytes: Callable[[int], None],
 ) -> Outcome:
-    started = time.perf_counter()
     source = task.job.source
     try:
-        outcome = _done(task, dropout, settings, group, on_bytes)
+        return _done(task, dropout, settings, group, on_bytes)
     except DropcliError as error:
-        outcome = Outcome(task, error=error)
+        return Outcome(task, error=error)
     except MemoryError:
         message = "expected more memory to be free"
-        outcome = Outcome(task, error=DropcliError("out-of-memory", message, None, source))
+        return Outcome(task, error=DropcliError("out-of-memory", message, None, source))
     except Exception as error:  # noqa: BLE001  # ours, but thousands of files shall not pay for it
         message = f"expected to be understood, got {type(error).__name__}: {error}"
         hint = "this is a bug in dropcli, please report it"
-        outcome = Outcome(task, error=DropcliError("bug", message, hint, source))
-    return replace(outcome, seconds=time.perf_counter() - started)
+        return Outcome(task, error=DropcliError("bug", message, hint, source))
 
 
 def _done(
@@ -150,7 +149,7 @@ def _done(
     group: Group,
     on_bytes: Callable[[int], None],
 ) -> Outcome:
-    job = task.job
+    started, job = time.perf_counter(), task.job
     with located(job.source):
         stamp = Stamp.of(job.source)
     report = None
@@ -173,19 +172,20 @@ def _done(
     document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
     document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
     warnings = tuple(report.warnings(verbose=False))
-    return replace(_outcome(task, document), skipped=skipped, warnings=warnings)
+    seconds = time.perf_counter() - started
+    return _outcome(task, document, seconds=seconds, skipped=skipped, warnings=warnings)
 
 
 def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:
     """The outcome now that its file is published, or is not."""
     job = outcome.task.job
     if error := outcome.error or failed.get(job.output):
-        return Outcome(outcome.task, error=error, seconds=outcome.seconds)
+        return Outcome(outcome.task, error=error)
     if job.dry_run:
         return outcome
     try:
         with located(job.output):
             mtime = {"output_mtime_ns": Stamp.of(job.output).mtime_ns}
     except DropcliError as error:
-        return Outcome(outcome.task, error=error, seconds=outcome.seconds)
+        return Outcome(outcome.task, error=error)
     return replace(outcome, line=f"{outcome.line[:-1]}, {json.dumps(mtime)[1:]}\n")
