@@ -355,7 +355,7 @@ def test_kill_and_resume_in_place(many: dict[str, bytes]) -> None:
         shutil.rmtree("copy", ignore_errors=True)
         shutil.copytree("data", "copy")
         words = ["copy", "--in-place", *WORDS, "-q", "-j", "2"]
-        while killed(words, numbers.uniform(0.3, 0.8) + kills / 5):
+        while killed(words, numbers.uniform(0.05, 0.3) + kills / 5):
             kills += 1
             words = words if "--resume" in words else [*words, "--resume"]
         assert wait_for(lambda: tree("copy") == many)
@@ -382,7 +382,8 @@ def test_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> 
         done = len(journal())
         assert 2 <= done <= len(tree("out")) < 30
         assert {str(line["output"]) for line in journal()} <= set(tree("out"))
-        message, hint = errors.decode().splitlines()
+        *progress, message, hint = errors.decode().splitlines()
+        assert all(" of 30 files" in line for line in progress)  # from a machine that is slow
         assert message == (
             f"interrupted; nothing half-written is left; {done} of 30 files are done"
         )
