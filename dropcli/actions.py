@@ -20,7 +20,6 @@ from dropcli.report import Report, check_stats_path, write_stats
 from dropcli.run import goes_to_stdout, run_file
 from dropcli.tally import Tally
 from dropcli.targets import job_of, prepare
-from dropcli.verify import Verdict, verify_work
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,8 @@ def apply_dataset(
 
 def verify_outputs(outputs: list[str], source: str, jobs: int | None, show: Show) -> int:
     """Derive outputs again, and compare."""
+    from dropcli.verify import Verdict, verify_work
+
     if not os.path.lexists(source):
         raise UsageError("no-source", f"--source: expected a file or a folder, got '{source}'")
     found = discover(outputs, None, None)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dropcli.application import Application, TensorDropout
 from dropcli.chances import Spread, spread_of
+from dropcli.cores import Inline, usable_cores
 from dropcli.dropout import Dropout
-from dropcli.engines import Inline, usable_cores
 from dropcli.errors import TensorError
 from dropcli.layouts import Layout
 from dropcli.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut

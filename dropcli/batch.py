@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from dropcli.cores import usable_cores
 from dropcli.dropout import Dropout
-from dropcli.engines import Engine, choose_engine, usable_cores
+from dropcli.engines import choose_engine
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
 from dropcli.journal import Journal, check_settings
 from dropcli.plan import Plan, Request
@@ -16,6 +17,7 @@ from dropcli.tally import Tally
 from dropcli.tasks import Outcome, Task, make_work, recall
 from dropcli.temporaries import remove_stale
 from dropcli.words import CONTRACT
+from dropcli.work import Engine
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20

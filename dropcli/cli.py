@@ -104,11 +104,13 @@ def apply(
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
     with signals.held():
-        from dropcli import engines
+        from dropcli.cores import usable_cores
         from dropcli.discover import has_many
 
-        if jobs != 1 and engines.usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
-            engines.warm_up("dropcli.tasks")  # which takes as long as the imports that follow
+        if jobs != 1 and usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
+            from dropcli.processes import warm_up
+
+            warm_up("dropcli.tasks")  # which takes as long as the imports that follow
         from dropcli.actions import Show, apply_dataset, apply_file, read_list
         from dropcli.combinations import check_torch_input
         from dropcli.dropout import Dropout

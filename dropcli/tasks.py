@@ -13,12 +13,12 @@ from typing import Any
 
 from dropcli.commit import Group
 from dropcli.dropout import Dropout
-from dropcli.engines import Work
 from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.journal import Stamp
 from dropcli.report import asked
 from dropcli.run import Job, copy_file, is_applied, run_file
 from dropcli.signals import held
+from dropcli.work import Work
 
 _JOURNAL_KEYS = {
     *("settings", "untouched", "source_bytes", "source_mtime_ns", "source_inode"),
