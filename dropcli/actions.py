@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dropcli import __version__, console
@@ -34,7 +34,8 @@ class Show:
 
 def apply_file(source: str, request: Request, dropout: Dropout, drawn: bool, show: Show) -> int:
     """Drop one file into one; `drawn` says that the seed was not given."""
-    job = job_of(source, request)
+    asked = not show.quiet or show.json or show.stats is not None
+    job = replace(job_of(source, request), statistics=asked)
     if goes_to_stdout(job.output):
         _check_stdout(show.json)
     if show.stats:

@@ -33,6 +33,7 @@ class TensorDropout:
     _arithmetic: Arithmetic
     _kernel: Kernel
     _shown: bool  # whether the report says p, as the settings leave it open or rates round it
+    statistics: bool  # whether anybody asks for them; they take longer than the dropping
 
     def kernel(self, first: int, count: int) -> Kernel:
         """What drops `count` elements from this one on."""
@@ -65,13 +66,16 @@ class Application:
     Its tensors are to be planned in the order of the file.
     """
 
-    def __init__(self, dropout: Dropout, stream: str, copy: int) -> None:
+    def __init__(
+        self, dropout: Dropout, stream: str, copy: int, *, statistics: bool = True
+    ) -> None:
         if not stream:
             raise UsageError("bad-stream", f"stream: expected a name, got {stream!r}")
         copy = whole_number("copy", copy)
         if copy < 0:
             raise UsageError("bad-copy", f"copy: expected an integer from 0 on, got {copy}")
         self._dropout = dropout
+        self._statistics = statistics
         self._stream = os.fsencode(stream)
         self._copy = copy
         self._arithmetic = Arithmetic(dropout.rescale, dropout.fill, dropout.alpha)
@@ -95,7 +99,8 @@ class Application:
         shape = tensor.shape
         grid = element_grid(shape) if blocks is None else block_grid(shape, blocks)
         shown = bool(self._counts) or isinstance(self._dropout.p, Between)
-        return TensorDropout(tensor, Mask(decisions, grid), p, self._arithmetic, kernel, shown)
+        mask = Mask(decisions, grid)
+        return TensorDropout(tensor, mask, p, self._arithmetic, kernel, shown, self._statistics)
 
     @cached_property
     def _file_p(self) -> float:

@@ -22,14 +22,16 @@ from dropcli.errors import TensorError
 from dropcli.layouts import Layout
 from dropcli.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
 from dropcli.report import TensorReport
-from dropcli.stats import Summary, summarize
+from dropcli.stats import Summary, is_finite, summarize
 from dropcli.tensors import Checksum, Late, Source, TensorInfo
 from dropcli.wrappers import Kernel
 
 _MOST_WORKERS = 4  # reading and writing bound the work; more workers only take memory
 
 
-def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
+def plan(
+    source: Source, dropout: Dropout, stream: str, copy: int, *, statistics: bool = True
+) -> Plans:
     """The tensors to drop, by name; TensorError where the settings do not fit one of them."""
     selected = dropout.select(source.tensors)
     source.check_selected(selected)
@@ -41,7 +43,7 @@ def plan(source: Source, dropout: Dropout, stream: str, copy: int) -> Plans:
                 "whose memory it shares, got one of them alone",
                 "choose both or neither",
             )
-    application = Application(dropout, stream, copy)
+    application = Application(dropout, stream, copy, statistics=statistics)
     return {
         tensor.name: application.plan(tensor)
         for tensor in source.tensors
@@ -81,8 +83,9 @@ def augment(
     `on_bytes` hears the number of bytes of each write.
     """
     reports = {report.name: report for report in blank_reports(source.tensors, plans)}
-    for report in reports.values():
-        if report.action == "dropped":
+    for plan in plans.values():
+        if plan.statistics:
+            report = reports[plan.tensor.name]
             report.before, report.after = Summary(), Summary()
 
     # A thread takes as long to start as a small file to drop.
@@ -246,10 +249,14 @@ def _apply(
 ) -> _PartDone:
     with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
         values = kernel.values(raw)
-        before = summarize(values)
-        finite = not any(summary.nan or summary.inf for summary in before)
+        before = summarize(values) if plan.statistics else []
+        finite = (
+            not any(summary.nan or summary.inf for summary in before)
+            if plan.statistics
+            else is_finite(values)
+        )
         kernel.apply(raw, values, keep, finite)
-        after = summarize(kernel.values(raw))
+        after = summarize(kernel.values(raw)) if plan.statistics else []
     dropped = len(keep) - int(np.count_nonzero(keep))
     return _PartDone(plan.tensor.name, dropped, before, after)
 

@@ -44,6 +44,7 @@ class Job:
     provenance: bool = True
     dry_run: bool = False
     concat: tuple[int, ...] = ()
+    statistics: bool = True
     in_dataset: bool = False  # folders are made, and an output with the very same bytes is ours
 
 
@@ -184,13 +185,15 @@ def _is_twin(entry: Any, ours: dict[str, Any]) -> bool:
 def _plan(source: Source, dropout: Dropout, job: Job) -> tuple[Source, Plans]:
     """What is to be written, and the tensors to drop in it."""
     if not job.concat:
-        return source, plan(source, dropout, job.stream, job.copy)
+        return source, plan(source, dropout, job.stream, job.copy, statistics=job.statistics)
     selected = replace(dropout, eval=False).select(source.tensors)
     plans = {
         label(name, copy): found
         for copy in job.concat
         if copy
-        for name, found in plan(source, dropout, job.stream, copy).items()
+        for name, found in plan(
+            source, dropout, job.stream, copy, statistics=job.statistics
+        ).items()
     }
     return Concatenated(source, selected, list(job.concat)), plans
 

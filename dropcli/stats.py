@@ -80,12 +80,17 @@ def summarize(values: NDArray[Any]) -> list[Summary]:
     return summaries
 
 
+def is_finite(values: NDArray[Any]) -> bool:
+    """Whether there is no NaN and no infinity among them."""
+    # NaN wins in minimum and maximum, so these two tell; they are faster than a look at each.
+    return not len(values) or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+
+
 def _summarize_rows(rows: NDArray[Any]) -> list[Summary]:
     if not len(rows):
         return []
-    # NaN wins in minimum and maximum, so these two tell whether a row is finite throughout.
     low, high = rows.min(axis=1), rows.max(axis=1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    if not (is_finite(low) and is_finite(high)):
         return [_summarize_with_gaps(row) for row in rows]
 
     zeros = [int(np.count_nonzero(row)) for row in rows == 0]

@@ -127,7 +127,14 @@ def verify_file(
             what = f"copy {copy} of '{stream}'" if copy else f"'{stream}'"
             found = Difference(None, None, f"by its provenance it is {what}, under another name")
             return Verdict(item.path, made_from, stream, copy, reader.size or 0, found)
-        job = Job(made_from, name, entry["stream"], entry["copy"], concat=copies_from(entry))
+        job = Job(
+            made_from,
+            name,
+            entry["stream"],
+            entry["copy"],
+            concat=copies_from(entry),
+            statistics=False,
+        )
 
         def derive(write: Callable[[bytes | memoryview], None]) -> None:
             derive_file(job, dropout, write, lambda total: on_bytes)

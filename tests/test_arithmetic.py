@@ -142,3 +142,13 @@ def test_a_fill_that_does_not_fit_is_refused(run: Run, dtype: torch.dtype, fill:
     assert result.code == 1
     assert f"got {fill}" in result.err
     assert not Path("o.safetensors").exists()
+
+
+def test_statistics_change_no_byte(run: Run) -> None:
+    # With -q nobody asks for them, and they tell what is finite.
+    dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64)
+    save_file({str(dtype): special_values(dtype) for dtype in dtypes}, "x.safetensors")
+    words = ("x.safetensors", "-p", "0.3", "--seed", "7")
+    assert run("apply", *words, "-o", "full.safetensors").code == 0
+    assert run("apply", *words, "-o", "quiet.safetensors", "-q").code == 0
+    assert Path("quiet.safetensors").read_bytes() == Path("full.safetensors").read_bytes()
