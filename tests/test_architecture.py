@@ -33,7 +33,7 @@ FLOORS = {
     "pieces": 5,
     "application": 4,
     "discover": 2,
-    "journal": 1,
+    "journal": 2,
     "engines": 2,
     "signals": 1,
     "dropout": 3,
@@ -72,6 +72,7 @@ FLOORS = {
     "temporaries": 0,
     "layouts": 0,
     "text": 0,
+    "kinds": 1,
     "errors": 0,
 }
 ONLY: dict[str, set[str]] = {

@@ -39,10 +39,13 @@ class Member:
 def read_members(reader: Reader) -> list[Member]:
     """The members in the order of their payloads; FormatError for a damaged or doubtful archive."""
     assert reader.size is not None
+    file = _Seekable(reader)
     try:
-        with zipfile.ZipFile(cast(IO[bytes], _Seekable(reader))) as archive:
+        with zipfile.ZipFile(cast(IO[bytes], file)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
+        if file.refused:  # which the library takes for the end of the file
+            raise file.refused from None
         raise FormatError(
             "damaged-archive",
             f"expected a whole zip archive, got one that is damaged ({error})",
@@ -210,6 +213,7 @@ class _Seekable:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._at = 0
+        self.refused: OSError | None = None  # what the system last said
 
     def seekable(self) -> bool:
         return True
@@ -224,6 +228,10 @@ class _Seekable:
 
     def read(self, count: int = -1) -> bytes:
         left = max(0, (self._reader.size or 0) - self._at)
-        data = self._reader.read(self._at, left if count < 0 else min(count, left))
+        try:
+            data = self._reader.read(self._at, left if count < 0 else min(count, left))
+        except OSError as error:
+            self.refused = error
+            raise
         self._at += len(data)
         return data
