@@ -32,7 +32,9 @@ def modernize(reader: Reader) -> None:
         try:
             content = torch.load(file, weights_only=True, map_location="cpu")
             torch.save(content, converted)
-        except Exception:  # noqa: BLE001  # torch raises whatever comes
+        except Exception as error:  # noqa: BLE001  # torch raises whatever comes
+            if isinstance(error.__context__, OSError):  # a full disk, in torch's own words
+                raise error.__context__ from None
             raise FormatError(
                 "unreadable-legacy",
                 "expected a file of old that torch can load without running it, got one that is "
