@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 
 from dropcli.errors import FormatError
 from dropcli.formats.globals import check_globals
@@ -27,7 +28,11 @@ def modernize(reader: Reader) -> None:
 
     import torch
 
-    with os.fdopen(os.dup(reader.fd), "rb") as file, tempfile.TemporaryFile() as converted:
+    with (
+        os.fdopen(os.dup(reader.fd), "rb") as file,
+        tempfile.TemporaryFile() as converted,
+        warnings.catch_warnings(action="ignore"),  # of torch, about what it then does or refuses
+    ):
         file.seek(0)
         try:
             content = torch.load(file, weights_only=True, map_location="cpu")
