@@ -13,6 +13,7 @@ from dropcli.discover import Found, discover, parse_list
 from dropcli.dropout import Dropout
 from dropcli.engines import choose_engine
 from dropcli.errors import FileError, Interrupted, UsageError, located
+from dropcli.kinds import is_folder
 from dropcli.plan import Request, plan_batch
 from dropcli.progress import progress
 from dropcli.reader import STDIN, place_of
@@ -105,12 +106,17 @@ def verify_outputs(outputs: list[str], source: str, jobs: int | None, show: Show
     """Derive outputs again, and compare."""
     from dropcli.verify import Verdict, verify_work
 
-    if not os.path.lexists(source):
-        raise UsageError("no-source", f"--source: expected a file or a folder, got '{source}'")
+    try:
+        os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        message = f"--source: expected a file or a folder, got '{source}'"
+        raise UsageError("no-source", message) from None
+    except OSError:
+        pass  # opening it will tell
     found = discover(outputs, None, None)
     if not (found.inputs or found.failures):
         raise FileError("no-files", "expected files to verify, got none", None, outputs[0])
-    mirrored = bool(found.folders) and os.path.isdir(source)
+    mirrored = bool(found.folders) and is_folder(source)
     sizes = [
         os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
     ]

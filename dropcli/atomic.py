@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 from dropcli.commit import Finished, Group, exists
 from dropcli.errors import FileError, located
+from dropcli.kinds import is_folder, is_special
 from dropcli.temporaries import remove_stale, temporary_name
 
 _SMALL_BYTES = 1 << 16
@@ -76,7 +77,7 @@ def check_destination(path: str, *, replace: bool) -> None:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
             folder = os.path.dirname(os.path.realpath(path))
-            if not os.path.isdir(folder):
+            if not is_folder(folder):
                 hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
                 raise FileError("no-folder", "expected its folder to exist", hint) from None
             return
@@ -101,7 +102,7 @@ def publish(
     hold nothing that could be lost, and are written as they are.
     """
     check_destination(path, replace=replace or adopt)
-    if os.path.exists(path) and not os.path.isfile(path):
+    if is_special(path):
         with _open_device(path) as output:
             yield output
         return

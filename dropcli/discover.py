@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from dropcli.errors import DropcliError, FileError, UsageError, located
+from dropcli.kinds import is_folder
 from dropcli.temporaries import is_temporary
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -46,7 +47,7 @@ class Found:
 
 def is_several(operands: list[str]) -> bool:
     """Whether these are not one file but a folder, several files, or a glob."""
-    return len(operands) != 1 or os.path.isdir(operands[0]) or _is_glob(operands[0])
+    return len(operands) != 1 or _is_glob(operands[0]) or is_folder(operands[0])
 
 
 def has_many(operands: list[str], enough: int) -> bool:
@@ -123,7 +124,7 @@ def _expand(pattern: str, walk: "_Walk") -> None:
 
 
 def _base_of_list(operands: list[str]) -> str:
-    if len(operands) > 1 or (operands and not os.path.isdir(operands[0])):
+    if len(operands) > 1 or (operands and not is_folder(operands[0])):
         raise UsageError(
             "list-and-inputs",
             f"--files-from: expected at most the folder of the listed files beside it, got "
@@ -204,16 +205,16 @@ class _Walk:
         stack = [(top, prefix, frozenset[_Identity]())]
         while stack:
             path, name, above = stack.pop()
-            identity = _identity(path)
-            if identity is None or identity == self._left_out:
-                continue
-            if identity in above:
-                self._found.notes.append(
-                    f"{path}: a link to a folder that it lies in, not followed"
-                )
-                continue
             try:
                 with located(path):
+                    status = os.stat(path)
+                    identity = status.st_dev, status.st_ino
+                    if identity == self._left_out:
+                        continue
+                    if identity in above:
+                        note = f"{path}: a link to a folder that it lies in, not followed"
+                        self._found.notes.append(note)
+                        continue
                     folders = [*self._entries(path, name)]
             except DropcliError as error:
                 self._found.failures.append(error)

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dropcli.errors import FileError, FormatError, UsageError, located
+from dropcli.kinds import is_file
 
 _SYNC_EVERY = 256  # lines
 
@@ -194,7 +195,7 @@ class Journal:
 
 def settings_of(path: str) -> dict[str, Any] | None:
     """The settings of the run that wrote this journal, None if there is none."""
-    if not os.path.isfile(path):
+    if not is_file(path):
         return None
     try:
         with open(path, "rb") as file:

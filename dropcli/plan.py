@@ -5,12 +5,14 @@ outputs that are inputs.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dropcli.discover import JOURNAL, JOURNAL_IN_PLACE, Found, Input
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.journal import Stamp
+from dropcli.kinds import is_file
 from dropcli.run import Job
 from dropcli.tasks import Task
 
@@ -101,7 +103,7 @@ class Plan:
         try:
             with located(item.path):
                 status = os.stat(item.path)
-                if not os.path.isfile(item.path):
+                if not stat.S_ISREG(status.st_mode):
                     raise FileError("not-a-file", "expected a file, got a pipe or a device")
         except DropcliError as error:
             self.failures.append(error)
@@ -180,7 +182,14 @@ class Plan:
 
 
 def _is_used(journal: str | None) -> bool:
-    return journal is not None and os.path.exists(journal) and os.path.getsize(journal) > 0
+    return journal is not None and is_file(journal) and os.path.getsize(journal) > 0
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return is_file(path)
+    except DropcliError:
+        return True  # opening it will tell
 
 
 def plan_batch(request: Request, found: Found) -> Plan:
@@ -190,7 +199,7 @@ def plan_batch(request: Request, found: Found) -> Plan:
         plan.add(request, item, others=False)
     if request.copy_others:
         for item in found.others:
-            if os.path.isfile(item.path):  # pipes and devices hold nothing
+            if _is_file(item.path):  # pipes and devices hold nothing
                 plan.add(request, item, others=True)
     if not (plan.tasks or plan.failures):
         raise FileError(

@@ -33,13 +33,16 @@ class Reader:
                 "pipe a file in, or name one instead of `-`",
             )
         self.path = path
-        self._attach(os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        self.fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
 
-    def _attach(self, fd: int) -> None:
-        self.fd = fd
+    def _attach(self) -> None:
         self._opened = os.fstat(self.fd)
         if stat.S_ISDIR(self._opened.st_mode):
-            os.close(self.fd)
             raise FileError("is-a-directory", "expected a file, got a folder")
         # Standard input may stand anywhere in its file, and others may move it: read it in order.
         self.seekable = self.path != STDIN and stat.S_ISREG(self._opened.st_mode)
@@ -49,10 +52,10 @@ class Reader:
 
     def replace(self, file: IO[bytes]) -> None:
         """Read this file from now on, a stand-in for what was opened."""
-        fd = os.dup(file.fileno())
-        os.close(self.fd)
+        before, self.fd = self.fd, os.dup(file.fileno())
+        os.close(before)
         self.path = ""
-        self._attach(fd)
+        self._attach()
 
     def spool(self) -> None:
         """Take a pipe to its end into a temporary file, to be read at any position."""
@@ -66,7 +69,7 @@ class Reader:
     def peek(self, count: int) -> bytes:
         """The first bytes, fewer if there are no more, without consuming them."""
         if self.seekable:
-            return os.pread(self.fd, count, 0)
+            return self.read(0, min(count, self.size or 0))
         while len(self._peeked) < count:
             more = os.read(self.fd, count - len(self._peeked))
             if not more:

@@ -16,6 +16,7 @@ from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.formats import convert, open_source
 from dropcli.formats.concatenation import Concatenated, label
+from dropcli.kinds import is_special
 from dropcli.pieces import Plans
 from dropcli.reader import STDIN, Reader, place_of
 from dropcli.report import FileReport, Status, TensorReport
@@ -48,11 +49,15 @@ class Job:
     in_dataset: bool = False  # folders are made, and an output with the very same bytes is ours
 
 
+def is_piped(source: str) -> bool:
+    """Whether it is standard input, a pipe or a device."""
+    return source == STDIN or is_special(source)
+
+
 def stream_of(source: str) -> str:
     """The name of a single file in the mask key: its stem, or `-` for what is piped in."""
     # A pipe has a number for a name, which says nothing of what comes through it.
-    piped = source == STDIN or (os.path.exists(source) and not os.path.isfile(source))
-    return STDIN if piped else PurePath(source).stem
+    return STDIN if is_piped(source) else PurePath(source).stem
 
 
 def goes_to_stdout(output: str) -> bool:

@@ -8,9 +8,10 @@ from dropcli.discover import TENSOR_SUFFIXES, Found, discover, is_several
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
 from dropcli.journal import settings_of
+from dropcli.kinds import is_folder
 from dropcli.plan import Request
 from dropcli.reader import STDIN
-from dropcli.run import Job, goes_to_stdout, stream_of
+from dropcli.run import Job, goes_to_stdout, is_piped, stream_of
 
 
 def is_dataset(operands: list[str], request: Request) -> bool:
@@ -18,7 +19,7 @@ def is_dataset(operands: list[str], request: Request) -> bool:
     if is_several(operands) or (request.copies and not request.concat):
         return True
     output = request.output
-    into_folder = output is None or output.endswith(os.sep) or os.path.isdir(output)
+    into_folder = output is None or output.endswith(os.sep) or is_folder(output)
     for option, given in (
         ("--resume", request.resume),
         ("--fail-fast", request.fail_fast),
@@ -107,7 +108,7 @@ def _check_folder(request: Request) -> None:
     if goes_to_stdout(output):
         raise UsageError("several-on-stdout", "-o: expected a folder for several files, got '-'")
     looks_like_file = os.path.splitext(output)[1].lower() in TENSOR_SUFFIXES
-    if os.path.isdir(output) or not (os.path.lexists(output) or looks_like_file):
+    if is_folder(output) or not (os.path.lexists(output) or looks_like_file):
         return
     hint = "--concat writes all copies into one file" if request.copies else None
     raise UsageError(
@@ -118,12 +119,12 @@ def _check_folder(request: Request) -> None:
 def _target_of(source: str, output: str | None) -> str:
     """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
     if output is None:
-        if not os.path.isfile(source) and (source == STDIN or os.path.exists(source)):
+        if is_piped(source):
             raise UsageError(
                 "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
             )
         return source
-    if source != STDIN and os.path.isdir(output):
+    if source != STDIN and is_folder(output):
         return os.path.join(output, os.path.basename(source))
     if output.endswith("/"):
         hint = f"mkdir -p {shlex.quote(output)}"

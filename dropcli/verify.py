@@ -15,6 +15,7 @@ from dropcli.discover import TENSOR_SUFFIXES, Input
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, located
 from dropcli.formats import open_source
 from dropcli.formats.pt import PtSource
+from dropcli.kinds import is_file, is_folder
 from dropcli.provenance import copies_from, settings_from
 from dropcli.reader import Reader
 from dropcli.run import Job, derive_file
@@ -187,10 +188,8 @@ def _original(item: Input, source: str) -> str | None:
     found = _ORIGINAL.fullmatch(item.name)
     if not found:
         return None
-    path = (
-        os.path.join(source, found["root"] + found["suffix"]) if os.path.isdir(source) else source
-    )
-    return path if os.path.isfile(path) else None
+    path = os.path.join(source, found["root"] + found["suffix"]) if is_folder(source) else source
+    return path if is_file(path) else None
 
 
 def _is_called(item: Input, stream: str, copy: int) -> bool:
@@ -203,13 +202,13 @@ def _is_called(item: Input, stream: str, copy: int) -> bool:
 
 def _source_of(item: Input, stream: str, source: str) -> str:
     """The file that an output was made from: in a folder, the one that its stream names."""
-    if not os.path.isdir(source):
+    if not is_folder(source):
         return source
     suffix = PurePath(item.path).suffix
     below = PurePath(stream)  # what a file says must not lead out of the folder
     for candidate in (suffix, *TENSOR_SUFFIXES):
         path = os.path.join(source, stream.replace("/", os.sep) + candidate)
-        if os.path.isfile(path) and not below.is_absolute() and ".." not in below.parts:
+        if is_file(path) and not below.is_absolute() and ".." not in below.parts:
             return path
     raise FileError(
         "no-source",

@@ -17,6 +17,11 @@ from dropcli.cli import main
 torch.manual_seed(0)  # for what modules draw as they are imported
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "rounds of the loop that kills and resumes (see tests/test_kill.py)"
+    parser.addoption("--rounds", type=int, default=50, help=text)
+
+
 @dataclass
 class Result:
     """What a run of the command left behind."""

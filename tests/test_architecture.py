@@ -34,7 +34,7 @@ FLOORS = {
     "pieces": 5,
     "application": 4,
     "discover": 2,
-    "journal": 1,
+    "journal": 2,
     "engines": 3,
     "processes": 2,
     "cores": 0,
@@ -76,6 +76,7 @@ FLOORS = {
     "temporaries": 0,
     "layouts": 0,
     "text": 0,
+    "kinds": 1,
     "errors": 0,
 }
 ONLY: dict[str, set[str]] = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -21,18 +20,12 @@ COMMAND = [sys.executable, "-m", "dropcli", "apply"]
 WORDS = [str(word) for word in SETTINGS]
 
 
-duration = 1.0  # seconds that an uninterrupted run took
-
-
 @pytest.fixture
 def many() -> dict[str, bytes]:
     """200 small files; gives what an uninterrupted run makes of them."""
-    global duration
     for number in range(200):
         sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
-    started = time.monotonic()
     assert shell("dropcli apply data -o whole -p 0.3 --seed 7 -q").returncode == 0
-    duration = time.monotonic() - started
     return tree("whole")
 
 
@@ -300,34 +293,6 @@ def test_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
     assert not tree("out")
 
 
-def killed(words: list[str], share: float) -> bool:
-    """Run a command and kill it after that share of its time, unless it was quicker."""
-    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE)
-    try:
-        process.wait(share * duration)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    _, errors = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), errors
-    return process.returncode != 0
-
-
-def kill_loop(rounds: int, whole: dict[str, bytes]) -> int:
-    """Kill runs and resume them, comparing with an uninterrupted one; gives the kills."""
-    kills = 0
-    numbers = random.Random(0)
-    for number in range(rounds):
-        shutil.rmtree("out", ignore_errors=True)
-        before = kills
-        words = ["data", "-o", "out", *WORDS, "-q", "-j", str(1 + number % 2)]
-        while killed(words, numbers.uniform(0.3, 1.0) + (kills - before) / 5):
-            kills += 1
-            words = words if "--resume" in words else [*words, "--resume"]
-        assert wait_for(lambda: tree("out") == whole)
-        assert {line["output"] for line in journal()} == set(whole)
-    return kills
-
-
 def wait_for(condition: object, seconds: float = 5) -> bool:
     """Orphans of a killed run take a moment to end."""
     deadline = time.monotonic() + seconds
@@ -337,29 +302,6 @@ def wait_for(condition: object, seconds: float = 5) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def test_kill_and_resume(many: dict[str, bytes]) -> None:
-    assert kill_loop(4, many) > 0
-
-
-@pytest.mark.slow
-def test_kill_and_resume_many_times(many: dict[str, bytes]) -> None:
-    assert kill_loop(50, many) > 20
-
-
-def test_kill_and_resume_in_place(many: dict[str, bytes]) -> None:
-    numbers = random.Random(0)
-    kills = 0
-    for _ in range(2):
-        shutil.rmtree("copy", ignore_errors=True)
-        shutil.copytree("data", "copy")
-        words = ["copy", "--in-place", *WORDS, "-q", "-j", "2"]
-        while killed(words, numbers.uniform(0.05, 0.3) + kills / 5):
-            kills += 1
-            words = words if "--resume" in words else [*words, "--resume"]
-        assert wait_for(lambda: tree("copy") == many)
-    assert kills > 0
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -21,9 +21,12 @@ _MOST_32 = 0xFFFFFFFF
 _FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
 _DATE = 0x21  # the first of January 1980: no time is recorded
 _ENCRYPTED = 0x2041
+_IS_FOLDER = 0x10
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
+_END_64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR_64 = struct.Struct("<4sIQI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,25 @@ class Member:
 def read_members(reader: Reader) -> list[Member]:
     """The members in the order of their payloads; FormatError for a damaged or doubtful archive."""
     assert reader.size is not None
+    file = _Seekable(reader)
     try:
-        with zipfile.ZipFile(cast(IO[bytes], _Seekable(reader))) as archive:
+        with zipfile.ZipFile(cast(IO[bytes], file)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
+        if file.refused:  # which the library takes for the end of the file
+            raise file.refused from None
         raise FormatError(
             "damaged-archive",
             f"expected a whole zip archive, got one that is damaged ({error})",
             "the file is incomplete: copy or save it again",
         ) from None
 
+    if not _is_sound(reader, len(infos)):
+        raise FormatError(
+            "doubtful-archive",
+            "expected a directory at the end that says where and how many its members are, "
+            "got one that readers disagree about",
+        )
     if any(info.filename.endswith("/constants.pkl") for info in infos):
         raise FormatError("torchscript", "expected data, got a TorchScript program")
     members: list[Member] = []
@@ -69,14 +81,49 @@ def read_members(reader: Reader) -> list[Member]:
 
 def trailing_bytes(reader: Reader) -> int:
     """How many bytes follow the end of the archive, its comment among them."""
+    return (reader.size or 0) - _end(reader) - _END.size
+
+
+def _end(reader: Reader) -> int:
+    """Where the last record of the archive lies."""
     size = reader.size or 0
     start = max(0, size - _END.size - 0xFFFF)
-    tail = reader.read(start, size - start)
-    return len(tail) - tail.rfind(b"PK\5\6") - _END.size
+    return start + reader.read(start, size - start).rfind(b"PK\5\6")
+
+
+def _is_sound(reader: Reader, members: int) -> bool:
+    """Whether all that is said of the directory says the same: readers believe different parts."""
+    at = _end(reader)
+    _, *disks, here, count, size, offset, _ = _END.unpack(reader.read(at, _END.size))
+    far = at - _LOCATOR_64.size - _END_64.size
+    if far >= 0:
+        more = reader.read(far, at - far)
+        record, locator = _END_64.unpack_from(more), _LOCATOR_64.unpack_from(more, _END_64.size)
+        if locator[0] == b"PK\6\7":
+            if locator[1:] != (0, far, 1) or record[:2] != (b"PK\6\6", 44):
+                return False
+            short = (here, count, size, offset)
+            disks += record[4:6]
+            here, count, size, offset = record[6:]
+            mosts = (0xFFFF, 0xFFFF, _MOST_32, _MOST_32)
+            if any(a not in (b, m) for a, b, m in zip(short, record[6:], mosts, strict=True)):
+                return False
+            at = far
+    if any(disks) or not here == count == members or offset + size != at:
+        return False
+    entries, position = reader.read(offset, size), 0
+    for _ in range(members):
+        position += _CENTRAL.size
+        if position > size:
+            return False
+        position += sum(struct.unpack_from("<3H", entries, position - _CENTRAL.size + 28))
+    return position == size
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     """Check a member's own header against the directory: readers differ in which one they use."""
+    if info.volume or info.external_attr & _IS_FOLDER:  # torch takes it for an empty one
+        raise _doubtful(info.filename, "to be a file in this archive")
     if info.comment:
         raise _doubtful(info.filename, "without a comment, in which others could hide")
     if info.flag_bits & _ENCRYPTED:
@@ -185,9 +232,8 @@ def _directory(members: list[_Written], position: int) -> bytes:
     count, size, end = len(members), len(entries), position + len(entries)
     tail = b""
     if count >= 0xFFFF or position >= _MOST_32 or size >= _MOST_32:
-        form = "<4sQ2H2I4Q"
         fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
-        tail = struct.pack(form, *fields) + struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
+        tail = _END_64.pack(*fields) + _LOCATOR_64.pack(b"PK\6\7", 0, end, 1)
     count, size, position = min(count, 0xFFFF), min(size, _MOST_32), min(position, _MOST_32)
     last = _END.pack(b"PK\5\6", 0, 0, count, count, size, position, 0)
     return entries + tail + last
@@ -210,6 +256,7 @@ class _Seekable:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._at = 0
+        self.refused: OSError | None = None  # what the system last said
 
     def seekable(self) -> bool:
         return True
@@ -224,6 +271,10 @@ class _Seekable:
 
     def read(self, count: int = -1) -> bytes:
         left = max(0, (self._reader.size or 0) - self._at)
-        data = self._reader.read(self._at, left if count < 0 else min(count, left))
+        try:
+            data = self._reader.read(self._at, left if count < 0 else min(count, left))
+        except OSError as error:
+            self.refused = error
+            raise
         self._at += len(data)
         return data

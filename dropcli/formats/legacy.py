@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 
 from dropcli.errors import FormatError
 from dropcli.formats.globals import check_globals
@@ -27,12 +28,18 @@ def modernize(reader: Reader) -> None:
 
     import torch
 
-    with os.fdopen(os.dup(reader.fd), "rb") as file, tempfile.TemporaryFile() as converted:
+    with (
+        os.fdopen(os.dup(reader.fd), "rb") as file,
+        tempfile.TemporaryFile() as converted,
+        warnings.catch_warnings(action="ignore"),  # of torch, about what it then does or refuses
+    ):
         file.seek(0)
         try:
             content = torch.load(file, weights_only=True, map_location="cpu")
             torch.save(content, converted)
-        except Exception:  # noqa: BLE001  # torch raises whatever comes
+        except Exception as error:  # noqa: BLE001  # torch raises whatever comes
+            if isinstance(error.__context__, OSError):  # a full disk, in torch's own words
+                raise error.__context__ from None
             raise FormatError(
                 "unreadable-legacy",
                 "expected a file of old that torch can load without running it, got one that is "

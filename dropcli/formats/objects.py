@@ -17,7 +17,8 @@ _WRAPPERS = {
     Global("torch._utils", "_rebuild_parameter_with_state"),
 }
 _OF_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
-_VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
+# The functions that make a view, and how many arguments they take.
+_VIEWS = {"_rebuild_tensor": (4,), "_rebuild_tensor_v2": (6, 7), "_rebuild_tensor_v3": (7, 8)}
 _SPECIAL = {
     "_rebuild_sparse_tensor": "sparse",
     "_rebuild_sparse_csr_tensor": "sparse",
@@ -201,6 +202,10 @@ def _found(name: str, node: _Node) -> Found:
 def _view(name: str, call: Call, inside: bool) -> Found:
     storage, offset, shape, strides, *more = call.arguments
     if not isinstance(storage, Reference) or len(shape) > _MOST_DIMENSIONS:
+        raise TypeError
+    if len(call.arguments) not in _VIEWS[call.function.name]:
+        raise TypeError
+    if more and not isinstance(more[0], bool):  # whether it requires a gradient
         raise TypeError
     shape, strides = tuple(shape), tuple(strides)
     numbers = (offset, *shape, *strides)

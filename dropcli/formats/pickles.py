@@ -194,11 +194,14 @@ class _Machine:
         self.push_new(Reference(self.line()))
 
     def reference(self) -> None:
-        self.push_new(Reference(self.pop()))
+        found = self.pop()
+        if not isinstance(found, tuple) or found[:1] not in (("storage",), ("module",)):
+            self.damaged()
+        self.push_new(Reference(found))
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if not isinstance(arguments, tuple):
+        if not (isinstance(arguments, tuple) and isinstance(function, Global | Call)):
             self.damaged()
         self.push_new(Call(function, arguments))
 

@@ -167,6 +167,7 @@ class PtSource(FileSource):
             self.notes.append("its checksums were never computed, so damage would not be noticed")
         if f"{self.root}/byteorder" in self._members and self._read("byteorder") != b"little":
             raise FormatError("byte-order", "expected a little-endian file, got a big-endian one")
+        self._alignment()
         version = self._read("version").strip()
         if not version.isdigit() or not 1 <= int(version[:9]) <= 10:
             raise FormatError(

@@ -1,0 +1,86 @@
+"""Cases by their numbers: a file, and the command that is to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from tests.fuzz import archives, bytewise, headers, pickles
+from tests.fuzz.samples import samples
+
+_OPTIONS = [
+    *[()] * 6,
+    ("--eval",),
+    ("--over", "0"),
+    ("--fill", "1"),
+    ("--no-provenance",),
+    ("-k", "*", "--exclude", "label"),
+    ("--rng", "torch"),
+    ("--exact", "--over", "0"),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file called `name`, made from a sample, and what to do to it.
+
+    `command` is apply, piped (the same from standard input), convert (into the other format),
+    info or verify.
+    """
+
+    number: int
+    sample: str
+    data: bytes
+    command: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the file is called."""
+        return f"case.{self.sample.rpartition('.')[2]}"
+
+
+def systematic() -> int:
+    """How many cases there are of single bytes, lengths and extensions."""
+    return sum(bytewise.count(data) for data in samples().values())
+
+
+def make(seed: int, number: int) -> Case:
+    """The case of this number: first those that are systematic, then those drawn with the seed."""
+    random = Random(f"{seed}/{number}")
+    left = number
+    for sample, data in samples().items():
+        if left < bytewise.count(data):
+            return _case(random, number, sample, bytewise.mutate(left, data))
+        left -= bytewise.count(data)
+    return draw(random, number)
+
+
+def draw(random: Random, number: int = 0) -> Case:
+    """A sample, mutated by what knows its structure."""
+    sample = random.choice([*samples()])
+    return _case(random, number, sample, mutator(sample)(random, samples()[sample]))
+
+
+def mutator(sample: str) -> Callable[[Random, bytes], bytes]:
+    """What knows the structure of a sample."""
+    if sample.endswith(".safetensors"):
+        return headers.mutate
+    return _old if sample.startswith("old") else archives.mutate
+
+
+def _old(random: Random, data: bytes) -> bytes:
+    """One of the pickles that a file of before torch 1.6 begins with."""
+    before = random.choice((0, 1, 2, 3, 3, 3, 3, 4))
+    head = b""
+    for _ in range(before):
+        ops, data = pickles.split(data)
+        head += b"".join(code for _, code in ops)
+    return head + pickles.mutate(random, data)
+
+
+def _case(random: Random, number: int, sample: str, data: bytes) -> Case:
+    command = random.choice(("apply",) * 6 + ("piped", "convert", "info", "info"))
+    if sample.startswith("dropped") and random.random() < 0.3:
+        command = "verify"
+    options = random.choice(_OPTIONS) if command in ("apply", "piped", "convert") else ()
+    return Case(number, sample, data, command, options)

@@ -1,0 +1,129 @@
+"""What the libraries themselves say of a file, and where we differ from them."""
+
+import io
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+_LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+
+Tensors = list[tuple[str, torch.Tensor]]
+Refusal = Exception
+
+
+def read(path: str) -> Tensors | Refusal:
+    """Every tensor of a file with its name, or why the library refuses it."""
+    head = Path(path).read_bytes()[:32]
+    if head.startswith(b"PK\3\4") or _LEGACY in head:
+        return _of_torch(path)
+    return _of_safetensors(path)
+
+
+def _of_safetensors(path: str) -> Tensors | Refusal:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return [(name, file.get_tensor(name)) for name in sorted(file.keys())]
+    except SafetensorError as error:
+        return error
+
+
+def _of_torch(path: str) -> Tensors | Refusal:
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            content = torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:  # noqa: BLE001  # torch raises whatever comes
+            return error
+    return [*_walk("", content, set())]
+
+
+def _walk(name: str, value: Any, above: set[int]) -> Tensors:
+    if isinstance(value, torch.Tensor):
+        return [(name, value)]
+    if isinstance(value, dict):
+        pairs: Any = value.items()
+    elif isinstance(value, list | tuple):
+        pairs = enumerate(value)
+    else:
+        return []
+    if id(value) in above:  # a list in itself
+        return []
+    inside = above | {id(value)}
+    return [found for key, member in pairs for found in _walk(f"{name}.{key}", member, inside)]
+
+
+def same_tensors(before: Tensors, after: Tensors, *, values: bool) -> bool:
+    """Whether names, dtypes and shapes are the same, and if asked for the values too."""
+    if [name for name, _ in before] != [name for name, _ in after]:
+        return False
+    return all(
+        (x.dtype, x.shape, x.layout) == (y.dtype, y.shape, y.layout)
+        and (not values or x.layout != torch.strided or torch.equal(_bits(x), _bits(y)))
+        for (_, x), (_, y) in zip(before, after, strict=True)
+    )
+
+
+def _bits(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+# Where we accept what torch refuses. Each says why.
+
+
+def _other_classes(command: str, data: bytes, why: Refusal) -> bool:
+    """Files with classes that torch does not allow are what the inert unpickler is for."""
+    words = ("Unsupported global", "Unsupported class", "Blocklisted")
+    return isinstance(why, pickle.UnpicklingError) and any(word in str(why) for word in words)
+
+
+def _calls_that_fail(command: str, data: bytes, why: Refusal) -> bool:
+    """Nothing is called for a pickle: a call that would fail, or an unhashable key, is carried on.
+
+    What a tensor is made of is held to what torch says of it, so its errors are not among these.
+    """
+    if isinstance(why, pickle.UnpicklingError):
+        return any(word in str(why) for word in _CALLS)
+    return isinstance(why, TypeError | AttributeError | AssertionError | ValueError) or any(
+        word in str(why) for word in ("expected torch.dtype", "Invalid device", "Expected one of")
+    )
+
+
+_CALLS = ("call reduce for", "set state", "append to", "setitems", "NEWOBJ", "build", "add_items")
+
+
+def _headers_alone(command: str, data: bytes, why: Refusal) -> bool:
+    """`info` reads headers, and leaves it to apply to find what is damaged after them."""
+    return command == "info" and _damaged_member(data)
+
+
+def _damaged_member(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, ValueError, struct.error):
+        return False
+
+
+def _bytes_after_the_end(command: str, data: bytes, why: Refusal) -> bool:
+    """We note them and leave them out; torch finds the end of an archive behind some of them."""
+    return data.startswith(b"PK\3\4") and 0 <= data.rfind(b"PK\5\6") < len(data) - 22
+
+
+DIFFERENCES: tuple[Callable[[str, bytes, Refusal], bool], ...] = (
+    _other_classes,
+    _calls_that_fail,
+    _headers_alone,
+    _bytes_after_the_end,
+)
+
+
+def documented(command: str, data: bytes, why: Refusal) -> str | None:
+    """The name of the difference that this is, None if it is none of those."""
+    found = (test.__name__ for test in DIFFERENCES if test(command, data, why))
+    return next(found, None)

@@ -1,0 +1,174 @@
+"""Disks that are full, readers that leave, signals at any moment: nothing is lost."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import Run, shell
+from tests.test_dataset import SETTINGS, sample, tree
+
+WORDS = [str(word) for word in SETTINGS]
+COMMAND = [sys.executable, "-m", "dropcli", "apply"]
+
+
+def limited(kilobytes: int, words: str, *, after: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run the command where no file may grow beyond this size, as on a disk that is full."""
+    return shell(f"ulimit -f {kilobytes}; dropcli {words} {' '.join(WORDS)}{after}")
+
+
+def test_a_disk_that_is_full_for_some_files_of_a_folder(run: Run) -> None:
+    for number in range(4):
+        sample(f"data/{number}.safetensors", number)
+    save_file({"x": torch.rand(1 << 20)}, "data/big.safetensors")
+    done = limited(100, "apply data -o out -q")
+    assert done.returncode == 3
+    assert done.stderr == b"error: out/big.safetensors: file too large\n"
+    run("apply", "data", "-o", "whole", *SETTINGS)
+    assert tree("out") == {n: b for n, b in tree("whole").items() if "big" not in n}
+    assert run("apply", "data", "-o", "out", *SETTINGS, "--resume").code == 0
+    assert tree("out") == tree("whole")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_disk_that_is_full_for_the_journal(run: Run, jobs: int) -> None:
+    for number in range(30):
+        sample(f"data/{number}.safetensors", number)
+    done = limited(8, f"apply data -o out -q -j {jobs}")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "error: out/dropcli.jsonl: file too large",
+        "hint: go on with --resume when that is mended",
+    ]
+    resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
+    assert resumed.code == 0, resumed.err
+    run("apply", "data", "-o", "whole", *SETTINGS)
+    assert tree("out") == tree("whole")
+
+
+def test_a_disk_that_is_full_for_the_statistics() -> None:
+    save_file({f"tensor {number}": torch.rand(3) for number in range(100)}, "x.safetensors")
+    Path("s.json").write_text("precious")
+    done = limited(24, "apply x.safetensors -fqo y.safetensors --stats s.json")
+    assert (done.returncode, done.stderr) == (1, b"error: s.json: file too large\n")
+    assert Path("s.json").read_text() == "precious"
+    assert len(load_file("y.safetensors")) == 100
+
+
+def test_a_disk_that_is_full_for_the_conversion_of_a_file_of_old() -> None:
+    """It is converted in a temporary file, whose disk may be another and full too."""
+    torch.save({"x": torch.rand(1 << 20)}, "x.pt", _use_new_zipfile_serialization=False)
+    done = limited(100, "apply x.pt -qo y.pt")
+    assert (done.returncode, done.stderr) == (1, b"error: x.pt: file too large\n")
+    assert not Path("y.pt").exists()
+
+
+def test_a_disk_that_is_full_for_what_is_piped_in() -> None:
+    torch.save({"x": torch.rand(1 << 20)}, "x.pt")
+    done = limited(100, "apply - -qo y.pt", after=" < x.pt")
+    assert (done.returncode, done.stderr) == (1, b"error: standard input: file too large\n")
+    assert not Path("y.pt").exists()
+
+
+def test_a_device_that_is_full() -> None:
+    sample("x.safetensors")
+    for output in ("/dev/full", "- > /dev/full"):
+        done = shell(f"dropcli apply x.safetensors -q -o {output}")
+        place = "/dev/full" if output == "/dev/full" else "standard output"
+        assert done.returncode == 1
+        assert done.stderr.decode() == f"error: {place}: no space left on device\n"
+    assert (
+        shell("dropcli apply x.safetensors -q -o y.safetensors --stats /dev/full").returncode == 2
+    )
+
+
+@pytest.mark.parametrize("more", ["", " --json", " -v"])
+def test_a_reader_that_leaves_costs_no_output(run: Run, more: str) -> None:
+    for number in range(200):
+        sample(f"data/{number}.safetensors", number)
+    words = f"apply data -o out {' '.join(WORDS)}{more}"
+    done = shell(f"set -o pipefail; dropcli {words} | true")
+    assert done.returncode in (0, 141)  # 0 where all of it went into the pipe
+    assert b"Traceback" not in done.stderr
+    run("apply", "data", "-o", "whole", *SETTINGS)
+    assert tree("out") == tree("whole")
+
+
+class Signalled:
+    """Runs of a command that a signal ends at random moments."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = [*COMMAND, *words, *WORDS, "-q"]
+        started = time.monotonic()
+        assert subprocess.run(self._words, check=False).returncode == 0
+        self._duration = time.monotonic() - started
+        self._numbers = random.Random(0)
+        self.codes: list[int] = []
+
+    def again(self, number: int, *more: str) -> str:
+        """Send this signal some time after it is heard; gives what the run says."""
+        process = subprocess.Popen([*self._words, *more], stderr=subprocess.PIPE, text=True)
+        while not _hears(process.pid, number):
+            assert process.poll() is None
+            time.sleep(0.005)
+        time.sleep(self._numbers.uniform(0, self._duration))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        # What is late comes when all is done: the interpreter ends, and the system's way is left.
+        assert process.returncode in (0, 128 + number, -number), errors
+        self.codes.append(process.returncode)
+        if process.returncode == 128 + number:
+            first, *hints = errors.splitlines()
+            assert first.startswith("interrupted; nothing half-written is left"), errors
+            assert all(hint.startswith("hint: ") for hint in hints), errors
+        else:
+            assert errors == ""
+        return errors
+
+
+def _hears(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, as the system tells."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    # Python hears Ctrl-C from its first moment on, but the command is there when it hears both.
+    return all(int(caught, 16) >> (wanted - 1) & 1 for wanted in (number, signal.SIGTERM))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_at_any_moment_of_a_file(number: int) -> None:
+    save_file({"x": torch.rand(1 << 22)}, "x.safetensors")
+    runs = Signalled("x.safetensors", "-fo", "y.safetensors")
+    new = Path("y.safetensors").read_bytes()
+    for _ in range(8):
+        Path("y.safetensors").write_text("precious")
+        runs.again(number)
+        there = Path("y.safetensors").read_bytes()
+        assert there in (b"precious", new)
+        assert there == new or runs.codes[-1] != 0
+        assert set(tree(".")) == {"x.safetensors", "y.safetensors"}
+    assert 128 + number in runs.codes
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_at_any_moment_of_a_folder(number: int, jobs: str) -> None:
+    for index in range(100):
+        sample(f"data/{index}.safetensors", index)
+    runs = Signalled("data", "-o", "out", "-j", jobs)
+    whole = tree("out")
+    for _ in range(2):
+        shutil.rmtree("out")
+        runs.again(number)
+        assert tree("out").items() <= whole.items()
+        while runs.codes[-1]:
+            runs.again(number, "--resume")
+            assert tree("out").items() <= whole.items()
+        assert tree("out") == whole
+    assert 128 + number in runs.codes
