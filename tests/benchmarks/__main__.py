@@ -71,10 +71,11 @@ def run(line: Line, store: Store, options: argparse.Namespace) -> Outcome:
     warm = not (line.once or options.quick)
     rounds = 1 if line.once else options.rounds
     try:
-        return Outcome(line, *alternate(found, store, rounds, warm=warm, say=_say))
+        ours, *peer = alternate(found, store, rounds, warm=warm, say=_say)
     except Failed as error:
         _say(f"error: {error}")
         return Outcome(line, problem="failed")
+    return Outcome(line, ours, peer[0] if peer else None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

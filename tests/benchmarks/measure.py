@@ -47,6 +47,10 @@ class Measured:
         return self.seconds / self.side.units
 
     @property
+    def cpu(self) -> float:
+        return median(run.cpu for run in self.runs)
+
+    @property
     def spread(self) -> tuple[float, float]:
         return min(run.seconds for run in self.runs), max(run.seconds for run in self.runs)
 

@@ -11,8 +11,8 @@ from tests.benchmarks.measure import Measured
 from tests.benchmarks.sides import MISSING
 from tests.benchmarks.work import Line
 
-_WIDTH = 140  # where there is no terminal
-_HEADINGS = ("line", "work", "ours, s", "peer", "peer, s", "ratio", "budget", "met", "peak MB")
+_WIDTH = 160  # where there is no terminal
+_LEFT = ("line", "work", "peer")
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,22 @@ class Outcome:
         }
 
     @property
-    def row(self) -> list[str]:
-        """The cells of the table."""
-        line = self.line
-        who = line.peer.who if line.peer else ""
-        if self.ours is None:
-            return [line.name, line.work, "", who, self.problem, "", "", "", ""]
-        peaks = [side.peak for side in (self.ours, self.peer) if side]
-        return [
-            line.name,
-            line.work,
-            _seconds(self.ours),
-            who,
-            _seconds(self.peer) if self.peer else "",
-            "" if self.ratio is None else f"{self.ratio:.2f}",
-            self._budgets,
-            {True: "yes", False: "NO", None: ""}[self.met],
-            " / ".join(f"{peak / 1e6:,.0f}" for peak in peaks),
-        ]
+    def row(self) -> dict[str, str]:
+        """The cells of the table, by their columns."""
+        line, ours, peer = self.line, self.ours, self.peer
+        sides = [side for side in (ours, peer) if side]
+        return {
+            "line": line.name,
+            "work": line.work,
+            "ours, s": _seconds(ours) if ours else self.problem,
+            "peer": line.peer.who if line.peer else "",
+            "peer, s": _seconds(peer) if peer else "",
+            "ratio": "" if self.ratio is None else f"{self.ratio:.2f}",
+            "budget": self._budgets,
+            "met": {True: "yes", False: "NO", None: ""}[self.met],
+            "cpu, s": " / ".join(f"{side.cpu:.2f}" for side in sides),
+            "peak MB": " / ".join(f"{side.peak / 1e6:,.0f}" for side in sides),
+        }
 
     @property
     def _budgets(self) -> str:
@@ -92,12 +90,10 @@ def show(outcomes: Sequence[Outcome], about: str) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
     table = Table(box=None, header_style="bold")
-    for heading in _HEADINGS:
-        table.add_column(
-            heading, justify="left" if heading in ("line", "work", "peer") else "right"
-        )
+    for column in outcomes[0].row if outcomes else ():
+        table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
     for outcome in outcomes:
-        table.add_row(*outcome.row)
+        table.add_row(*outcome.row.values())
     console.print(table)
     print(_NOTES)
     shown = {outcome.line.peer.who for outcome in outcomes if outcome.line.peer}
@@ -110,8 +106,9 @@ def show(outcomes: Sequence[Outcome], about: str) -> None:
 
 _NOTES = """
 Times are medians (fastest..slowest) of whole commands, run in turn. A budget with ≤ is of ours
-divided by the peer's time, one with ≥ of the peer's divided by ours. Peak MB, ours / the peer's,
-is of the largest process, mapped files included; budgets of memory are ours."""
+divided by the peer's time, one with ≥ of the peer's divided by ours; of memory it is for us.
+Ours / the peer's: cpu is of all processes, and what a time has beyond it was spent waiting, most
+of it for the disk; peak MB is of the largest process, mapped files included."""
 
 
 def _seconds(measured: Measured) -> str:
