@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import measure
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.lines import lines
-from tests.benchmarks.measure import Failed, Measured, Run, launch
+from tests.benchmarks.measure import HERE, Failed, Measured, Run, launch
 from tests.benchmarks.sides import HELP, IMPORT_TYPER, MISSING
 from tests.benchmarks.table import Outcome
 from tests.benchmarks.work import Faster, Line, Ratio, Times
@@ -50,15 +49,9 @@ def test_lines_are_whole(quick: bool) -> None:
     assert len({line.name for line in table}) == len(table)
     peers = [line.peer for line in table if line.peer]
     assert {peer.who for peer in peers} == set(MISSING)
-    scripts = {
-        word.format(peers=measure.HERE / "peers")
-        for peer in peers
-        for word in peer.words[:2]
-        if ".py" in word
-    }
-    assert scripts == {
-        str(path) for path in (measure.HERE / "peers").glob("*_*.py") if path.name != "__init__.py"
-    }
+    words = {word for peer in peers for word in peer.words if word.endswith(".py")}
+    scripts = {word.removeprefix("{peers}/") for word in words}
+    assert scripts == {path.name for path in (HERE / "peers").glob("[!_]*.py")}
 
 
 def test_the_launcher_counts_the_memory_of_processes_left_behind() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from tests.benchmarks.measure import Measured
@@ -91,7 +91,8 @@ def show(outcomes: Sequence[Outcome], about: str) -> None:
         console = Console(highlight=False, width=_WIDTH)
     table = Table(box=None, header_style="bold")
     for column in outcomes[0].row if outcomes else ():
-        table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
+        justify: JustifyMethod = "left" if column in _LEFT else "right"
+        table.add_column(column, justify=justify, no_wrap=column != "work")
     for outcome in outcomes:
         table.add_row(*outcome.row.values())
     console.print(table)
