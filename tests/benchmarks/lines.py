@@ -20,13 +20,9 @@ def lines(*, quick: bool = False) -> list[Line]:
     ]
 
 
-def both(peer: str, data: Recipe, *options: str) -> tuple[str, Side, Side]:
+def both(peer: str, data: Recipe) -> tuple[str, Side, Side]:
     """Work on some data, by us and by a script."""
-    return (
-        ", ".join((data.title, *filter(None, [" ".join(options)]))),
-        ours(data, *options),
-        script(peer, data),
-    )
+    return data.title, ours(data), script(peer, data)
 
 
 def large_files(nbytes: int) -> list[Line]:
@@ -61,32 +57,29 @@ def kinds(nbytes: int) -> list[Line]:
     channels = ours(f32, "--mode", "channel")
     blocks = ours(f32, "--over", "0,2:8,3:8")
     table = [
-        ("f16-torch", f16.title, ours(f16), script("torch_safetensors", f16)),
-        ("bf16-torch", bf16.title, ours(bf16), script("torch_safetensors", bf16)),
+        ("f16-torch", *both("torch_safetensors", f16)),
+        ("bf16-torch", *both("torch_safetensors", bf16)),
         ("channels-torch", f"{f32.title}, channels", channels, script("torch_channels", f32)),
         ("blocks-torch", f"{f32.title}, blocks", blocks, script("torch_blocks", f32)),
-        ("elements-numpy", f32.title, ours(f32), script("numpy_loop", f32)),
+        ("elements-numpy", *both("numpy_loop", f32)),
     ]
     for who in ("albumentations", "imgaug"):
-        for kind, work, ours_ in (
-            ("elements", f32.title, ours(f32)),
-            ("channels", f"{f32.title}, channels", channels),
-            ("blocks", f"{f32.title}, blocks", blocks),
-        ):
-            table.append((f"{kind}-{who}", work, ours_, script(f"{who}_loop", f32, kind)))
+        for kind, side in (("elements", ours(f32)), ("channels", channels), ("blocks", blocks)):
+            loop = script(f"{who}_loop", f32, kind)
+            table.append((f"{kind}-{who}", f"{f32.title}, {kind}", side, loop))
     return [Line(*row) for row in table]
 
 
 def folders(few: int) -> list[Line]:
     """Many files: beside a loop, and whether more of them take longer each."""
-    data = Folder(2_000 // few, 50 * KIB)
-    pt = Folder(2_000 // few, 50 * KIB, ".pt")
+    result = []
+    for name, suffix in (("folder", ".safetensors"), ("folder-pt", ".pt")):
+        data = Folder(2_000 // few, 50 * KIB, suffix)
+        two, loop = ours(data, "-j", "2"), script("torch_folder", data)
+        result.append(Line(f"{name}-torch", f"{data.title}, -j 2", two, loop, Faster(3, 6)))
+
     thousand = Folder(1_000 // few, 4 * KIB)
     peer = sides.named("1,000 files", ours(thousand, units=thousand.count))
-    result = [
-        Line("folder-torch", *both("torch_folder", data, "-j", "2"), Faster(3, 6)),
-        Line("folder-pt-torch", *both("torch_folder", pt, "-j", "2"), Faster(3, 6)),
-    ]
     for count in (100, 10_000, 100_000):
         files = Folder(count // few, 4 * KIB)
         # A hundred files are done before what starts the workers has paid.
