@@ -78,6 +78,18 @@ def run(line: Line, store: Store, options: argparse.Namespace) -> Outcome:
     return Outcome(line, ours, peer[0] if peer else None)
 
 
+def run_all(work: list[Line], store: Store, options: argparse.Namespace) -> list[Outcome]:
+    """One line after the other; what Ctrl-C leaves undone is missing."""
+    outcomes = []
+    try:
+        for number, line in enumerate(work, 1):
+            _say(f"{number}/{len(work)} {line.name}")
+            outcomes.append(run(line, store, options))
+    except KeyboardInterrupt:
+        _say("interrupted")
+    return outcomes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     work = chosen(options)
@@ -87,19 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{line.name:24} {line.work}{beside}")
         return 0
 
-    outcomes = []
     with TemporaryDirectory(prefix="benchmarks") as temporary:
         folder = options.data or Path(temporary)
-        store = Store(folder)
         about = describe(folder)
-        for number, line in enumerate(work, 1):
-            _say(f"{number}/{len(work)} {line.name}")
-            outcomes.append(run(line, store, options))
+        outcomes = run_all(work, Store(folder), options)
     show(outcomes, sentence(about))
     if options.json:
         record = {"schema": 1, "machine": about, "quick": options.quick, "rounds": options.rounds}
         record["lines"] = [outcome.record for outcome in outcomes]
         options.json.write_text(json.dumps(record, indent=1) + "\n")
+    if len(outcomes) < len(work):
+        return 130
     failed = any(outcome.problem == "failed" for outcome in outcomes)
     missed = any(outcome.met is False for outcome in outcomes)
     return int(failed or (options.check and missed))
@@ -110,7 +120,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())
