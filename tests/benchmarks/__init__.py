@@ -1,0 +1,1 @@
+"""How fast dropcli is beside what people use today: `python -m tests.benchmarks`."""

@@ -1,0 +1,115 @@
+"""The table of work: every line, its data, its peer, and its budget."""
+
+from tests.benchmarks import sides
+from tests.benchmarks.data import GIB, KIB, MIB, Folder, Hole, Images, Recipe, Tensors
+from tests.benchmarks.sides import cat, cp, cp_sync, one_worker, ours, piped, script
+from tests.benchmarks.work import Faster, Line, Side, Times
+
+
+def lines(*, quick: bool = False) -> list[Line]:
+    """All of them; quick: on little data, to see that they work."""
+    part, few = (1024, 50) if quick else (1, 1)
+    return [
+        *large_files(GIB // part),
+        *small_files(),
+        *kinds(256 * MIB // part),
+        Line("tensors-torch", *both("torch_safetensors", Tensors(10_000 // few)), memory=None),
+        *folders(few),
+        *workers(2_000 // few, 32 * MIB // part),
+        *sizes(part),
+    ]
+
+
+def both(peer: str, data: Recipe) -> tuple[str, Side, Side]:
+    """Work on some data, by us and by a script."""
+    return data.title, ours(data), script(peer, data)
+
+
+def large_files(nbytes: int) -> list[Line]:
+    data = Images("F32", nbytes)
+    pt = Images("F32", nbytes, ".pt")
+    return [
+        Line("large-cp", data.title, ours(data), cp(data), Times(1.8, 1.2)),
+        Line("large-cp-sync", data.title, ours(data), cp_sync(data), Times()),
+        Line("large-torch", *both("torch_safetensors", data), Faster(7, 12)),
+        Line("large-pt-torch", *both("torch_pt", pt), Faster(5, 10)),
+        Line("p05-cp", f"{data.title}, p = 0.05", ours(data, p=0.05), cp(data), Times()),
+        Line("p95-cp", f"{data.title}, p = 0.95", ours(data, p=0.95), cp(data), Times()),
+        Line("pipe-cat", f"{data.title}, piped", piped(data), cat(data), Times()),
+    ]
+
+
+def small_files() -> list[Line]:
+    """Where the start of a process is what takes the time."""
+    data = Images("F32", 100 * KIB)
+    pt = Images("F32", 100 * KIB, ".pt")
+    return [
+        Line("small-torch", *both("torch_safetensors", data), Faster(7, 12)),
+        Line("small-pt-torch", *both("torch_pt", pt), Faster(7, 12)),
+        Line("small-import", data.title, ours(data), sides.IMPORT_TORCH),
+        Line("help", "dropcli --help", sides.HELP, sides.IMPORT_TYPER, Times(2)),
+    ]
+
+
+def kinds(nbytes: int) -> list[Line]:
+    """Other dtypes, what else one decision covers, and peers that go image by image."""
+    f32, f16, bf16 = (Images(dtype, nbytes) for dtype in ("F32", "F16", "BF16"))
+    channels = ours(f32, "--mode", "channel")
+    blocks = ours(f32, "--over", "0,2:8,3:8")
+    table = [
+        ("f16-torch", *both("torch_safetensors", f16)),
+        ("bf16-torch", *both("torch_safetensors", bf16)),
+        ("channels-torch", f"{f32.title}, channels", channels, script("torch_channels", f32)),
+        ("blocks-torch", f"{f32.title}, blocks", blocks, script("torch_blocks", f32)),
+        ("elements-numpy", *both("numpy_loop", f32)),
+    ]
+    for who in ("albumentations", "imgaug"):
+        for kind, side in (("elements", ours(f32)), ("channels", channels), ("blocks", blocks)):
+            loop = script(f"{who}_loop", f32, kind)
+            table.append((f"{kind}-{who}", f"{f32.title}, {kind}", side, loop))
+    return [Line(*row) for row in table]
+
+
+def folders(few: int) -> list[Line]:
+    """Many files: beside a loop, and whether more of them take longer each."""
+    result = []
+    for name, suffix in (("folder", ".safetensors"), ("folder-pt", ".pt")):
+        data = Folder(2_000 // few, 50 * KIB, suffix)
+        two, loop = ours(data, "-j", "2"), script("torch_folder", data)
+        result.append(Line(f"{name}-torch", f"{data.title}, -j 2", two, loop, Faster(3, 6)))
+
+    thousand = Folder(1_000 // few, 4 * KIB)
+    peer = sides.named("1,000 files", ours(thousand, units=thousand.count))
+    for count in (100, 10_000, 100_000):
+        files = Folder(count // few, 4 * KIB)
+        # A hundred files are done before what starts the workers has paid.
+        ratio = Times(1.2) if count > 1_000 else Times()
+        side = ours(files, units=files.count)
+        line = Line(f"files-{count}", files.title, side, peer, ratio, long=count > 10_000)
+        result.append(line)
+    return result
+
+
+def workers(count: int, nbytes: int) -> list[Line]:
+    """What a second worker is worth, on files that are small and on files that are not."""
+    result = []
+    for name, data in (("small", Folder(count, 50 * KIB)), ("large", Folder(16, nbytes))):
+        two = ours(data, "-j", "2")
+        line = Line(f"workers-{name}", f"{data.title}, -j 2", two, one_worker(data), Faster(1.7))
+        result.append(line)
+    return result
+
+
+def sizes(part: int) -> list[Line]:
+    """Memory, whatever the size. What is read, hashed, dropped and counted goes to /dev/null.
+
+    The last, because twenty gigabytes of zeros push all other data out of the page cache.
+    """
+    result = []
+    for nbytes in (MIB, 100 * MIB, 2 * GIB, 20 * GIB):
+        data = Hole(nbytes // part)
+        side = ours(data, out="/dev/null")
+        result.append(
+            Line(f"memory-{nbytes // MIB}", f"{data.title}, to /dev/null", side, once=True)
+        )
+    return result
