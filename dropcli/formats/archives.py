@@ -24,6 +24,8 @@ _ENCRYPTED = 0x2041
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
+_END_64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")  # where the former is to be found
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def read_members(reader: Reader) -> list[Member]:
 
     if any(info.filename.endswith("/constants.pkl") for info in infos):
         raise FormatError("torchscript", "expected data, got a TorchScript program")
+    _check_locator(reader)
     members: list[Member] = []
     end = 0
     for info in infos:
@@ -69,10 +72,27 @@ def read_members(reader: Reader) -> list[Member]:
 
 def trailing_bytes(reader: Reader) -> int:
     """How many bytes follow the end of the archive, its comment among them."""
+    return (reader.size or 0) - _end_record(reader) - _END.size
+
+
+def _end_record(reader: Reader) -> int:
+    """Where the last record of the archive begins."""
     size = reader.size or 0
     start = max(0, size - _END.size - 0xFFFF)
-    tail = reader.read(start, size - start)
-    return len(tail) - tail.rfind(b"PK\5\6") - _END.size
+    return start + reader.read(start, size - start).rfind(b"PK\5\6")
+
+
+def _check_locator(reader: Reader) -> None:
+    """The standard library looks for a large archive's end where it must be, others are told."""
+    at = _end_record(reader) - _LOCATOR.size
+    if at < 0:
+        return
+    signature, _, told, _ = _LOCATOR.unpack(reader.read(at, _LOCATOR.size))
+    if signature == b"PK\6\7" and told != at - _END_64.size:
+        raise FormatError(
+            "doubtful-archive",
+            f"expected the end of the directory at byte {at - _END_64.size:,}, got {told:,}",
+        )
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
