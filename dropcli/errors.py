@@ -78,6 +78,16 @@ class Interrupted(BaseException):
 
 
 @contextmanager
+def needing(package: str) -> Iterator[None]:
+    """Say that a package is not installed, which only few files and options need."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"expected {package} to be installed, got no such package"
+        raise DropcliError("not-installed", message, f"pip install {package}") from error
+
+
+@contextmanager
 def located(place: str) -> Iterator[None]:
     """Add the place to what escapes without one, and translate what the system refused."""
     try:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-from dropcli.errors import FormatError
+from dropcli.errors import FormatError, needing
 from dropcli.formats.globals import check_globals
 from dropcli.formats.pickles import Global, load
 from dropcli.reader import Reader
@@ -25,7 +25,8 @@ def modernize(reader: Reader) -> None:
             "program-in-data", "expected data, got a pickle that would call bytearray"
         )
 
-    import torch
+    with needing("torch"):
+        import torch
 
     with os.fdopen(os.dup(reader.fd), "rb") as file, tempfile.TemporaryFile() as converted:
         file.seek(0)
