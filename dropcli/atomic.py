@@ -87,6 +87,17 @@ def check_destination(path: str, *, replace: bool) -> None:
             raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
 
 
+def make_folders(path: str) -> None:
+    """Make a folder and those it lies in, however many; os.makedirs calls itself for each."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):  # another process was quicker, or a file is in the way
+            os.mkdir(folder)
+
+
 @contextmanager
 def publish(
     path: str, *, size: int, replace: bool, adopt: bool = False, group: Group | None = None
@@ -149,10 +160,20 @@ def _create(temporary: str, target: str, size: int) -> Iterator[int]:
             with suppress(PermissionError):  # only root can give files away
                 os.fchown(fd, old.st_uid, old.st_gid)
             os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            _copy_attributes(target, fd)
         _reserve(fd, size)
         yield fd
     finally:
         os.close(fd)
+
+
+def _copy_attributes(target: str, fd: int) -> None:
+    """Extended attributes, access lists among them, as far as the system lets us."""
+    if hasattr(os, "listxattr"):
+        with suppress(OSError):
+            for name in os.listxattr(target):
+                with suppress(OSError):
+                    os.setxattr(fd, name, os.getxattr(target, name))
 
 
 def _reserve(fd: int, size: int) -> None:
