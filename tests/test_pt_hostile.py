@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests import oracle
+from tests.builders import archive, tensor_pickle
 from tests.conftest import Run
 from tests.test_limits import peak_megabytes
-from tests.test_pt import archive, tensor_pickle
 
 
 def g(module: str, name: str) -> bytes:
