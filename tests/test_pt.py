@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import sys
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +80,7 @@ def test_a_bare_tensor(run: Run) -> None:
     assert names(run) == ["tensor"]
 
 
-def test_everything_people_keep(run: Run) -> None:
+def test_p47_everything_people_keep(run: Run) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4))
     content: dict[Any, Any] = {
         "bare": torch.randn(10),
@@ -162,7 +161,7 @@ def test_masks_follow_logical_indices(run: Run, view: str) -> None:
 
 
 @pytest.mark.parametrize("over", [{0: 1}, {0: 1, 1: 1}, {1: 2, 3: 3}], ids=str)
-def test_grids_follow_logical_indices(run: Run, over: dict[int, int]) -> None:
+def test_p42_grids_follow_logical_indices(run: Run, over: dict[int, int]) -> None:
     x = torch.randn(6, 5, 8, 9).to(memory_format=torch.channels_last)
     option = ",".join(f"{dimension}:{block}" for dimension, block in over.items())
     after = apply(run, x, "--over", option)
@@ -170,7 +169,7 @@ def test_grids_follow_logical_indices(run: Run, over: dict[int, int]) -> None:
     assert oracle.equal_bits(after, oracle.dropout(x.contiguous(), drop, 0.5))
 
 
-def test_views_of_one_storage_stay_views(run: Run) -> None:
+def test_p41_views_of_one_storage_stay_views(run: Run) -> None:
     base = torch.randn(50, 6)
     content = {"x": base[:, :4], "y": base[:, 4], "row": torch.randn(4, 5)[1]}
     after = apply(run, content)
@@ -181,7 +180,7 @@ def test_views_of_one_storage_stay_views(run: Run) -> None:
     assert torch.equal(untouched, base[:, 5])
 
 
-def test_tied_tensors_stay_tied_and_are_dropped_once(run: Run) -> None:
+def test_p50_tied_tensors_stay_tied_and_are_dropped_once(run: Run) -> None:
     w = torch.randn(20, 30)
     content = {"encoder": w, "decoder": w.detach(), "again": w}
     after = apply(run, content)
@@ -197,7 +196,7 @@ def test_tied_tensors_stay_tied_and_are_dropped_once(run: Run) -> None:
     assert "'decoder'" in result.err
 
 
-def test_partial_overlap_names_both(run: Run) -> None:
+def test_p40_partial_overlap_names_both(run: Run) -> None:
     base = torch.randn(100)
     torch.save({"a": base[:60], "b": base[40:]}, "x.pt")
     result = run("apply", "x.pt", "-o", "y.pt")
@@ -219,7 +218,7 @@ def test_parameters_keep_requires_grad(run: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_special_tensors_are_copied_and_refused_by_name(run: Run) -> None:
+def test_p43_p45_p46_special_tensors_are_copied_and_refused_by_name(run: Run) -> None:
     content = {
         "sparse": torch.eye(3).to_sparse(),
         "csr": torch.eye(3).to_sparse_csr(),
@@ -273,7 +272,7 @@ def test_verbose_names_every_stranger(run: Run) -> None:
     assert "package.Class3, package.Class4)" in run("apply", "x.pt", "-fvo", "y.pt").err
 
 
-def test_bytes_that_follow_are_noted(run: Run) -> None:
+def test_p18_p32_bytes_that_follow_are_noted(run: Run) -> None:
     good = archive(tensor_pickle(), **{"data/0": bytes(16)})
     for data, what in (
         (good + b"junk", "4 bytes follow the archive"),
@@ -288,7 +287,7 @@ def test_bytes_that_follow_are_noted(run: Run) -> None:
     assert run("apply", "x.pt", "-fo", "y.pt").err == ""
 
 
-def test_checksums_are_verified(run: Run) -> None:
+def test_p03_checksums_are_verified(run: Run) -> None:
     torch.save({"x": torch.randn(1000), "n": torch.arange(9)}, "x.pt")
     good = Path("x.pt").read_bytes()
     info = {i.filename: i for i in zipfile.ZipFile("x.pt").infolist()}
@@ -304,7 +303,7 @@ def test_checksums_are_verified(run: Run) -> None:
         assert not Path("y.pt").exists()
 
 
-def test_files_without_checksums_are_taken(run: Run) -> None:
+def test_p04_files_without_checksums_are_taken(run: Run) -> None:
     torch.serialization.set_crc32_options(False)
     try:
         torch.save({"x": torch.randn(1000)}, "x.pt")
@@ -340,7 +339,7 @@ def test_the_kind_is_found_by_content_and_pipes_work(run: Run) -> None:
     assert piped.stdout == Path("y.pt").read_bytes()
 
 
-def test_legacy_files_leave_as_zip_files(run: Run) -> None:
+def test_p23_legacy_files_leave_as_zip_files(run: Run) -> None:
     content = {"x": torch.randn(100), "n": torch.arange(5)}
     torch.save(content, "x.pt", _use_new_zipfile_serialization=False)
     result = run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
@@ -353,7 +352,7 @@ def test_legacy_files_leave_as_zip_files(run: Run) -> None:
     assert run("apply", "bad.pt", "-o", "z.pt").code == 1
 
 
-def test_legacy_files_saved_on_a_gpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_p49_legacy_files_saved_on_a_gpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(100)
     with monkeypatch.context() as patch:
         patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
@@ -401,29 +400,20 @@ def test_ties_of_other_layouts_are_dropped_once_when_converted(run: Run) -> None
     assert converted["files"][0]["tensors"] == kept["files"][0]["tensors"]
 
 
-def test_deep_nesting_is_walked_without_recursion(run: Run) -> None:
+def test_p33_deep_nesting_is_walked_without_recursion(run: Run) -> None:
     Path("x.pt").write_bytes(archive(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."))
     result = run("info", "x.pt")
     assert result.code == 0, result.err
     assert "0 tensors" in result.out
 
 
-def test_an_enormous_expanded_tensor_costs_nothing(run: Run) -> None:
+def test_p39_an_enormous_expanded_tensor_costs_nothing(run: Run) -> None:
     Path("x.pt").write_bytes(archive(tensor_pickle(size=2**40, stride=0), **{"data/0": bytes(16)}))
     assert run("info", "x.pt").code == 0
     assert run("apply", "x.pt", "-o", "y.pt").code == 1
 
 
-def test_torchscript_is_refused(run: Run) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(torch.nn.Linear(2, 2)).save("x.pt")  # type: ignore[no-untyped-call]
-    result = run("info", "x.pt")
-    assert result.code == 1
-    assert "TorchScript" in result.err
-
-
-def test_conversion_to_safetensors(run: Run) -> None:
+def test_a17_conversion_to_safetensors(run: Run) -> None:
     w = torch.randn(20, 30)
     content: dict[str, Any] = {
         "w": w,
