@@ -208,16 +208,16 @@ class _Walk:
         stack = [(top, prefix, frozenset[_Identity]())]
         while stack:
             path, name, above = stack.pop()
-            identity = _identity(path)
-            if identity is None or identity == self._left_out:
-                continue
-            if identity in above:
-                self._found.notes.append(
-                    f"{path}: a link to a folder that it lies in, not followed"
-                )
-                continue
             try:
                 with located(path):
+                    status = os.stat(path)
+                    identity = status.st_dev, status.st_ino
+                    if identity == self._left_out:
+                        continue
+                    if identity in above:
+                        note = f"{path}: a link to a folder that it lies in, not followed"
+                        self._found.notes.append(note)
+                        continue
                     folders = [*self._entries(path, name)]
             except DropcliError as error:
                 self._found.failures.append(error)
