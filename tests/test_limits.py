@@ -37,7 +37,7 @@ def sparse(path: str, header: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--over", "0,1:8")], ids=str)
-def test_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> None:
+def test_f16_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> None:
     count = 150_000_000
     header = '{"x":{"dtype":"F32","shape":[%d,5],"data_offsets":[0,%d]}}'
     sparse("x.safetensors", header % (count // 5, 4 * count), 4 * count)
@@ -50,7 +50,7 @@ def test_memory_does_not_grow_with_a_pt_file() -> None:
 
 
 @pytest.mark.slow
-def test_six_gigabytes() -> None:
+def test_f16_six_gigabytes() -> None:
     count = 1_500_000_000
     header = '{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}'
     sparse("x.safetensors", header % (count, 4 * count), 4 * count)
