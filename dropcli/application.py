@@ -22,6 +22,8 @@ from dropcli.torch_masks import TorchDecisions, TorchDraws
 from dropcli.words import Words, mask_key, p_key
 from dropcli.wrappers import Kernel
 
+_MOST_IDLE = 1 << 24  # decisions that no element obeys
+
 
 @dataclass(frozen=True)
 class TensorDropout:
@@ -97,7 +99,8 @@ class Application:
         except TensorError as error:
             raise in_tensor(tensor, error) from None
         shape = tensor.shape
-        grid = element_grid(shape) if blocks is None else block_grid(shape, blocks)
+        by_element = blocks is None or _is_absurd(tensor)
+        grid = element_grid(shape) if by_element else block_grid(shape, blocks or {})
         shown = bool(self._counts) or isinstance(self._dropout.p, Between)
         mask = Mask(decisions, grid)
         return TensorDropout(tensor, mask, p, self._arithmetic, kernel, shown, self._statistics)
@@ -129,7 +132,7 @@ class Application:
                 "add dimension 0 to --over, without a block, or use --p-per file",
             )
         key = p_key(self._dropout.seed, self._stream, tensor.name, self._copy)
-        return SampleChances(self._dropout.p, key, shape[0])
+        return SampleChances(self._dropout.p, key, 0 if _is_absurd(tensor) else shape[0])
 
     def _kernel(self, dtype: Dtype, p: Chance) -> Kernel:
         """The kernel for all elements or, where p changes, one that tells that the fill fits."""
@@ -149,6 +152,11 @@ class Application:
         if isinstance(p, SampleChances):
             return BySample(key, p, prod(cells[1:]))
         return Independent(key, p)
+
+
+def _is_absurd(tensor: TensorInfo) -> bool:
+    """Whether it is empty, but so long that nobody could wait for its decisions."""
+    return not tensor.elements and prod(filter(None, tensor.shape)) > _MOST_IDLE
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dropcli.commit import Finished, Group, exists
 from dropcli.errors import FileError, located
 from dropcli.kinds import is_folder, is_special
+from dropcli.signals import held
 from dropcli.temporaries import remove_stale, temporary_name
 
 _SMALL_BYTES = 1 << 16
@@ -89,6 +90,17 @@ def check_destination(path: str, *, replace: bool) -> None:
             raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
 
 
+def make_folders(path: str) -> None:
+    """Make a folder and those it lies in, however many; os.makedirs calls itself for each."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):  # another process was quicker, or a file is in the way
+            os.mkdir(folder)
+
+
 @contextmanager
 def publish(
     path: str, *, size: int, replace: bool, adopt: bool = False, group: Group | None = None
@@ -111,22 +123,17 @@ def publish(
     if group is None:  # a dataset sees to that by itself
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
-    try:
-        with located(path), _create(temporary, target, size) as fd:
-            output = Output(fd, path)
-            yield output
-            output.flush()
-            if output.written != size:
-                raise FileError("short-write", f"expected {size:,} bytes, got {output.written:,}")
-            together = group or Group()
-            together.add(Finished(path, fd, temporary, target, replace, adopt))
-            if group is None:
-                for error in together.commit().values():
-                    raise error
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with located(path), _create(temporary, target, size) as fd:
+        output = Output(fd, path)
+        yield output
+        output.flush()
+        if output.written != size:
+            raise FileError("short-write", f"expected {size:,} bytes, got {output.written:,}")
+        together = group or Group()
+        together.add(Finished(path, fd, temporary, target, replace, adopt))
+        if group is None:
+            for error in together.commit().values():
+                raise error
 
 
 @contextmanager
@@ -143,18 +150,39 @@ def _open_device(path: str) -> Iterator[Output]:
 
 @contextmanager
 def _create(temporary: str, target: str, size: int) -> Iterator[int]:
-    """The temporary file: owner and mode of the file it replaces, or what the umask leaves."""
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    """The temporary file: owner and mode of the file it replaces, or what the umask leaves.
+
+    It is removed if anything escapes; one that was there before is somebody else's.
+    """
+    fd = -1
     try:
+        with held():  # or a signal would find it made, and nobody to know
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(FileNotFoundError):
             old = os.stat(target)
             with suppress(PermissionError):  # only root can give files away
                 os.fchown(fd, old.st_uid, old.st_gid)
             os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            _copy_attributes(target, fd)
         _reserve(fd, size)
         yield fd
+    except BaseException:
+        if fd >= 0:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        raise
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
+
+
+def _copy_attributes(target: str, fd: int) -> None:
+    """Extended attributes, access lists among them, as far as the system lets us."""
+    if hasattr(os, "listxattr"):
+        with suppress(OSError):
+            for name in os.listxattr(target):
+                with suppress(OSError):
+                    os.setxattr(fd, name, os.getxattr(target, name))
 
 
 def _reserve(fd: int, size: int) -> None:

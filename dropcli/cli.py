@@ -252,6 +252,9 @@ def _run(words: list[str]) -> int:
         return _fail(words, FileError("os-error", reason.lower(), None, console.STDOUT_NAME))
     except MemoryError:
         return _fail(words, DropcliError("out-of-memory", "expected more memory to be free"))
+    except ImportError as error:  # no memory to load it to, or only half of it is installed
+        reason = f"expected its libraries to load, got {error.msg}"
+        return _fail(words, DropcliError("not-loaded", reason, "is enough memory free?"))
 
 
 def _interrupted(words: list[str], stop: Interrupted) -> int:

@@ -7,6 +7,7 @@ makes its stream, so that a file has the same mask alone, in its folder, and in 
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -53,11 +54,14 @@ def is_several(operands: list[str]) -> bool:
 def has_many(operands: list[str], enough: int) -> bool:
     """Whether there are as many files in these folders; looks no further."""
     count = 0
-    for operand in operands:
-        for _, _, names in os.walk(operand):
-            count += len(names)
-            if count >= enough:
-                return True
+    waiting = [operand for operand in operands if os.path.isdir(operand)]
+    while waiting:  # os.walk would call itself for every level
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif (count := count + 1) >= enough:
+                    return True
     return False
 
 

@@ -13,6 +13,8 @@ A leaf says the fact, the caller that knows the path adds it with `located`. Mes
 text with names as they are; whoever prints them escapes control characters.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -73,6 +75,16 @@ class Interrupted(BaseException):
         self.number = number
         self.done: str | None = None  # what is done of several files
         self.words: tuple[str, ...] = ()  # what the command needs besides, to go on
+
+
+@contextmanager
+def needing(package: str) -> Iterator[None]:
+    """Say that a package is not installed, which only few files and options need."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"expected {package} to be installed, got no such package"
+        raise DropcliError("not-installed", message, f"pip install {package}") from error
 
 
 class located:  # used as a function, but a generator takes three times as long

@@ -79,10 +79,11 @@ class Processes(Generic[T, R]):
                 break
             try:
                 with (
-                    signals.held(),
+                    signals.held(),  # a worker that is starting is not known yet
                     _hidden_main(),
+                    _safe_path(),
                     _explained(),
-                ):  # a worker that is starting is not known yet
+                ):
                     self._running[pool.submit(_run, self._work, chunk)] = chunk
             except BrokenExecutor:
                 return chunk
@@ -132,7 +133,7 @@ def warm_up(preload: str) -> None:
     """Start what forks the workers, which imports this module while we do something else."""
     if _METHOD == "forkserver":
         multiprocessing.get_context(_METHOD).set_forkserver_preload([preload])
-        with _explained():
+        with _explained(), _safe_path():
             _start_forkserver()
 
 
@@ -168,6 +169,20 @@ def _hidden_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Started with `-c`, Python imports from the current folder first, which may be anybody's."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _terminate() -> None:

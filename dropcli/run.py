@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from dropcli.atomic import Output, check_destination, publish
+from dropcli.atomic import Output, check_destination, make_folders, publish
 from dropcli.augment import augment, blank_reports, plan
 from dropcli.commit import Group, exists
 from dropcli.dropout import Dropout
@@ -265,7 +265,7 @@ def _check_output(job: Job, size: int) -> None:
         return
     if job.in_dataset:
         with located(job.output):
-            os.makedirs(os.path.dirname(job.output) or ".", exist_ok=True)
+            make_folders(os.path.dirname(job.output) or ".")
     elif job.dry_run:  # else it is the first thing that publishing does
         check_destination(job.output, replace=job.force or job.in_place)
 

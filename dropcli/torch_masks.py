@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.decisions import Keep
-from dropcli.errors import located
+from dropcli.errors import located, needing
 from dropcli.layouts import Layout
 
 _CHUNK = 1 << 18  # decisions that are drawn at a time; torch draws alike for any number
@@ -27,7 +27,8 @@ class TorchDraws:
     """The decisions of all tensors of a file, one after the other, each from a byte of its own."""
 
     def __init__(self, seed: int) -> None:
-        import torch
+        with needing("torch"):
+            import torch
 
         self._torch = torch
         self._generator = torch.Generator().manual_seed(seed)

@@ -49,7 +49,9 @@ def test_same_seed_same_bytes_other_seed_other_bytes(run: Run, x: torch.Tensor) 
     assert a != c
 
 
-def test_a_seed_that_was_drawn_is_shown_recorded_and_works_again(run: Run, x: torch.Tensor) -> None:
+def test_a08_a_seed_that_was_drawn_is_shown_recorded_and_works_again(
+    run: Run, x: torch.Tensor
+) -> None:
     result = run("apply", "x.safetensors", "-o", "a.safetensors", "--json")
     seed = result.json["settings"]["seed"]
     recorded = json.loads(header_of("a.safetensors")["__metadata__"]["dropcli"])
@@ -129,7 +131,7 @@ def test_an_output_that_exists_is_kept_unless_forced(run: Run, x: torch.Tensor) 
     assert load_file("y.safetensors")["images"].shape == x.shape
 
 
-def test_the_input_is_never_the_output_by_accident(run: Run, x: torch.Tensor) -> None:
+def test_a13_the_input_is_never_the_output_by_accident(run: Run, x: torch.Tensor) -> None:
     before = Path("x.safetensors").read_bytes()
     os.symlink("x.safetensors", "symlink")
     os.link("x.safetensors", "hardlink")
@@ -140,7 +142,7 @@ def test_the_input_is_never_the_output_by_accident(run: Run, x: torch.Tensor) ->
     assert Path("x.safetensors").read_bytes() == before
 
 
-def test_a_folder_as_output_keeps_the_name(run: Run, x: torch.Tensor) -> None:
+def test_a14_a_folder_as_output_keeps_the_name(run: Run, x: torch.Tensor) -> None:
     os.mkdir("out")
     assert run("apply", "x.safetensors", "-o", "out", "-q").code == 0
     assert load_file("out/x.safetensors")["images"].shape == x.shape
@@ -220,7 +222,7 @@ def test_standard_input_is_the_stream_called_dash(x: torch.Tensor) -> None:
     assert oracle.equal_bits(load_file("y.safetensors")["images"], expected)
 
 
-def test_a_closed_pipe_ends_quietly(x: torch.Tensor) -> None:
+def test_e01_a_closed_pipe_ends_quietly(x: torch.Tensor) -> None:
     save_file({"x": torch.rand(1 << 20)}, "big.safetensors")
     done = shell("set -o pipefail; dropcli apply big.safetensors -o - -q | head -c 10 >/dev/null")
     assert done.returncode == 141
@@ -233,7 +235,7 @@ def test_a_closed_pipe_for_the_table_ends_quietly(x: torch.Tensor) -> None:
     assert done.stderr == b""
 
 
-def test_dev_null(run: Run, x: torch.Tensor) -> None:
+def test_a14_dev_null(run: Run, x: torch.Tensor) -> None:
     assert run("apply", "x.safetensors", "-o", "/dev/null", "-q").code == 0
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 

@@ -99,7 +99,9 @@ def test_one_mask_alone_in_a_folder_in_any_subset_and_order(
         assert (done.returncode, tree(f"listed{number}")) == (0, whole), done.stderr
 
 
-def test_an_output_inside_the_input_is_not_walked(run: Run, data: dict[str, torch.Tensor]) -> None:
+def test_a15_an_output_inside_the_input_is_not_walked(
+    run: Run, data: dict[str, torch.Tensor]
+) -> None:
     run("apply", "data", "-o", "elsewhere", *SETTINGS)
     for _ in range(2):
         assert run("apply", "data", "-o", "data/out", *SETTINGS, "--force").code == 0
@@ -114,7 +116,7 @@ def test_an_output_inside_the_input_is_not_walked(run: Run, data: dict[str, torc
 @pytest.mark.parametrize(
     "inputs", [("train", "val"), ("train/0.pt", "val/0.pt"), ("train", "val/*.pt")], ids=str
 )
-def test_two_inputs_of_one_output_are_named_before_any_work(
+def test_a16_two_inputs_of_one_output_are_named_before_any_work(
     run: Run, inputs: tuple[str, ...]
 ) -> None:
     sample("train/0.pt")
@@ -132,7 +134,7 @@ def test_the_same_file_twice_is_one(run: Run) -> None:
     assert list(tree("out")) == ["a.pt"]
 
 
-def test_links_are_followed_but_not_round_and_round(run: Run) -> None:
+def test_f09_f10_links_are_followed_but_not_round_and_round(run: Run) -> None:
     sample("data/real/0.pt")
     os.symlink(".", "data/here")
     os.symlink("..", "data/real/up")
@@ -148,7 +150,7 @@ def test_links_are_followed_but_not_round_and_round(run: Run) -> None:
     assert "left     1 file of other kinds" in result.out
 
 
-def test_a_link_that_cannot_be_followed_costs_itself_alone(run: Run) -> None:
+def test_f09_a_link_that_cannot_be_followed_costs_itself_alone(run: Run) -> None:
     for name in ("a", "m/b", "z"):
         sample(f"data/{name}.pt")
     os.symlink("loop.pt", "data/loop.pt")
@@ -181,7 +183,7 @@ NAMES = (
 )
 
 
-def test_odd_names_are_names(run: Run) -> None:
+def test_f14_odd_names_are_names(run: Run) -> None:
     for number, name in enumerate(NAMES):
         sample(f"data/{name}", number)
     with open(b"data/\xff.pt", "wb") as file:
@@ -240,7 +242,7 @@ def test_fail_fast_stops_at_the_first(run: Run) -> None:
     assert len(tree("out")) == 3
 
 
-def test_unreadable_folders_and_missing_files_are_failures(run: Run) -> None:
+def test_a18_a22_unreadable_folders_and_missing_files_are_failures(run: Run) -> None:
     sample("a.pt")
     result = run("apply", "a.pt", "missing.pt", "-o", "out", "--json")
     assert result.code == 3

@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def sparse(path: str, header: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--over", "0,1:8")], ids=str)
-def test_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> None:
+def test_f16_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> None:
     count = 150_000_000
     header = '{"x":{"dtype":"F32","shape":[%d,5],"data_offsets":[0,%d]}}'
     sparse("x.safetensors", header % (count // 5, 4 * count), 4 * count)
@@ -50,15 +49,8 @@ def test_memory_does_not_grow_with_a_pt_file() -> None:
     assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < 100
 
 
-def test_a_hostile_pickle_takes_little_memory() -> None:
-    with zipfile.ZipFile("x.pt", "w") as written:
-        written.writestr("x/data.pkl", b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.")
-        written.writestr("x/version", b"3")
-    assert peak_megabytes("info", "x.pt") < 100
-
-
 @pytest.mark.slow
-def test_six_gigabytes() -> None:
+def test_f16_six_gigabytes() -> None:
     count = 1_500_000_000
     header = '{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}'
     sparse("x.safetensors", header % (count, 4 * count), 4 * count)

@@ -30,7 +30,7 @@ def listing() -> set[str]:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_leaves_the_old_file(big: None, number: int, code: int) -> None:
+def test_e02_e03_a_signal_leaves_the_old_file(big: None, number: int, code: int) -> None:
     for delay in (0, 0.01, 0.03):
         process = subprocess.Popen(COMMAND, stderr=subprocess.PIPE)
         while not list(Path().glob(".*.tmp")):  # until the output is being written
@@ -49,7 +49,7 @@ def test_a_signal_leaves_the_old_file(big: None, number: int, code: int) -> None
         Path("y.safetensors").write_text("precious")
 
 
-def test_a_full_disk_leaves_the_old_file(big: None) -> None:
+def test_f02_a_full_disk_leaves_the_old_file(big: None) -> None:
     done = shell("ulimit -f 1000; dropcli apply x.safetensors -fo y.safetensors")
     assert done.returncode == 1
     assert done.stderr == b"error: y.safetensors: file too large\n"
@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_old_file(big: None) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_a_disk_that_fills_up(big: None) -> None:
+def test_f01_a_disk_that_fills_up(big: None) -> None:
     os.mkdir("small")
     if shell("mount -t tmpfs -o size=1m tmpfs small").returncode:
         pytest.skip("mounting is not allowed here")
@@ -71,7 +71,9 @@ def test_a_disk_that_fills_up(big: None) -> None:
         shell("umount small")
 
 
-def test_a_source_that_changes_is_noticed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s43_f17_a_source_that_changes_is_noticed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_file({"x": torch.rand(1000)}, "x.safetensors")
     preadv = os.preadv
 
@@ -86,7 +88,7 @@ def test_a_source_that_changes_is_noticed(run: Run, monkeypatch: pytest.MonkeyPa
     assert listing() == {"x.safetensors"}
 
 
-def test_a_source_that_shrinks_is_noticed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s43_a_source_that_shrinks_is_noticed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"x": torch.rand(1 << 20)}, "x.safetensors")
     preadv = os.preadv
 
@@ -101,7 +103,7 @@ def test_a_source_that_shrinks_is_noticed(run: Run, monkeypatch: pytest.MonkeyPa
     assert listing() == {"x.safetensors"}
 
 
-def test_an_output_that_appears_meanwhile_is_kept(
+def test_f19_an_output_that_appears_meanwhile_is_kept(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_file({"x": torch.rand(1000)}, "x.safetensors")
@@ -128,7 +130,7 @@ def test_short_reads_and_writes_are_completed(run: Run, monkeypatch: pytest.Monk
     assert Path("y.safetensors").read_bytes() == Path("z.safetensors").read_bytes()
 
 
-def test_a_link_that_leads_nowhere_yet_is_written_through(run: Run) -> None:
+def test_f08_a_link_that_leads_nowhere_yet_is_written_through(run: Run) -> None:
     save_file({"x": torch.rand(10)}, "x.safetensors")
     os.mkdir("there")
     os.symlink("there/y.safetensors", "y.safetensors")
@@ -141,7 +143,7 @@ def test_a_link_that_leads_nowhere_yet_is_written_through(run: Run) -> None:
     assert "too many levels of symbolic links" in result.err
 
 
-def test_the_longest_name_there_can_be(run: Run) -> None:
+def test_f07_the_longest_name_there_can_be(run: Run) -> None:
     save_file({"x": torch.rand(10)}, "x.safetensors")
     name = "é" * 120 + "y.safetensors"  # 253 bytes
     assert run("apply", "x.safetensors", "-o", name, "-q").code == 0
@@ -167,7 +169,7 @@ def test_standard_output_may_not_be_the_input() -> None:
     assert Path("x.safetensors").read_bytes() == before
 
 
-def test_a_read_only_file_is_replaced_only_by_force(run: Run) -> None:
+def test_f05_a_read_only_file_is_replaced_only_by_force(run: Run) -> None:
     save_file({"x": torch.rand(1000)}, "x.safetensors")
     os.chmod("x.safetensors", 0o444)
     result = run("apply", "x.safetensors", "--in-place")
@@ -185,13 +187,13 @@ def test_the_owner_stays(run: Run) -> None:
     assert os.stat("x.safetensors").st_uid == 65534
 
 
-def test_pipes_and_devices_are_not_replaced_in_place(run: Run) -> None:
+def test_a14_pipes_and_devices_are_not_replaced_in_place(run: Run) -> None:
     os.mkfifo("fifo")
     assert run("apply", "fifo", "--in-place").code == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make devices")
-def test_block_devices_are_refused(run: Run) -> None:
+def test_a14_block_devices_are_refused(run: Run) -> None:
     save_file({"x": torch.rand(10)}, "x.safetensors")
     if shell("mknod disk b 7 200").returncode:
         pytest.skip("making devices is not allowed here")

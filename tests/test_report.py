@@ -193,7 +193,7 @@ def test_lines_in_a_file_are_whole(run: Run) -> None:
     ],
     ids=str,
 )
-def test_no_escape_code_leaves_a_pipe(variables: dict[str, str]) -> None:
+def test_e06_e07_no_escape_code_leaves_a_pipe(variables: dict[str, str]) -> None:
     save_file({"\x1b[31mred[/]\n": torch.ones(3)}, "x.safetensors")
     for command in (
         "dropcli apply x.safetensors -fo y.safetensors",

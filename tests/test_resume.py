@@ -134,7 +134,7 @@ def test_finished_work_is_not_read_again(run: Run) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_changed_and_lost_files_are_done_again(run: Run, jobs: int) -> None:
+def test_e14_changed_and_lost_files_are_done_again(run: Run, jobs: int) -> None:
     for number in range(5):
         sample(f"data/{number}.pt", number)
     run("apply", "data", "-o", "out", *SETTINGS)
@@ -148,7 +148,7 @@ def test_changed_and_lost_files_are_done_again(run: Run, jobs: int) -> None:
     assert tree("out") == tree("whole")
 
 
-def test_other_settings_are_refused_and_named(run: Run) -> None:
+def test_e13_other_settings_are_refused_and_named(run: Run) -> None:
     sample("data/0.pt")
     run("apply", "data", "-o", "out", *SETTINGS)
     before = tree(".")
@@ -254,7 +254,7 @@ def test_the_journal_is_nobodys_output(run: Run) -> None:
     assert Path("out/stats.csv").exists()
 
 
-def test_nohup_is_heard() -> None:
+def test_e03_nohup_is_heard() -> None:
     for index in range(40):
         save_file({"x": torch.rand(1 << 18)}, f"{index}.safetensors")
     command = " ".join([*COMMAND, ".", "-o", "out", "-q", *WORDS])
@@ -268,7 +268,7 @@ def test_nohup_is_heard() -> None:
     [('{"settings', 0), ("\n", 1), ("{}\n", 1), ("[" * 100_000 + "\n", 1), ('{"a":1e999}\n', 1)],
     ids=["torn", "empty line", "no entry", "deep", "infinite"],
 )
-def test_a_damaged_journal(run: Run, text: str, code: int) -> None:
+def test_e13_a_damaged_journal(run: Run, text: str, code: int) -> None:
     for number in range(3):
         sample(f"data/{number}.pt", number)
     run("apply", "data", "-o", "out", *SETTINGS)
@@ -283,7 +283,7 @@ def test_a_damaged_journal(run: Run, text: str, code: int) -> None:
         assert len(journal()) == 3
 
 
-def test_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
+def test_e13_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
     done = shell(
         "exec 9>>out.lock; mkdir out; touch out/dropcli.jsonl; exec 8<out/dropcli.jsonl; flock 8;"
         " dropcli apply data -o out --seed 7 -p 0.3"
@@ -306,7 +306,7 @@ def wait_for(condition: object, seconds: float = 5) -> bool:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> None:
+def test_e02_e03_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> None:
     for index in range(30):
         save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")
     words = [".", "-o", "out", *WORDS, "-j", str(jobs)]
@@ -346,7 +346,7 @@ def workers(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
-def test_a_worker_that_is_killed_costs_at_most_its_file(
+def test_e04_a_worker_that_is_killed_costs_at_most_its_file(
     many: dict[str, bytes], number: int
 ) -> None:
     for index in range(200, 1500):
@@ -380,7 +380,7 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_ctrl_c() -> None:
     assert not any(name.endswith(".tmp") for name in tree("out"))
 
 
-def test_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:
+def test_e04_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:
     for number in range(6):
         sample(f"data/{number}.pt", number)
     Path("kill.py").write_text(

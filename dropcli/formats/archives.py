@@ -116,7 +116,8 @@ def _is_sound(reader: Reader, members: int) -> bool:
         position += _CENTRAL.size
         if position > size:
             return False
-        position += sum(struct.unpack_from("<3H", entries, position - _CENTRAL.size + 28))
+        lengths: tuple[int, ...] = struct.unpack_from("<3H", entries, position - 18)
+        position += sum(lengths)  # of the name and what follows it
     return position == size
 
 
@@ -135,12 +136,12 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
             "load it with torch and save it again",
         )
     head = reader.read(info.header_offset, _LOCAL.size)
-    signature, _, flags, method, _, _, crc, _, size, name_size, extra_size = _LOCAL.unpack(head)
+    signature, _, flags, method, _, _, crc, *sizes, name_size, extra_size = _LOCAL.unpack(head)
     name = reader.read(info.header_offset + _LOCAL.size, name_size)
     encoded = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
     late = flags & 8
     same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
-    if not same or not (late or (crc == info.CRC and size in (info.file_size, _MOST_32))):
+    if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MOST_32})):
         raise _doubtful(info.filename, "to be described alike in both places")
     offset = info.header_offset + _LOCAL.size + name_size + extra_size
     return Member(info.filename, offset, info.file_size, info.CRC)

@@ -32,6 +32,7 @@ _KNOWN = {
     "torch.storage": {"UntypedStorage", "TypedStorage", "_UntypedStorage", "_TypedStorage"},
     "torch.serialization": {"_get_layout"},
     "torch.nested._internal.nested_tensor": {"_rebuild_njt", "NestedTensor"},
+    "torch._dynamo.decorators": {"_DimRange"},  # of jagged tensors
     "numpy": {"ndarray", "dtype", "recarray", "record", "matrix", "void"},
     "numpy.ma.core": {"_mareconstruct"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},

@@ -4,7 +4,7 @@ import os
 import tempfile
 import warnings
 
-from dropcli.errors import FormatError
+from dropcli.errors import FormatError, needing
 from dropcli.formats.globals import check_globals
 from dropcli.formats.pickles import Global, load
 from dropcli.reader import Reader
@@ -26,7 +26,8 @@ def modernize(reader: Reader) -> None:
             "program-in-data", "expected data, got a pickle that would call bytearray"
         )
 
-    import torch
+    with needing("torch"):
+        import torch
 
     with (
         os.fdopen(os.dup(reader.fd), "rb") as file,

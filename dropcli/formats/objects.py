@@ -28,7 +28,8 @@ _SPECIAL = {
     "_rebuild_wrapper_subclass": "of a wrapper class",
 }
 _MOST_DIMENSIONS = 64  # torch's own limit
-_MOST_NAME = 1 << 16  # characters
+_MOST_NAME = 1 << 21  # characters
+_MOST_NAMES = 1 << 27  # of all together
 _MOST_WRAPPERS = 8
 
 
@@ -79,8 +80,14 @@ def find_tensors(root: Any) -> Iterator[Found]:
     """Every tensor, in the order of the file; one that stands in two places is found twice."""
     taken: set[str] = set()
     counts: dict[str, int] = {}
+    length = 0
     for node in _walk(root):
         name = node.name() or "tensor"
+        length += len(name)
+        if length > _MOST_NAMES:
+            raise FormatError(
+                "names-too-long", f"expected names of {_MOST_NAMES:,} characters at most in all"
+            )
         if not node.inside:
             unique = name
             while unique in taken:

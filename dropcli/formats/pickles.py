@@ -30,6 +30,10 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
+_ENCODE = Global("_codecs", "encode")
+_LATIN_1 = (("latin1",), ("latin-1",))
+
+
 @dataclass(eq=False, slots=True)
 class Call:
     """An object that unpickling would make by a call, and what it would then be given."""
@@ -190,20 +194,27 @@ class _Machine:
         name, module = self.pop(), self.pop()
         self.push_global(module, name)
 
-    def reference_line(self) -> None:
-        self.push_new(Reference(self.line()))
-
     def reference(self) -> None:
-        found = self.pop()
-        if not isinstance(found, tuple) or found[:1] not in (("storage",), ("module",)):
+        """A storage or, in a legacy file, the source of a module; torch knows no others."""
+        match self.pop():
+            case ("storage", Global(), str(), _, int(), *_) | ("module", _, _, _) as found:
+                self.push_new(Reference(found))
+            case _:
+                self.damaged()
+
+    def push_call(self, function: Any, arguments: Any) -> None:
+        if not (isinstance(arguments, tuple) and isinstance(function, Global | Call)):
             self.damaged()
-        self.push_new(Reference(found))
+        # How old protocols keep bytes. Other codecs unpack bombs, or are whatever is registered.
+        if function == _ENCODE and arguments[1:] not in _LATIN_1:
+            raise FormatError(
+                "program-in-data", "expected data, got a pickle that would call another codec"
+            )
+        self.push_new(Call(function, arguments))
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if not (isinstance(arguments, tuple) and isinstance(function, Global | Call)):
-            self.damaged()
-        self.push_new(Call(function, arguments))
+        self.push_call(function, arguments)
 
     def new_object_with_keywords(self) -> None:
         keywords, arguments, cls = self.pop(), self.pop(), self.pop()
@@ -214,11 +225,11 @@ class _Machine:
     def instance(self) -> None:
         self.push_global(self.line(), self.line())
         cls, arguments = self.pop(), self.close_mark()
-        self.push_new(Call(cls, tuple(arguments)))
+        self.push_call(cls, tuple(arguments))
 
     def object(self) -> None:
         cls, *arguments = self.close_mark()
-        self.push_new(Call(cls, tuple(arguments)))
+        self.push_call(cls, tuple(arguments))
 
     def build(self) -> None:
         state, built = self.pop(), self.top()
@@ -319,7 +330,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], object]] = {
     b"\x94": _Machine.remember_next,  # MEMOIZE
     b"c": lambda m: m.push_global(m.line(), m.line()),  # GLOBAL
     b"\x93": _Machine.stack_global,  # STACK_GLOBAL
-    b"P": _Machine.reference_line,  # PERSID
+    b"P": _Machine.damaged,  # PERSID, whose text can name no storage
     b"Q": _Machine.reference,  # BINPERSID
     b"R": _Machine.reduce,  # REDUCE
     b"\x81": _Machine.reduce,  # NEWOBJ

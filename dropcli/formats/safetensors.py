@@ -17,6 +17,8 @@ from dropcli.reader import FileSource, Reader
 from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
 
 _MOST_HEADER_BYTES = 100_000_000  # the library's own limit
+_MOST_VALUES = 1 << 21  # in a header that describes few tensors; parsed they are half a gigabyte
+_MOST_VALUES_EACH = 16
 _MOST_BYTES = 1 << 43  # 8 TiB; file systems take 16
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
@@ -93,7 +95,11 @@ def _read_header(reader: Reader) -> bytes:
             f"expected a header of {length:,} bytes, got a file of {reader.size:,}",
             "the file is incomplete: copy or save it again",
         )
-    return reader.read(0, 8 + length)[8:]
+    header = reader.read(0, 8 + length)[8:]
+    values = header.count(b",")
+    if values > max(_MOST_VALUES, _MOST_VALUES_EACH * header.count(b'"data_offsets"')):
+        _invalid(f"{values:,} values, far more than its tensors need")
+    return header
 
 
 def _parse(header: bytes) -> dict[str, Any]:

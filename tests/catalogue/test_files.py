@@ -1,0 +1,271 @@
+"""Bad-input cases F01 to F24: what file systems do.
+
+Faults at every system call, full disks and signals have modules of their own.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.catalogue.refusal import Refuse
+from tests.conftest import Run, shell
+from tests.test_dataset import SETTINGS, sample, tree
+from tests.test_limits import sparse
+
+APPLY = ("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    """An input of several pieces."""
+    tensor = torch.rand(1 << 20)
+    save_file({"x": tensor}, "x.safetensors")
+    return tensor
+
+
+def failing(number: int, calls: list[Any]) -> Callable[..., Any]:
+    """A system call that fails, and remembers what it was asked."""
+
+    def fail(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(arguments)
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("call", ["preadv", "fsync"])
+def test_f03_a_disk_that_fails_is_not_asked_again(
+    x: torch.Tensor, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(os, call, failing(errno.EIO, calls))
+    place = "x.safetensors" if call == "preadv" else "y.safetensors"
+    assert refuse(*APPLY) == f"error: {place}: input/output error"
+    assert len(calls) == 1 or call == "preadv"  # some of which are under way
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC])
+def test_f04_a_folder_that_takes_no_file_is_found_before_any_work(
+    x: torch.Tensor, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    reads: list[int] = []
+    opened, preadv = os.open, os.preadv
+
+    def open_but_not_make(path: Any, flags: int, *rest: Any, **keywords: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, flags, *rest, **keywords)
+
+    def count(fd: int, buffers: list[memoryview], offset: int) -> int:
+        reads.append(len(buffers[0]))
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "open", open_but_not_make)
+    monkeypatch.setattr(os, "preadv", count)
+    reason = os.strerror(number).lower()
+    assert refuse(*APPLY).lower() == f"error: y.safetensors: {reason}"
+    assert sum(reads) < 1000  # the header alone
+
+
+def test_f06_a_folder_that_is_not_there(x: torch.Tensor, run: Run, refuse: Refuse) -> None:
+    words = ("apply", "x.safetensors", "-o", "no/where/y")
+    assert "no/where/y: expected its folder to exist" in refuse(*words)
+    assert run(*words).err.endswith("hint: mkdir -p no/where\n")
+
+
+def test_f08_links_to_files_are_written_through(x: torch.Tensor, run: Run) -> None:
+    os.mkdir("there")
+    Path("there/real").write_text("old")
+    os.symlink("there/real", "one")
+    os.symlink("one", "y.safetensors")
+    assert run(*APPLY, "--force", "-q").code == 0
+    assert os.readlink("y.safetensors") == "one"
+    assert os.readlink("one") == "there/real"
+    assert load_file("there/real")["x"].shape == x.shape
+    assert os.listdir("there") == ["real"]
+
+
+def test_f09_hard_links_are_files_of_their_own(run: Run) -> None:
+    sample("data/a.pt")
+    os.link("data/a.pt", "data/b.pt")
+    assert run("apply", "data", "-o", "out", *SETTINGS).code == 0
+    a, b = (torch.load(f"out/{name}.pt")["x"] for name in "ab")
+    assert not torch.equal(a, b)  # as two files of equal content have two masks
+
+
+def test_f11_a_file_system_that_can_do_little(
+    x: torch.Tensor, run: Run, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(*APPLY, "-q")
+    Path("y.safetensors").rename("expected")
+    fsync = os.fsync
+
+    def sync_files_alone(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.EINVAL, "")
+        fsync(fd)
+
+    calls: list[Any] = []
+    monkeypatch.setattr(os, "fsync", sync_files_alone)
+    monkeypatch.setattr(os, "link", failing(errno.EPERM, calls))
+    monkeypatch.setattr(os, "posix_fallocate", failing(errno.EOPNOTSUPP, calls))
+    assert run(*APPLY, "-q").code == 0
+    assert len(calls) == 2
+    assert Path("y.safetensors").read_bytes() == Path("expected").read_bytes()
+    assert "expected a new name" in refuse(*APPLY)
+
+
+def test_f12_f18_what_is_lost_meanwhile_costs_itself_and_is_resumed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        sample(f"data/{number}.safetensors", number)
+    run("apply", "data", "-o", "whole", *SETTINGS, "-j", 1)
+    shutil.copytree("data", "kept", copy_function=shutil.copy2)
+    preadv = os.preadv
+
+    def lose_and_read(fd: int, buffers: list[memoryview], offset: int) -> int:
+        Path("data/2.safetensors").unlink(missing_ok=True)
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("1.safetensors"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return preadv(fd, buffers, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", lose_and_read)
+        result = run("apply", "data", "-o", "out", *SETTINGS, "--json", "-j", 1)
+    assert result.code == 3
+    assert [error["source"] for error in result.json["errors"]] == [
+        "data/1.safetensors",
+        "data/2.safetensors",
+    ]
+    assert set(tree("out")) == {"0.safetensors", "3.safetensors"}
+    shutil.copy2("kept/2.safetensors", "data/2.safetensors")
+    resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "-j", 1)
+    assert (resumed.code, "done before  2 files" in resumed.out) == (0, True)
+    assert tree("out") == tree("whole")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_f13_a_file_system_without_locks(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    sample("data/a.pt")
+    monkeypatch.setattr("fcntl.flock", failing(number, []))
+    assert run("apply", "data", "-o", "out", "-q").code == 0
+
+
+@pytest.mark.parametrize("size", [2**31, 2**32, 2**40], ids=["2 GiB", "4 GiB", "1 TiB"])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_f16_planned_sizes_around_powers_of_two(run: Run, size: int, more: int) -> None:
+    count = size + more
+    header = '{"x":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}'
+    sparse("x.safetensors", header % (count, count), count)
+    assert run("info", "x.safetensors", "--json").json["files"][0]["tensors"][0]["bytes"] == count
+    words = ("apply", "x.safetensors", "-o", "y.safetensors", "--no-provenance", "-n", "--json")
+    assert run(*words).json["files"][0]["bytes"] == os.path.getsize("x.safetensors")
+
+
+def test_f20_what_dead_runs_left_is_swept_and_nothing_else(x: torch.Tensor, run: Run) -> None:
+    dead = ".y.safetensors.dropcli-4194303-00000000.tmp"  # no process has such a number
+    alive = f".y.safetensors.dropcli-{os.getpid()}-00000000.tmp"
+    others = [alive, ".z.safetensors.dropcli-4194303-00000000.tmp", ".y.safetensors.tmp"]
+    for name in (dead, *others):
+        Path(name).write_text("unfinished")
+    assert run(*APPLY, "-q").code == 0
+    assert {*os.listdir()} == {"x.safetensors", "y.safetensors", *others}
+    for name in others:
+        os.unlink(name)
+
+
+def test_f20_a_link_that_somebody_planted_is_not_followed(
+    x: torch.Tensor, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("theirs").write_text("precious")
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "0" * 8)
+    planted = f".y.safetensors.dropcli-{os.getpid()}-00000000.tmp"
+    os.symlink("theirs", planted)
+    assert refuse(*APPLY) == "error: y.safetensors: file exists"
+    os.unlink(planted)
+
+
+def test_f21_extended_attributes_of_what_is_replaced_stay(x: torch.Tensor, run: Run) -> None:
+    Path("y.safetensors").write_text("old")
+    try:
+        os.setxattr("y.safetensors", "user.note", b"keep me")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    assert run(*APPLY, "--force", "-q").code == 0
+    assert os.getxattr("y.safetensors", "user.note") == b"keep me"
+
+
+@pytest.mark.parametrize("time", [0, -1, 2**32 + 5], ids=["1970", "before", "2106"])
+def test_f22_times_of_change_that_are_odd(run: Run, time: int) -> None:
+    for number in range(3):
+        sample(f"data/{number}.pt", number)
+        os.utime(f"data/{number}.pt", (time, time))
+    run("apply", "data", "-o", "out", *SETTINGS)
+    whole = tree("out")
+    for path in Path("out").glob("*.pt"):
+        os.utime(path, (time, time))
+    sample("data/1.pt", 9)
+    os.utime("data/1.pt", (time, time + 1))
+    again = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
+    assert again.code == 0
+    changed = {name for name, data in tree("out").items() if data != whole[name]}
+    assert changed == {"1.pt"}
+
+
+def deep(depth: int) -> None:
+    """A file at the top of `data`, and one so many folders below."""
+    sample("data/top.pt")
+    here = os.getcwd()
+    os.chdir("data")
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+    shutil.copy(os.path.join(here, "data/top.pt"), "below.pt")
+    os.chdir(here)
+
+
+def test_f23_a_thousand_folders_deep(run: Run) -> None:
+    deep(1000)
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--json", "--copy-others")
+    assert result.code == 0, result.err
+    assert {file["source"].count("/") for file in result.json["files"]} == {1, 1001}
+    assert os.path.getsize("out/" + "d/" * 1000 + "below.pt") > 0
+    shell("rm -r data out")  # Python's own ways would call themselves a thousand times
+
+
+def test_f23_deeper_than_a_path_can_say(run: Run) -> None:
+    deep(2100)
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--json")
+    assert (result.code, len(result.json["files"])) == (3, 1)
+    assert "file name too long" in result.json["errors"][0]["message"]
+    shell("rm -r data")
+
+
+def test_f24_a_folder_that_goes_away_meanwhile(
+    x: torch.Tensor, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def lose_and_sync(fd: int) -> None:
+        shutil.rmtree("out", ignore_errors=True)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", lose_and_sync)
+    for words in ((), ("--copies", 2)):
+        os.mkdir("out")
+        output = "out" if words else "out/y.safetensors"
+        result = run("apply", "x.safetensors", "-o", output, "-q", *words)
+        assert (result.code, result.err.count("\n") <= 3) == (1, True)
+        assert "no such file or directory" in result.err
+        assert not os.path.exists("out")
