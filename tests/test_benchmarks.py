@@ -43,6 +43,12 @@ def test_data_is_made_once_and_outputs_do_not_stay(tmp_path: Path) -> None:
     assert made.stat().st_mtime_ns == times
 
 
+def test_check_makes_a_missed_budget_an_exit_code() -> None:
+    """On a file this small the start of Python alone takes a hundred times what `cp` takes."""
+    assert main(["--quick", "--check", "memory-1"]) == 0
+    assert main(["--quick", "--check", "memory-1", "large-cp"]) == 1
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_lines_are_whole(quick: bool) -> None:
     table = lines(quick=quick)
