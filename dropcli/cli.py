@@ -104,6 +104,8 @@ def apply(
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
     with signals.held():
+        import secrets
+
         from dropcli.cores import usable_cores
         from dropcli.discover import has_many
 
@@ -135,7 +137,7 @@ def apply(
     )
     dropout = Dropout(
         p=p,
-        seed=int.from_bytes(os.urandom(8)) if seed is None else seed,
+        seed=secrets.randbits(64) if seed is None else seed,
         over=options.choose_over(mode, over),
         rescale=rescale,
         fill=fill,
