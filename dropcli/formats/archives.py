@@ -117,7 +117,7 @@ def _is_sound(reader: Reader, members: int) -> bool:
         if position > size:
             return False
         position += sum(struct.unpack_from("<3H", entries, position - _CENTRAL.size + 28))
-    return position == size
+    return bool(position == size)
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
