@@ -347,3 +347,11 @@ def test_tensors_that_torch_would_not_build(run: Run, damage: tuple[bytes, bytes
     Path("x.pt").write_bytes(archive(pickled.replace(*damage), **{"data/0": bytes(16)}))
     result = run("apply", "x.pt", "-o", "y.pt")
     assert (result.code, Path("y.pt").exists()) == (1, False)
+
+
+def test_an_old_file_with_a_class_in_it(run: Run) -> None:
+    """Torch puts an object of its own in the place of a storage's class, which it cannot read."""
+    torch.save([torch.ones(4), torch.FloatStorage], "x.pt", _use_new_zipfile_serialization=False)
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert (result.code, Path("y.pt").exists()) == (1, False)
+    assert "got the class of a storage among it" in result.err
