@@ -43,7 +43,7 @@ def _of_torch(path: str) -> Tensors | Refusal:
             content = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # noqa: BLE001  # torch raises whatever comes
             return error
-    return [*_walk("", content, set())]
+        return [*_walk("", content, set())]
 
 
 def _walk(name: str, value: Any, above: set[int]) -> Tensors:
@@ -93,7 +93,8 @@ def _calls_that_fail(command: str, data: bytes, why: Refusal) -> bool:
     if isinstance(why, pickle.UnpicklingError):
         return any(word in str(why) for word in _CALLS)
     return isinstance(why, TypeError | AttributeError | AssertionError | ValueError) or any(
-        word in str(why) for word in ("expected torch.dtype", "requires_grad must be a bool")
+        word in str(why)
+        for word in ("expected torch.dtype", "requires_grad must be a bool", "Boolean value of")
     )
 
 
