@@ -124,6 +124,8 @@ class Signalled:
         # What is late comes when all is done: the interpreter ends, and the system's way is left.
         assert process.returncode in (0, 128 + number, -number), errors
         self.codes.append(process.returncode)
+        if not process.returncode:  # too late: the machine is quicker than it was
+            self._duration *= 0.7
         if process.returncode == 128 + number:
             first, *hints = errors.splitlines()
             assert first.startswith("interrupted; nothing half-written is left"), errors
@@ -163,7 +165,7 @@ def test_a_signal_at_any_moment_of_a_folder(number: int, jobs: str) -> None:
         sample(f"data/{index}.safetensors", index)
     runs = Signalled("data", "-o", "out", "-j", jobs)
     whole = tree("out")
-    for _ in range(2):
+    while runs.codes.count(128 + number) < 2:
         shutil.rmtree("out")
         runs.again(number)
         assert tree("out").items() <= whole.items()
@@ -171,4 +173,3 @@ def test_a_signal_at_any_moment_of_a_folder(number: int, jobs: str) -> None:
             runs.again(number, "--resume")
             assert tree("out").items() <= whole.items()
         assert tree("out") == whole
-    assert 128 + number in runs.codes

@@ -40,7 +40,7 @@ class Loop:
         before = self.kills
         command = [*words, *WORDS, "-q"]
         # Later each time, or the round would have no end.
-        while self._killed(command, self._numbers.uniform(0.3, 1) + (self.kills - before) / 5):
+        while self._killed(command, self._numbers.uniform(0.2, 0.9) + (self.kills - before) / 5):
             self.kills += 1
             command = command if "--resume" in command else [*command, "--resume"]
 
@@ -53,6 +53,8 @@ class Loop:
             process.kill()
         _, errors = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), errors
+        if not process.returncode:  # the machine is quicker than it was
+            self.duration *= 0.7
         return process.returncode != 0
 
 

@@ -267,3 +267,71 @@ def test_legacy_programs_are_refused_before_torch_reads_them(run: Run) -> None:
         result = run("apply", "x.pt", "-o", "y.pt")
         assert result.code == 1
         assert "would call" in result.err
+
+
+@pytest.mark.parametrize(
+    ("signature", "offset", "value"),
+    [
+        (b"PK\1\2", 35, 1),  # a member on another disk
+        (b"PK\1\2", 38, 0x10),  # a folder, of which torch reads nothing
+        (b"PK\6\6", 16, 1),  # a directory on another disk
+        (b"PK\6\6", 28, 0x80),  # another number of members, here and in all
+        (b"PK\6\6", 38, 1),
+        (b"PK\6\7", 10, 0xFF),  # a directory elsewhere
+    ],
+)
+def test_archives_that_readers_disagree_about(
+    run: Run, signature: bytes, offset: int, value: int
+) -> None:
+    """What torch refuses, and the standard library reads."""
+    torch.save({"x": torch.arange(6.0)}, "x.pt")
+    data = bytearray(Path("x.pt").read_bytes())
+    at = data.index(signature) + offset
+    assert data[at] != value
+    data[at] = value
+    Path("x.pt").write_bytes(data)
+    with pytest.raises((RuntimeError, pickle.UnpicklingError)):
+        torch.load("x.pt")
+    for command in (("info", "x.pt"), ("apply", "x.pt", "-o", "y.pt")):
+        result = run(*command)
+        assert (result.code, result.out) == (1, "")
+        assert "got one that readers disagree about" in result.err or "got otherwise" in result.err
+
+
+def test_an_old_file_without_its_storages(run: Run) -> None:
+    """Torch makes them of whatever is in memory."""
+    torch.save({"x": torch.ones(4)}, "x.pt", _use_new_zipfile_serialization=False)
+    data = Path("x.pt").read_bytes()
+    keys = data.rindex(b"\x80\x02]q\x00")
+    Path("x.pt").write_bytes(data[:keys] + b"\x80\x02].")
+    assert torch.load("x.pt")["x"].shape == (4,)
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert (result.code, Path("y.pt").exists()) == (1, False)
+    assert "expected all storages that are spoken of, got fewer" in result.err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b"RtR.", b"RNNtR."),  # arguments too many
+        (b"I00\n", b"I5\n"),  # whether it requires a gradient
+        (b"V0\nV", b"V1\nV"),  # a storage that is not there
+        (b"FloatStorage\nV", b"QInt8Storage\nV"),  # of another size
+        (b"tR.", b"t0I5\n)R."),  # a call of a number
+    ],
+    ids=str,
+)
+def test_tensors_that_torch_would_not_build(run: Run, damage: tuple[bytes, bytes]) -> None:
+    pickled = tensor_pickle()
+    assert damage[0] in pickled
+    Path("x.pt").write_bytes(archive(pickled.replace(*damage), **{"data/0": bytes(16)}))
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert (result.code, Path("y.pt").exists()) == (1, False)
+
+
+def test_an_old_file_with_a_class_in_it(run: Run) -> None:
+    """Torch puts an object of its own in the place of a storage's class, which it cannot read."""
+    torch.save([torch.ones(4), torch.FloatStorage], "x.pt", _use_new_zipfile_serialization=False)
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert (result.code, Path("y.pt").exists()) == (1, False)
+    assert "got the class of a storage among it" in result.err

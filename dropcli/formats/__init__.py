@@ -13,6 +13,7 @@ from dropcli.tensors import Source
 _HEAD_BYTES = 512
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, within the first pickle
+_STAND_IN = "torch.serialization.StorageType"  # what torch makes of such a class, and cannot read
 _RESAVE = "where you trust it, load it with torch and save it again"
 _OTHERS = (
     (b"version https://git-lfs", "git-lfs-pointer", "a Git LFS pointer", "run `git lfs pull`"),
@@ -48,7 +49,12 @@ def open_source(path: str) -> Source:
                 reader.spool()
             if legacy:
                 modernize(reader)
-                return PtSource(reader, ["a file from before torch 1.6, written as a zip file"])
+                source = PtSource(reader, ["a file from before torch 1.6, written as a zip file"])
+                if _STAND_IN in source.strangers:
+                    raise FormatError(
+                        "unreadable-legacy", "expected data, got the class of a storage among it"
+                    )
+                return source
             return PtSource(reader)
         if head[:1] == b"\x80" and head[1:2] in b"\1\2\3\4\5" and head[2:8] != bytes(6):
             raise FormatError("unsupported-format", "expected a tensor file, got a pickle", _RESAVE)

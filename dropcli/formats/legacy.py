@@ -9,7 +9,8 @@ from dropcli.formats.globals import check_globals
 from dropcli.formats.pickles import Global, load
 from dropcli.reader import Reader
 
-_PICKLES = 4  # a magic number, a version, the system, the object; then come the storages
+# A magic number, a version, the system and the object; then the keys of the storages, and these.
+_PICKLES = 4
 _MOST_PICKLE_BYTES = 1 << 26
 
 
@@ -19,12 +20,18 @@ def modernize(reader: Reader) -> None:
     Needs memory for all of it, and imports torch, which refuses classes it does not know.
     """
     size = min(reader.size or 0, _MOST_PICKLE_BYTES)
-    _, names, _ = load(reader.read(0, size), _PICKLES)
+    data = reader.read(0, size)
+    _, names, references, rest = load(data, _PICKLES)
     check_globals(names)
     if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
         raise FormatError(
             "program-in-data", "expected data, got a pickle that would call bytearray"
         )
+    keys = load(data[len(data) - rest :]).record
+    wanted = {str(reference.id[2:3]) for reference in references if reference.id[0] == "storage"}
+    if not isinstance(keys, list) or wanted - {str((key,)) for key in keys}:
+        # torch would take what happens to be in memory for their content.
+        raise FormatError("no-storage", "expected all storages that are spoken of, got fewer")
 
     with needing("torch"):
         import torch

@@ -9,7 +9,7 @@ nothing is allocated that the file does not hold.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from dropcli.errors import FormatError
 
@@ -59,8 +59,17 @@ class Reference:
     id: Any
 
 
-def load(data: bytes, count: int = 1) -> tuple[Any, list[Global], int]:
-    """The object as records, every global it names, in order, and how many bytes follow.
+class Loaded(NamedTuple):
+    """What a pickle holds, as records, what it names on the way, and how many bytes follow it."""
+
+    record: Any
+    globals: list[Global]
+    references: list[Reference]
+    rest: int
+
+
+def load(data: bytes, count: int = 1) -> Loaded:
+    """The content of a pickle.
 
     Of `count` pickles one after another, the last. Raises FormatError for a damaged pickle, and
     for opcodes that no tensor file needs.
@@ -68,7 +77,8 @@ def load(data: bytes, count: int = 1) -> tuple[Any, list[Global], int]:
     machine = _Machine(data)
     for _ in range(count - 1):
         machine.run()
-    return machine.run(), list(machine.globals), machine.rest()
+    record = machine.run()
+    return Loaded(record, list(machine.globals), machine.references, machine.rest())
 
 
 class _Machine:
@@ -76,6 +86,7 @@ class _Machine:
 
     def __init__(self, data: bytes) -> None:
         self.globals: dict[Global, None] = {}
+        self.references: list[Reference] = []
         self._data = data
         self._at = 0
         self._stack: list[Any] = []
@@ -198,7 +209,8 @@ class _Machine:
         """A storage or, in a legacy file, the source of a module; torch knows no others."""
         match self.pop():
             case ("storage", Global(), str(), _, int(), *_) | ("module", _, _, _) as found:
-                self.push_new(Reference(found))
+                self.references.append(Reference(found))
+                self.push_new(self.references[-1])
             case _:
                 self.damaged()
 

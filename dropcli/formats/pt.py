@@ -25,6 +25,7 @@ from dropcli.tensors import DTYPES, Checksum, Dtype, Extent, Segment, TensorInfo
 
 PROVENANCE = "dropcli.json"
 _UNKNOWN = Dtype("?", 8, "opaque", "")
+_ITEM_SIZES = {"UntypedStorage": 1, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
 _CHUNK = 1 << 20  # bytes
 _MOST_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
 _MOST_SMALL_BYTES = 1 << 10  # of other members that are read whole
@@ -47,14 +48,20 @@ class PtSource(FileSource):
 
         # A record for every object and none of them garbage: looking for it would double the time.
         with _no_collection():
-            record, names, rest = load(data)
-            found = list(find_tensors(record))
-        if rest:
-            self.notes.append(f"{rest:,} bytes follow the end of its pickle and are carried on")
+            loaded = load(data)
+            found = list(find_tensors(loaded.record))
+        self._kinds: dict[str, str] = {}
+        in_tensors = {id(tensor.storage) for tensor in found}
+        for reference in loaded.references:  # also of storages that are in no tensor
+            if id(reference.id) not in in_tensors:
+                self._storage(Found("(a storage)", reference.id))
+        if loaded.rest:
+            self.notes.append(
+                f"{loaded.rest:,} bytes follow the end of its pickle and are carried on"
+            )
         if after := trailing_bytes(reader):
             self.notes.append(f"{after:,} bytes follow the archive and are left out")
-        self.strangers: Sequence[str] = check_globals(names)
-        self._kinds: dict[str, str] = {}
+        self.strangers: Sequence[str] = check_globals(loaded.globals)
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
         # What special tensors are made of is not ours to drop, nor to overwrite by the way.
         self._inside = [self._info(tensor) for tensor in found if tensor.inside]
@@ -88,8 +95,7 @@ class PtSource(FileSource):
     def left_over(self) -> str | None:
         """The name of the first value in the file that is no tensor, if there is one."""
         with _no_collection():
-            record, _, _ = load(self._read("data.pkl"))
-            return left_over(record)
+            return left_over(load(self._read("data.pkl")).record)
 
     def verify(self) -> None:
         """FormatError for a member that does not fit its checksum, after reading them all."""
@@ -227,8 +233,9 @@ class PtSource(FileSource):
         dtype = DTYPES.get(STORAGES.get(kind.name, ""), _UNKNOWN)
         if found.dtype is not None:
             dtype = DTYPES.get(TORCH_DTYPES.get(found.dtype, ""), _UNKNOWN)
-        itemsize = 1 if kind.name == "UntypedStorage" else dtype.bits // 8
-        if dtype is not _UNKNOWN and numel * itemsize != member.nbytes:
+        itemsize = _ITEM_SIZES.get(kind.name, dtype.bits // 8)
+        known = dtype is not _UNKNOWN or kind.name in _ITEM_SIZES
+        if known and numel * itemsize != member.nbytes:
             raise FormatError(
                 "wrong-size",
                 f"member 'data/{key}': expected {numel * itemsize:,} bytes, got {member.nbytes:,}",

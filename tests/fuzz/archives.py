@@ -54,7 +54,7 @@ def _field(random: Random, data: bytes) -> bytes:
     ]
     at, size = random.choice(places)
     value = numbers.integer(random, int.from_bytes(data[at : at + size], "little"))
-    return data[:at] + (value % 256**size).to_bytes(size, "little") + data[at + size :]
+    return data[:at] + (value % (1 << 8 * size)).to_bytes(size, "little") + data[at + size :]
 
 
 def _all(data: bytes, signature: bytes) -> list[int]:

@@ -4,6 +4,7 @@ Objects are lists of pairs here, so that a name can stand twice.
 """
 
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -26,7 +27,7 @@ class Raw(str):
 def mutate(random: Random, data: bytes) -> bytes:
     """A file with another header, and perhaps data that fit it."""
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length], object_pairs_hook=Pairs)
+    header: Pairs = json.loads(data[8 : 8 + length], object_pairs_hook=Pairs)
     rest = data[8 + length :]
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         random.choice((_value, _value, _value, _pair, _pair, _tensor, _metadata))(random, header)
@@ -36,7 +37,7 @@ def mutate(random: Random, data: bytes) -> bytes:
         rest = (rest + bytes(64))[: max(0, len(rest) + random.choice((-4, -1, 1, 4, 8, 16)))]
     stated = len(text)
     if random.random() < 0.1:
-        stated = max(0, numbers.integer(random, stated)) % 2**64
+        stated = max(0, numbers.integer(random, stated)) % (1 << 64)
     return stated.to_bytes(8, "little") + text + rest
 
 
@@ -142,7 +143,7 @@ def _metadata(random: Random, header: Pairs) -> None:
     header.append(("__metadata__", Pairs([(name, random.choice(texts))])))
 
 
-_FRAMES = [
+_FRAMES: list[Callable[[Random, bytes], bytes]] = [
     *[lambda random, text: text] * 12,
     lambda random, text: text + b" " * random.choice((1, 8, 4096)),
     lambda random, text: b" " * random.choice((1, 8)) + text,

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from dropcli.formats.objects import find_tensors
+from dropcli.formats.pickles import load
+
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 
 Tensors = list[tuple[str, torch.Tensor]]
@@ -40,7 +43,7 @@ def _of_torch(path: str) -> Tensors | Refusal:
             content = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # noqa: BLE001  # torch raises whatever comes
             return error
-    return [*_walk("", content, set())]
+        return [*_walk("", content, set())]
 
 
 def _walk(name: str, value: Any, above: set[int]) -> Tensors:
@@ -70,7 +73,7 @@ def same_tensors(before: Tensors, after: Tensors, *, values: bool) -> bool:
 
 
 def _bits(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().contiguous().reshape(-1).view(torch.uint8)
+    return x.new_empty(x.numel()).copy_(x.detach().flatten()).view(torch.uint8)
 
 
 # Where we accept what torch refuses. Each says why.
@@ -90,11 +93,28 @@ def _calls_that_fail(command: str, data: bytes, why: Refusal) -> bool:
     if isinstance(why, pickle.UnpicklingError):
         return any(word in str(why) for word in _CALLS)
     return isinstance(why, TypeError | AttributeError | AssertionError | ValueError) or any(
-        word in str(why) for word in ("expected torch.dtype", "Invalid device", "Expected one of")
+        word in str(why)
+        for word in ("expected torch.dtype", "requires_grad must be a bool", "Boolean value of")
     )
 
 
-_CALLS = ("call reduce for", "set state", "append to", "setitems", "NEWOBJ", "build", "add_items")
+_CALLS = ("call reduce for", "Can only", "NEWOBJ", "NEWTRUE")
+
+
+def _other_opcodes(command: str, data: bytes, why: Refusal) -> bool:
+    """All opcodes of all protocols are read, of which torch knows those that it writes."""
+    return isinstance(why, pickle.UnpicklingError) and "Unsupported operand" in str(why)
+
+
+def _tensors_in_nothing(command: str, data: bytes, why: Refusal) -> bool:
+    """A pickle may make a tensor and throw it away: what is not in the content is not looked at."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            loaded = load(archive.read(name))
+    except (zipfile.BadZipFile, StopIteration):
+        return False
+    return len(loaded.references) > len([*find_tensors(loaded.record)])
 
 
 def _headers_alone(command: str, data: bytes, why: Refusal) -> bool:
@@ -110,6 +130,11 @@ def _damaged_member(data: bytes) -> bool:
         return False
 
 
+def _dtypes_without_tensors(command: str, data: bytes, why: Refusal) -> bool:
+    """Tensors of F4, F6 and the like are copied; torch has no such dtypes to read them as."""
+    return isinstance(why, SafetensorError) and "Dtype not understood" in str(why)
+
+
 def _bytes_after_the_end(command: str, data: bytes, why: Refusal) -> bool:
     """We note them and leave them out; torch finds the end of an archive behind some of them."""
     return data.startswith(b"PK\3\4") and 0 <= data.rfind(b"PK\5\6") < len(data) - 22
@@ -117,8 +142,11 @@ def _bytes_after_the_end(command: str, data: bytes, why: Refusal) -> bool:
 
 DIFFERENCES: tuple[Callable[[str, bytes, Refusal], bool], ...] = (
     _other_classes,
+    _other_opcodes,
     _calls_that_fail,
+    _tensors_in_nothing,
     _headers_alone,
+    _dtypes_without_tensors,
     _bytes_after_the_end,
 )
 
