@@ -113,7 +113,7 @@ def _journal(request: Request) -> AbstractContextManager[Journal | None]:
     if request.output is not None:
         with located(request.output):
             os.makedirs(request.output, exist_ok=True)
-    return closing(Journal(request.journal, fresh=not request.resume))
+    return closing(Journal(request.journal, fresh=not request.resume, replace=request.force))
 
 
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:

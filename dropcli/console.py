@@ -6,7 +6,7 @@ No escape code leaves a stream that is not a terminal.
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dropcli.errors import DropcliError, FileError, located
@@ -66,8 +66,10 @@ def show_file(
     """The table of what was done to a file."""
     from dropcli.tables import file_table
 
-    console = rich(sys.stderr if on_stderr else sys.stdout)
-    _print(console, *file_table(file, settings, verbose, _arrow(console)))
+    # Beside the tensors it is for whoever may be there to see it.
+    with suppress(FileError, OSError) if on_stderr else nullcontext():
+        console = rich(sys.stderr if on_stderr else sys.stdout)
+        _print(console, *file_table(file, settings, verbose, _arrow(console)))
 
 
 def show_tally(

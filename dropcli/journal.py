@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -52,11 +53,14 @@ class _Entry:
 class Journal:
     """The journal of an output folder, held by one run at a time.
 
-    `fresh` begins anew and forgets what is there, `read_only` changes nothing. FileError if
-    another run holds it, FormatError for a line that is none of ours.
+    `fresh` begins anew, with `replace` also where one is there that is then forgotten; `read_only`
+    changes nothing. FileError if another run holds it or just did, FormatError for a line that is
+    none of ours.
     """
 
-    def __init__(self, path: str, *, fresh: bool = False, read_only: bool = False) -> None:
+    def __init__(
+        self, path: str, *, fresh: bool = False, replace: bool = False, read_only: bool = False
+    ) -> None:
         self.path = path
         self._entries: dict[str, _Entry] = {}
         self._outputs: dict[tuple[str, int, str], str] = {}  # by stream, copy and suffix
@@ -76,6 +80,7 @@ class Journal:
                     self._load()
                 else:
                     _lock(self._fd)
+                    self._check_unmoved(empty=fresh and not replace)
                     # A line that was not finished is cut off.
                     os.ftruncate(self._fd, 0 if fresh else self._load())
             except BaseException:
@@ -141,6 +146,14 @@ class Journal:
                     os.unlink(self.path)
             finally:
                 os.close(self._fd)
+
+    def _check_unmoved(self, *, empty: bool) -> None:
+        """FileError if another run has begun and ended between our first look and our lock."""
+        ours = os.fstat(self._fd)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(ours, os.stat(self.path)) and not (empty and ours.st_size):
+                return
+        raise _in_use()
 
     def _sync(self) -> None:
         os.fsync(self._fd)
@@ -219,15 +232,20 @@ def check_settings(path: str, before: dict[str, Any], now: dict[str, Any]) -> No
         )
 
 
+def _in_use() -> FileError:
+    """Two runs want one folder."""
+    return FileError(
+        "in-use", "expected a folder of its own, got one that another run is writing to"
+    )
+
+
 def _lock(fd: int) -> None:
     if fcntl is None:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise FileError(
-            "in-use", "expected a folder of its own, got one that another run is writing to"
-        ) from None
+        raise _in_use() from None
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL):
             raise

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dropcli import console
+from dropcli.signals import held
 
 _PATIENCE = 0.5  # seconds before a bar appears
 _FIRST_LINE = 10.0  # seconds before the first line, where there is no terminal
@@ -79,7 +80,9 @@ class _Bar(_Counting):
         self._bar: Any = None
 
     def _show(self) -> None:
-        self._bar = self._bar or _make_bar(self._total_bytes)
+        if self._bar is None:
+            with held():  # who hides the cursor must be known, to give it back
+                self._bar = _make_bar(self._total_bytes)
         self._bar.update(self._bar.task_ids[0], completed=self._bytes, counts=self._counts())
 
     def end(self) -> None:

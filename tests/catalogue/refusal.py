@@ -5,8 +5,6 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from tests.conftest import shell
-
 Refuse = Callable[..., str]
 _MOST_COMPARED = 1 << 20
 _LONGEST_LINE = 2100
@@ -47,11 +45,3 @@ def check_refusal(
     assert "Traceback" not in err
     assert snapshot() == before  # no output, no temporary, and the source as it was
     return error
-
-
-def refuse_in_shell(command: str, stdin: bytes = b"", /, *, code: int = 1, **variables: str) -> str:
-    """Run a shell command that must fail; gives the error's line."""
-    before = snapshot()
-    done = shell(command, stdin, **variables)
-    out, err = done.stdout.decode(), done.stderr.decode()
-    return check_refusal(before, code, done.returncode, out, err)

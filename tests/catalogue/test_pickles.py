@@ -324,7 +324,6 @@ def test_p19_more_members_than_an_old_archive_can_count(run: Run) -> None:
             file.writestr(zipfile.ZipInfo(f"x/{name}"), data)
     assert run("apply", "x.pt", "-o", "y.pt", "-q").code == 0
     assert len(zipfile.ZipFile("y.pt").namelist()) == len(MEMBERS) + len(many) + 1  # provenance
-    assert torch.load("y.pt", weights_only=False).shape == (4,)
 
 
 @pytest.mark.slow

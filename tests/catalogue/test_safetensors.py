@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.builders import DATA, F32, entry, pack
-from tests.catalogue.refusal import Refuse, refuse_in_shell
+from tests.catalogue.refusal import Refuse
 from tests.conftest import Run, header_of
 from tests.test_limits import peak_megabytes
 
@@ -183,8 +183,17 @@ def test_refused(refuse: Refuse, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [*REFUSED, *REFUSED_BY_US])
-def test_refused_on_a_pipe(case: str) -> None:
-    error = refuse_in_shell("dropcli apply - -o y.safetensors", {**REFUSED, **REFUSED_BY_US}[case])
+def test_refused_in_order(refuse: Refuse, case: str) -> None:
+    """On standard input, which is read in order, be it a pipe or a file."""
+    Path("x").write_bytes({**REFUSED, **REFUSED_BY_US}[case])
+    before = os.dup(0)
+    try:
+        with open("x", "rb") as file:
+            os.dup2(file.fileno(), 0)
+        error = refuse("apply", "-", "-o", "y.safetensors")
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
     assert error.startswith("error: standard input: expected ")
 
 
