@@ -1,6 +1,7 @@
 """Hostile, damaged and odd `.pt` files: refused in one line, in little time and memory."""
 
 import io
+import pickle
 import time
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from tests import oracle
-from tests.builders import archive
+from tests.builders import archive, tensor_pickle
 from tests.conftest import Run
 from tests.test_limits import peak_megabytes
 

@@ -118,7 +118,7 @@ def _is_sound(reader: Reader, members: int) -> bool:
             return False
         lengths: tuple[int, ...] = struct.unpack_from("<3H", entries, position - 18)
         position += sum(lengths)  # of the name and what follows it
-    return position == size
+    return bool(position == size)
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
