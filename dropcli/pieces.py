@@ -11,8 +11,7 @@ from dropcli.application import TensorDropout
 from dropcli.stats import BLOCK
 from dropcli.tensors import Checksum, Extent, Gathered, Late, Segment, TensorInfo
 
-PIECE_BYTES = 1 << 20
-_PIECE_ELEMENTS = 4 * BLOCK  # numpy calls this long keep threads from queueing for the interpreter
+PIECE_BYTES = 1 << 21
 _PIECE_ITEMS = 1024
 GAP = 1 << 12  # bytes that are cheaper to read along than to leave out
 
@@ -93,7 +92,7 @@ def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
 def _gathers(segment: Gathered, plans: Plans) -> Iterator[Gather]:
     tensor = segment.tensor
     plan = plans.get(tensor.tied_to or tensor.name)
-    step = min(_PIECE_ELEMENTS, PIECE_BYTES * 8 // tensor.dtype.bits)
+    step = min(BLOCK, PIECE_BYTES * 8 // tensor.dtype.bits)
     for first in range(0, tensor.elements, step):
         yield Gather(segment, first, min(step, tensor.elements - first), plan)
 
@@ -108,7 +107,7 @@ def _parts(extent: Extent, plans: Plans) -> Iterator[Part]:
     checks = (extent.read, extent.written)
     if len(found) == 1 and _fills(found[0].tensor, extent):
         itemsize = found[0].tensor.dtype.bits // 8
-        step = min(_PIECE_ELEMENTS * itemsize, PIECE_BYTES)
+        step = min(BLOCK * itemsize, PIECE_BYTES)
         for start in range(0, extent.nbytes, step):
             nbytes = min(step, extent.nbytes - start)
             offset = extent.offset + start

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1 << 16  # elements
+BLOCK = 1 << 18  # elements: numpy calls this long rarely keep threads waiting for each other
 
 Rows = NDArray[np.float64]
 _Number = TypeVar("_Number", float, Rows)
