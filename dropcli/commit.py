@@ -7,10 +7,14 @@ import errno
 import filecmp
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from dropcli.cores import Inline
 from dropcli.errors import DropcliError, FileError, located
+
+_SYNCS = 4  # at once
 
 
 @dataclass
@@ -68,8 +72,7 @@ class Group:
                 synced.add(finished.folder)
 
         try:
-            # Never retried: after a failed sync the system forgets what was lost.
-            self._each(failed, lambda finished: os.fsync(finished.fd))
+            self._sync(failed)
             self._each(failed, Finished.rename)
             self._each(failed, sync_folder)
         finally:
@@ -78,6 +81,16 @@ class Group:
                 finished.remove()
             self._finished = []
         return failed
+
+    def _sync(self, failed: dict[str, DropcliError]) -> None:
+        """Some at once: each waits for the disk, and the disk waits for the next.
+
+        Never retried: after a failed sync the system forgets what was lost.
+        """
+        with ThreadPoolExecutor(_SYNCS) if len(self._finished) > 1 else Inline() as pool:
+            syncs = [pool.submit(os.fsync, finished.fd) for finished in self._finished]
+        results = iter(syncs)
+        self._each(failed, lambda finished: next(results).result())
 
     def _each(self, failed: dict[str, DropcliError], step: Callable[[Finished], None]) -> None:
         for finished in self._finished:
