@@ -70,7 +70,7 @@ def kill_and_resume(files: int, rounds: int) -> Loop:
 
 
 def test_kill_and_resume() -> None:
-    assert kill_and_resume(200, 4).kills > 0
+    assert kill_and_resume(80, 3).kills > 0
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_kill_and_resume_many_times(
 
 
 def test_kill_and_resume_in_place() -> None:
-    loop = Loop(200)
+    loop = Loop(80)
     for _ in range(2):
         shutil.rmtree("copy", ignore_errors=True)
         shutil.copytree("data", "copy")

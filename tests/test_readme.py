@@ -53,6 +53,15 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
+def test_the_tests_it_names_are_there() -> None:
+    named = re.findall(r"`([a-z_/]+\.(?:py|md))(?:::([a-z_0-9]+))?`", README.read_text())
+    assert len(named) >= 12
+    for path, test in named:
+        places = [folder / path for folder in (ROOT / "tests", ROOT / "tests" / "catalogue", ROOT)]
+        (found, *_) = [place for place in places if place.exists()]
+        assert f"def {test}(" in found.read_text() or not test
+
+
 def test_it_is_short_and_names_every_command() -> None:
     text = README.read_text()
     assert len(text.splitlines()) < 300
