@@ -6,7 +6,7 @@ output is produced strictly in order, so one path serves files, pipes and archiv
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dropcli.application import Application, TensorDropout
 from dropcli.chances import Spread, spread_of
-from dropcli.cores import Inline, usable_cores
+from dropcli.cores import Inline, Threads, usable_cores
 from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
 from dropcli.layouts import Layout
@@ -90,7 +90,7 @@ def augment(
 
     # A thread takes as long to start as a small file to drop.
     workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MOST_WORKERS)
-    with ThreadPoolExecutor(workers) if workers else Inline() as pool:
+    with Threads(workers) if workers else Inline() as pool:
         counts = [
             (plan.tensor.name, pool.submit(plan.mask.count_dropped))
             for plan in plans.values()

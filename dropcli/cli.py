@@ -240,7 +240,7 @@ def _run(words: list[str]) -> int:
     except Interrupted as stop:
         return _interrupted(words, stop)
     except typer.TyperException as error:
-        return _fail(words, _usage_error(error))
+        return _fail(words, _usage_error(words, error))
     except DropcliError as error:
         return _fail(words, error)
     except SystemExit as stop:
@@ -293,21 +293,24 @@ def _fail(words: list[str], error: DropcliError) -> int:
 def _write_failure(words: list[str], error: DropcliError) -> None:
     from dropcli.report import Report
 
-    command = next((word for word in words if word in ("apply", "info", "verify")), "")
-    document = Report(__version__, command, None, [], [error.document()])
+    document = Report(__version__, "".join(_command(words)), None, [], [error.document()])
     try:
         console.write_out(document.to_json())
     except DropcliError as second:
         _fail([], second)
 
 
-def _usage_error(error: typer.TyperException) -> UsageError:
+def _command(words: list[str]) -> list[str]:
+    """The command among these words, if there is one."""
+    return [word for word in words if word in ("apply", "info", "verify")][:1]
+
+
+def _usage_error(words: list[str], error: typer.TyperException) -> UsageError:
     """Typer's complaint in our words: the option first, then what was expected."""
     message = error.format_message().rstrip(".")
     if isinstance(error, typer.BadParameter) and error.message and error.param:
         message = f"{error.param.opts[0]}: {error.message.rstrip('.')}"
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path if context else 'dropcli'} --help"
+    hint = " ".join(["dropcli", *_command(words), "--help"])
     if message.startswith("No such command") and os.path.exists(word := message.split("'")[1]):
         hint = f"dropcli apply {shlex.quote(word)} -o OUTPUT"
     return UsageError("usage", message[:1].lower() + message[1:], hint)

@@ -7,11 +7,10 @@ import errno
 import filecmp
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dropcli.cores import Inline
+from dropcli.cores import Inline, Threads
 from dropcli.errors import DropcliError, FileError, located
 
 _SYNCS = 4  # at once
@@ -87,10 +86,9 @@ class Group:
 
         Never retried: after a failed sync the system forgets what was lost.
         """
-        with ThreadPoolExecutor(_SYNCS) if len(self._finished) > 1 else Inline() as pool:
-            syncs = [pool.submit(os.fsync, finished.fd) for finished in self._finished]
-        results = iter(syncs)
-        self._each(failed, lambda finished: next(results).result())
+        with Threads(_SYNCS) if len(self._finished) > 1 else Inline() as pool:
+            syncs = {file.temporary: pool.submit(os.fsync, file.fd) for file in self._finished}
+        self._each(failed, lambda finished: syncs[finished.temporary].result())
 
     def _each(self, failed: dict[str, DropcliError], step: Callable[[Finished], None]) -> None:
         for finished in self._finished:

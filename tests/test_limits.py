@@ -3,13 +3,14 @@
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import shell
+from tests.conftest import Run, shell
 
 MEASURE = """
 import os, sys
@@ -93,6 +94,7 @@ def test_no_network_and_no_processes() -> None:
     save_file({"x": torch.ones(3)}, "x.safetensors")
     code = """
 import sys
+import threading
 def hook(event, arguments):
     if event.startswith(("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.spawn")):
         sys.stderr.write(event)
@@ -103,3 +105,18 @@ sys.exit(main(["apply", "x.safetensors", "-o", "y.safetensors", "-q"]))
     Path("hooked.py").write_text(code)
     done = shell(f"{sys.executable} hooked.py")
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("nbytes", [100, 1 << 22])
+def test_no_thread_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for number in range(12):  # of which several are small enough to be published together
+        save_file({"x": torch.rand(nbytes // 4)}, f"data-{number}.safetensors")
+    files = [f"data-{number}.safetensors" for number in range(12)]
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = run("apply", *files, "-o", "out", "-q", "-j", 1)
+    assert (done.code, done.out) == (1, "")
+    assert "expected a thread to start, got none" in done.err
+    assert not list(Path("out").glob("*.safetensors"))

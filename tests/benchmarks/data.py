@@ -126,7 +126,7 @@ class Nothing(Recipe):
     name = ""
 
     def make(self, path: Path) -> None:
-        raise NotImplementedError
+        raise AssertionError("there is nothing to make")
 
 
 NOTHING = Nothing()
