@@ -31,6 +31,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """What is meant for others, which completion shows."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """The functions come with numpy, which `dropcli --help` does without."""
     if name in ("apply", "drop", "keep_mask"):

@@ -164,6 +164,7 @@ class Plan:
 
     def _existing(self, request: Request) -> Iterator[str]:
         """Outputs that are there already; UsageError for one that is an input."""
+        found = False
         for task in self.tasks:
             try:
                 status = os.stat(task.job.output)
@@ -176,8 +177,9 @@ class Plan:
                     "write to another folder, or replace the inputs with --in-place",
                     task.job.output,
                 )
+            found = True
             yield task.job.output
-        if request.journal and _is_used(request.journal):
+        if not found and request.journal and _is_used(request.journal):
             yield request.journal
 
 

@@ -194,10 +194,14 @@ def _original(item: Input, source: str) -> str | None:
 
 def _is_called(item: Input, stream: str, copy: int) -> bool:
     """Whether an output has the name that a dataset's run gives it."""
-    if item.stream == stream:
-        return not copy
-    root, _, number = item.stream.rpartition(".")
-    return root == stream and number.isdecimal() and int(number) == copy > 0
+    name = item.stream
+    if copy:
+        name, _, number = item.stream.rpartition(".")
+        if not (number.isdecimal() and int(number) == copy):
+            return False
+    # Of a folder within the one that was written, the path itself says where it lies.
+    folder, above = os.path.dirname(os.path.abspath(item.path)), os.path.dirname(stream)
+    return name == stream or (stream.endswith(f"/{name}") and folder.endswith(f"/{above}"))
 
 
 def _source_of(item: Input, stream: str, source: str) -> str:

@@ -196,3 +196,14 @@ def test_a_stream_does_not_lead_out_of_the_folder(run: Run) -> None:
         run("apply", "secret.pt", "-o", "y.pt", "--stream", stream, "--force")
         result = run("verify", "y.pt", "--source", "data")
         assert (result.code, "expected its source" in result.err) == (1, True)
+
+
+def test_a_folder_within_the_outputs_is_verified(run: Run) -> None:
+    for name in ("a/1", "b/1", "1"):
+        Path("data", name).parent.mkdir(parents=True, exist_ok=True)
+        save_file({"x": torch.rand(50)}, f"data/{name}.safetensors")
+    assert run("apply", "data", "-o", "out", "--copies", 2, "-q").code == 0
+    assert run("verify", "out/a", "--source", "data").code == 0
+    # What belongs into another folder is noticed all the same.
+    Path("out/a/1.1.safetensors").write_bytes(Path("out/b/1.1.safetensors").read_bytes())
+    assert run("verify", "out/a", "--source", "data").code == 4

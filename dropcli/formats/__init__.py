@@ -57,7 +57,8 @@ def open_source(path: str) -> Source:
                 return source
             return PtSource(reader)
         if head[:1] == b"\x80" and head[1:2] in b"\1\2\3\4\5" and head[2:8] != bytes(6):
-            raise FormatError("unsupported-format", "expected a tensor file, got a pickle", _RESAVE)
+            hint = "where you trust it, load it with pickle and save it with torch"
+            raise FormatError("unsupported-format", "expected a tensor file, got a pickle", hint)
         return SafetensorsSource(reader)
     except BaseException:
         reader.close()
