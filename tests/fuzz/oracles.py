@@ -94,7 +94,12 @@ def _calls_that_fail(command: str, data: bytes, why: Refusal) -> bool:
         return any(word in str(why) for word in _CALLS)
     return isinstance(why, TypeError | AttributeError | AssertionError | ValueError) or any(
         word in str(why)
-        for word in ("expected torch.dtype", "requires_grad must be a bool", "Boolean value of")
+        for word in (
+            "expected torch.dtype",
+            "requires_grad must be a bool",
+            "can require gradients",  # a flag that only training asks for
+            "Boolean value of",
+        )
     )
 
 
