@@ -40,7 +40,7 @@ class Loop:
         before = self.kills
         command = [*words, *WORDS, "-q"]
         # Later each time, or the round would have no end.
-        while self._killed(command, self._numbers.uniform(0.2, 0.9) + (self.kills - before) / 5):
+        while self._killed(command, self._numbers.uniform(0.2, 0.9) + (self.kills - before) / 2):
             self.kills += 1
             command = command if "--resume" in command else [*command, "--resume"]
 
@@ -79,7 +79,7 @@ def test_kill_and_resume_many_times(
 ) -> None:
     rounds: int = request.config.getoption("--rounds")
     started = time.monotonic()
-    loop = kill_and_resume(80, rounds)
+    loop = kill_and_resume(40, rounds)
     with capsys.disabled():
         seconds = time.monotonic() - started
         print(f"\n{rounds:,} rounds, {loop.kills:,} kills, {seconds:,.0f} seconds, no byte lost")
