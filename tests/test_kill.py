@@ -43,6 +43,8 @@ class Loop:
         while self._killed(command, self._numbers.uniform(0.2, 0.9) + (self.kills - before) / 2):
             self.kills += 1
             command = command if "--resume" in command else [*command, "--resume"]
+        if self.kills == before:  # the machine is quicker than it was
+            self.duration *= 0.7
 
     def _killed(self, words: list[str], share: float) -> bool:
         """Run a command and kill it after that share of its time, unless it was quicker."""
@@ -53,8 +55,6 @@ class Loop:
             process.kill()
         _, errors = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), errors
-        if not process.returncode:  # the machine is quicker than it was
-            self.duration *= 0.7
         return process.returncode != 0
 
 
