@@ -250,11 +250,10 @@ def _apply(
     with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
         values = kernel.values(raw)
         before = summarize(values) if plan.statistics else []
-        finite = (
-            not any(summary.nan or summary.inf for summary in before)
-            if plan.statistics
-            else is_finite(values)
-        )
+        if plan.statistics:
+            finite = not any(summary.nan or summary.inf for summary in before)
+        else:
+            finite = is_finite(values)
         kernel.apply(raw, values, keep, finite)
         after = summarize(kernel.values(raw)) if plan.statistics else []
     dropped = len(keep) - int(np.count_nonzero(keep))

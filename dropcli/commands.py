@@ -8,13 +8,15 @@ from typer.core import TyperCommand, TyperGroup
 
 from dropcli.errors import UsageError
 
+_AS_IT_IS = (bool, str, list[str])
+
 
 class Group(TyperGroup):
     """What the commands hang on."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
         """The options and arguments, help among them."""
-        return [_quick(param) for param in super().get_params(ctx)]
+        return _parsed_directly(super().get_params(ctx))
 
 
 class Command(TyperCommand):
@@ -22,7 +24,7 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
         """The options and arguments, help among them."""
-        return [_quick(param) for param in super().get_params(ctx)]
+        return _parsed_directly(super().get_params(ctx))
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # the public name of typer's context
         """Parse as ever, then count the options that were given."""
@@ -36,19 +38,21 @@ class Command(TyperCommand):
         return rest
 
 
-def _quick(param: Any) -> Any:
-    """Call its parser ourselves: typer has pydantic do it, a third of a short run to import."""
-    param.process_value = partial(_process, param)
-    return param
+def _parsed_directly(params: list[Any]) -> list[Any]:
+    """Call parsers ourselves: typer has pydantic do it, a third of a short run to import."""
+    for param in params:
+        kind = param.type_descriptor
+        if kind.parameter_info.parser or kind.annotation in _AS_IT_IS:  # others are typer's
+            param.process_value = partial(_process, param)
+    return params
 
 
 def _process(param: Any, ctx: typer.Context, value: Any) -> Any:
     """What an option or argument was given, parsed."""
     if param.required and param.value_is_missing(value):
         return type(param).process_value(param, ctx, value)  # typer says what is missing
-    several = param.multiple or param.nargs == -1
     parse = param.type_descriptor.parameter_info.parser or (lambda item: item)
-    if several:
+    if param.multiple or param.nargs == -1:
         value = [parse(item) for item in value or ()]
     elif value is not None:
         value = parse(value)

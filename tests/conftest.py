@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,19 @@ def shell(
     return subprocess.run(
         ["bash", "-c", command], input=stdin, capture_output=True, env=environment, check=False
     )
+
+
+@contextmanager
+def redirected(stream: int, path: str, flags: int) -> Iterator[None]:
+    """Let a standard stream of this process, by its number, be a file for a while."""
+    before, number = os.dup(stream), os.open(path, flags)
+    os.dup2(number, stream)
+    os.close(number)
+    try:
+        yield
+    finally:
+        os.dup2(before, stream)
+        os.close(before)
 
 
 def header_of(path: str | Path) -> dict[str, Any]:

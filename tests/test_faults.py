@@ -6,8 +6,8 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import torch
 from typer.main import get_command
 
 from dropcli import cli
-from tests.conftest import Result, Run
+from tests.conftest import Result, Run, redirected
 from tests.faults import FAULTS, faults_below
 from tests.test_dataset import sample
 
 SETTINGS = ("-p", 0.3, "--seed", 7, "-q")
 _LINES = re.compile(r"(error: [^\n]+\n(hint: [^\n]+\n)?)+")
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 @pytest.fixture(autouse=True)
@@ -52,20 +53,6 @@ def begin_again() -> None:
     for path in Path().iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.copytree(start, ".", dirs_exist_ok=True)
-
-
-@contextmanager
-def standard_output(path: str) -> Iterator[None]:
-    """Let standard output be this file."""
-    before = os.dup(1)
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(number, 1)
-    os.close(number)
-    try:
-        yield
-    finally:
-        os.dup2(before, 1)
-        os.close(before)
 
 
 def _tells_of_failure(statistics: bytes | None) -> bool:
@@ -122,7 +109,8 @@ def every_fault(
 
     def once(number: int, error: int) -> tuple[Result, str]:
         begin_again()
-        with standard_output(piped) if piped else nullcontext(), faults_below(Path()) as seam:
+        output = redirected(1, piped, _NEW_FILE) if piped else nullcontext()
+        with output, faults_below(Path()) as seam:
             seam.arm(number, error)
             return run(*words), seam.hit
 

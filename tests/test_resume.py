@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -338,13 +339,14 @@ def test_e02_e03_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: 
 
 def workers(pid: int) -> list[int]:
     """The worker processes of a run: the children of its fork server."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True)
-    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
-    children = {child for child, parent in pairs if parent == pid}
-    return [child for child, parent in pairs if parent in children]
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    children = {child for child, parent in parents.items() if parent == pid}
+    return sorted(child for child, parent in parents.items() if parent in children)
 
 
-@pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
 def test_e04_a_worker_that_is_killed_costs_at_most_its_file(
     many: dict[str, bytes], number: int
@@ -364,7 +366,6 @@ def test_e04_a_worker_that_is_killed_costs_at_most_its_file(
     assert not any(name.endswith(".tmp") for name in whole)
 
 
-@pytest.mark.skipif(not shutil.which("ps"), reason="needs ps")
 def test_a_worker_that_does_not_answer_does_not_hold_up_ctrl_c() -> None:
     for index in range(30):
         save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typer.main import get_command
 
 from dropcli import cli
+from tests.conftest import redirected
 from tests.fuzz.cases import Case
 from tests.fuzz.oracles import documented, read, same_tensors
 from tests.fuzz.samples import samples
@@ -128,24 +129,12 @@ def _run(case: Case, output: str | None) -> tuple[int, str, str]:
     command = case.command if case.command in ("info", "verify") else "apply"
     out, err = io.StringIO(), io.StringIO()
     with (
-        _standard_input(case.name if case.command == "piped" else os.devnull),
+        redirected(0, case.name if case.command == "piped" else os.devnull, os.O_RDONLY),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
         code = cli.main([command, *words])
     return code, out.getvalue(), err.getvalue()
-
-
-@contextlib.contextmanager
-def _standard_input(path: str) -> Iterator[None]:
-    number, before = os.open(path, os.O_RDONLY), os.dup(0)
-    os.dup2(number, 0)
-    os.close(number)
-    try:
-        yield
-    finally:
-        os.dup2(before, 0)
-        os.close(before)
 
 
 def _hold(promise: object, text: str) -> None:
