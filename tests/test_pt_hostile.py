@@ -274,7 +274,6 @@ def test_legacy_programs_are_refused_before_torch_reads_them(run: Run) -> None:
     ("signature", "offset", "value"),
     [
         (b"PK\1\2", 35, 1),  # a member on another disk
-        (b"PK\1\2", 38, 0x10),  # a folder, of which torch reads nothing
         (b"PK\6\6", 16, 1),  # a directory on another disk
         (b"PK\6\6", 28, 0x80),  # another number of members, here and in all
         (b"PK\6\6", 38, 1),
@@ -293,10 +292,26 @@ def test_archives_that_readers_disagree_about(
     Path("x.pt").write_bytes(data)
     with pytest.raises((RuntimeError, pickle.UnpicklingError)):
         torch.load("x.pt")
+    assert_readers_disagree(run)
+
+
+def test_a_pickle_that_is_a_folder(run: Run) -> None:
+    """Torch reads nothing of it, and runs whatever is in memory."""
+    torch.save({"x": torch.arange(6.0)}, "x.pt")
+    data = bytearray(Path("x.pt").read_bytes())
+    data[data.index(b"PK\1\2") + 38] = 0x10
+    Path("x.pt").write_bytes(data)
+    with zipfile.ZipFile("x.pt") as archive:
+        assert archive.testzip() is None
+    assert_readers_disagree(run)
+
+
+def assert_readers_disagree(run: Run) -> None:
     for command in (("info", "x.pt"), ("apply", "x.pt", "-o", "y.pt")):
         result = run(*command)
         assert (result.code, result.out) == (1, "")
         assert "got one that readers disagree about" in result.err or "got otherwise" in result.err
+    assert not Path("y.pt").exists()
 
 
 def test_an_old_file_without_its_storages(run: Run) -> None:
