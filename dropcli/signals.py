@@ -1,11 +1,15 @@
 """Signals that end the command raise Interrupted, which unwinds and removes what is unfinished.
 
 While modules are imported a signal waits: some of them, numpy among them, lose exceptions that
-arrive meanwhile.
+arrive meanwhile. Python itself loses one that a finalizer meets, which is then sent again.
 """
 
+import _thread
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -15,9 +19,12 @@ from dropcli.errors import Interrupted
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+_AGAIN = 0.001  # seconds, in which a finalizer that lost a signal ends
+
 _holds = 0
 _waiting: int | None = None
 _raised = False
+_unraisable: "Callable[[sys.UnraisableHookArgs], object] | None" = None  # that was there before us
 
 
 def hold() -> dict[int, Any]:
@@ -25,8 +32,10 @@ def hold() -> dict[int, Any]:
 
     To hold twice is to hold.
     """
-    global _holds
+    global _holds, _unraisable
     _holds = 1
+    if _unraisable is None:
+        _unraisable, sys.unraisablehook = sys.unraisablehook, _lose
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
     return {number: signal.signal(number, _hear) for number in heard}
 
@@ -46,8 +55,10 @@ def raised() -> bool:
 
 def restore(handlers: dict[int, Any]) -> None:
     """Put back the handlers that were there."""
-    global _waiting, _raised
+    global _waiting, _raised, _unraisable
     _waiting, _raised = None, False
+    if _unraisable is not None:
+        sys.unraisablehook, _unraisable = _unraisable, None
     for number, handler in handlers.items():
         signal.signal(number, handler or signal.SIG_DFL)
 
@@ -77,3 +88,24 @@ def _raise(number: int) -> None:
     global _raised
     _raised = True
     raise Interrupted(number)
+
+
+def _lose(lost: "sys.UnraisableHookArgs") -> None:
+    """Hear of an exception that a finalizer met, from which Python lets none through."""
+    if isinstance(lost.exc_value, Interrupted):
+        # Without the locks of `Thread`, which the finalizer may have interrupted.
+        _thread.start_new_thread(_send_again, (lost.exc_value.number,))
+    elif _unraisable is not None:
+        _unraisable(lost)
+
+
+def _send_again(number: int) -> None:
+    global _raised
+    time.sleep(_AGAIN)
+    if _unraisable is not None:  # signals are still ours
+        _raised = False
+        main = threading.main_thread().ident
+        if main is not None and hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main, number)  # wakes it where it waits
+        else:
+            signal.raise_signal(number)

@@ -173,3 +173,27 @@ def test_a_signal_at_any_moment_of_a_folder(number: int, jobs: str) -> None:
             runs.again(number, "--resume")
             assert tree("out").items() <= whole.items()
         assert tree("out") == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_while_python_tidies_up(number: int) -> None:
+    """There no exception gets through: Python prints it, and goes on."""
+    save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
+    Path("interrupted.py").write_text(
+        "import os, sys\n"
+        "from dropcli import cli, run\n"
+        "class Tidy:\n"
+        "    def __del__(self):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "real = run.open_source\n"
+        "def open_source(path):\n"
+        "    Tidy()\n"
+        "    return real(path)\n"
+        "run.open_source = open_source\n"
+        "sys.exit(cli.main())\n"
+    )
+    words = ["apply", "x.safetensors", "-o", "y.safetensors", *WORDS]
+    done = subprocess.run([sys.executable, "interrupted.py", *words], capture_output=True)
+    assert (done.returncode, done.stdout) == (128 + number, b"")
+    assert done.stderr.decode().splitlines() == ["interrupted; nothing half-written is left"]
+    assert not Path("y.safetensors").exists()
