@@ -42,8 +42,9 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("digits")
     augmented = folder.with_name(f"{folder.name}-augmented")
     make(folder)
+    command = [sys.executable, "-m", "dropcli", "apply", folder, "-o", augmented, "--force"]
     options = ["-p", "0.2", "--seed", "7", "--copies", "3", "--keep-original"]
-    subprocess.run(["dropcli", "apply", folder, "-o", augmented, *options], check=True)
+    subprocess.run([*command, *options], check=True)
 
     dataset = Folder(augmented)
     images = torch.cat([batch for batch, _ in DataLoader(dataset, batch_size=256)])

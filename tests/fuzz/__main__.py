@@ -53,13 +53,16 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m tests.fuzz")
-    parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = argparse.ArgumentParser("python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--cases", type=int, default=2000, help="how many; 2,000 unless told")
+    parser.add_argument("--seed", type=int, default=1, help="of all cases; a case is its number's")
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     parser.add_argument("--folder", default=memory, help="where the files are written")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.cases < 1:
+        parser.error("--cases: expected 1 or more")
+    return options
 
 
 def _limit_memory() -> None:
