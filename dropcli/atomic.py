@@ -25,14 +25,12 @@ _SMALL_FILE = 1 << 20
 class Output:
     """An open file that is written in order; `path` is its name in messages.
 
-    `written` counts what was taken, of which small things may wait for `flush`. One that is
-    `seekable` takes bytes in any order too.
+    `written` counts what was taken, of which small things may wait for `flush`.
     """
 
-    def __init__(self, fd: int, path: str, *, seekable: bool = False) -> None:
+    def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
         self._path = path
-        self.seekable = seekable
         self._waiting = bytearray()
         self._started = 0  # bytes on their way to the disk
         self.written = 0
@@ -47,22 +45,8 @@ class Output:
         else:
             self.flush()
             self._write(data)
-        self._start_writeback()
-
-    def write_at(self, offset: int, data: memoryview) -> None:
-        """Write all of it there; what is written in order goes on where it was."""
-        with located(self._path):
-            while data:
-                count = os.pwrite(self._fd, data, offset)
-                offset, data = offset + count, data[count:]
-
-    def advance(self, nbytes: int) -> None:
-        """Go on behind bytes that `write_at` has written, here or in another process."""
-        self.flush()
-        with located(self._path):
-            os.lseek(self._fd, nbytes, os.SEEK_CUR)
-        self.written += nbytes
-        self._start_writeback()
+        if self.written - self._started >= _WRITEBACK_BYTES:
+            self._start_writeback()
 
     def flush(self) -> None:
         """Give the system what is waiting."""
@@ -79,8 +63,6 @@ class Output:
 
     def _start_writeback(self) -> None:
         """Have the system write to the disk while we compute, or all of it waits for the fsync."""
-        if self.written - self._started < _WRITEBACK_BYTES:
-            return
         if hasattr(os, "posix_fadvise"):
             start, count = self._started, self.written - self._started
             # What is still dirty is not dropped by this, only queued: readers find it in memory.
@@ -142,7 +124,7 @@ def publish(
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
     with located(path), _create(temporary, target, size) as fd:
-        output = Output(fd, path, seekable=True)
+        output = Output(fd, path)
         yield output
         output.flush()
         if output.written != size:

@@ -44,11 +44,6 @@ class Gather:
     count: int
     plan: TensorDropout | None
 
-    @property
-    def nbytes(self) -> int:
-        """Its size in the output."""
-        return self.count * self.segment.tensor.dtype.bits // 8
-
 
 @dataclass
 class Piece:
@@ -57,17 +52,6 @@ class Piece:
     offset: int = 0
     nbytes: int = 0
     items: list[bytes | Late | Part | Gather] = field(default_factory=list)
-
-    @property
-    def output_bytes(self) -> int:
-        """Its size in the output, where no gaps are."""
-        return sum(len(item) if isinstance(item, bytes) else item.nbytes for item in self.items)
-
-    @property
-    def checksums(self) -> list[Checksum]:
-        """What learns of its bytes, in the order of its parts, as read and as written."""
-        parts = [item for item in self.items if isinstance(item, Part)]
-        return [check for part in parts for check in (part.read, part.written) if check]
 
     def fits(self, part: Part) -> bool:
         """Whether the part can be read along with those that are there."""

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dropcli.atomic import Output, check_destination, make_folders, publish
-from dropcli.augment import Write, augment, blank_reports, plan
+from dropcli.augment import augment, blank_reports, plan
 from dropcli.commit import Group, exists
 from dropcli.dropout import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
@@ -20,12 +20,12 @@ from dropcli.kinds import is_special
 from dropcli.pieces import Plans
 from dropcli.reader import STDIN, Reader, place_of
 from dropcli.report import FileReport, Status, TensorReport
-from dropcli.teams import Placed
 from dropcli.tensors import Source
 
 STDOUT = "-"
 _COPY_BYTES = 1 << 20
 
+Write = Callable[[bytes | memoryview], None]
 OnTotal = Callable[[int], Callable[[int], None]]
 
 
@@ -84,8 +84,7 @@ def run_file(
             tensors = blank_reports(source.tensors, ready.plans)
         else:
             with _destination(job, ready.size, group) as output, located(place_of(job.source)):
-                placed = output if output.seekable else None
-                tensors = ready.write(output.write, on_total(ready.size), placed)
+                tensors = ready.write(output.write, on_total(ready.size))
 
     return FileReport(
         job.source,
@@ -118,10 +117,8 @@ class _Ready:
     provenance: list[Any] | None
     size: int
 
-    def write(
-        self, write: Write, on_bytes: Callable[[int], None], placed: Placed | None = None
-    ) -> list[TensorReport]:
-        tensors = augment(self.source, self.plans, self.provenance, write, on_bytes, placed)
+    def write(self, write: Write, on_bytes: Callable[[int], None]) -> list[TensorReport]:
+        tensors = augment(self.source, self.plans, self.provenance, write, on_bytes)
         self.source.finish()
         return tensors
 
