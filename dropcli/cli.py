@@ -225,6 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     handlers = signals.hold()
     try:
         return _run(words)
+    except Interrupted as stop:  # while an error was told
+        return _interrupted(words, stop)
     except BrokenPipeError:
         _forget_stdout()  # whoever read has seen enough: end quietly
         return 141
@@ -236,7 +238,9 @@ def _run(words: list[str]) -> int:
     try:
         signals.release()
         # A command returns its exit code, which typer gives back when it does not stand alone.
-        return int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
+        code = int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
+        signals.hold()  # all is done
+        return code
     except Interrupted as stop:
         return _interrupted(words, stop)
     except typer.TyperException as error:

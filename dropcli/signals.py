@@ -54,13 +54,18 @@ def raised() -> bool:
 
 
 def restore(handlers: dict[int, Any]) -> None:
-    """Put back the handlers that were there."""
-    global _waiting, _raised, _unraisable
-    _waiting, _raised = None, False
+    """Put back the handlers that were there.
+
+    If they are ours, the process is about to end, and nothing is left to interrupt.
+    """
+    global _holds, _waiting, _raised, _unraisable
+    _holds = 1
+    for number, handler in handlers.items():
+        ours = handler is _hear
+        signal.signal(number, signal.SIG_IGN if ours else handler or signal.SIG_DFL)
     if _unraisable is not None:
         sys.unraisablehook, _unraisable = _unraisable, None
-    for number, handler in handlers.items():
-        signal.signal(number, handler or signal.SIG_DFL)
+    _holds, _waiting, _raised = 0, None, False
 
 
 @contextmanager
@@ -92,7 +97,9 @@ def _raise(number: int) -> None:
 
 def _lose(lost: "sys.UnraisableHookArgs") -> None:
     """Hear of an exception that a finalizer met, from which Python lets none through."""
+    global _raised
     if isinstance(lost.exc_value, Interrupted):
+        _raised = False
         # Without the locks of `Thread`, which the finalizer may have interrupted.
         _thread.start_new_thread(_send_again, (lost.exc_value.number,))
     elif _unraisable is not None:
@@ -100,10 +107,8 @@ def _lose(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def _send_again(number: int) -> None:
-    global _raised
     time.sleep(_AGAIN)
     if _unraisable is not None:  # signals are still ours
-        _raised = False
         main = threading.main_thread().ident
         if main is not None and hasattr(signal, "pthread_kill"):
             signal.pthread_kill(main, number)  # wakes it where it waits

@@ -42,8 +42,8 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("digits")
     augmented = folder.with_name(f"{folder.name}-augmented")
     make(folder)
-    command = [sys.executable, "-m", "dropcli", "apply", folder, "-o", augmented, "--force"]
-    options = ["-p", "0.2", "--seed", "7", "--copies", "3", "--keep-original"]
+    command = [sys.executable, "-m", "dropcli", "apply", str(folder), "-o", str(augmented)]
+    options = ["--force", "-p", "0.2", "--seed", "7", "--copies", "3", "--keep-original"]
     subprocess.run([*command, *options], check=True)
 
     dataset = Folder(augmented)

@@ -197,3 +197,17 @@ def test_a_signal_while_python_tidies_up(number: int) -> None:
     assert (done.returncode, done.stdout) == (128 + number, b"")
     assert done.stderr.decode().splitlines() == ["interrupted; nothing half-written is left"]
     assert not Path("y.safetensors").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_signal_when_all_is_done(number: int) -> None:
+    """There is nothing left to interrupt: the exit code is that of the run."""
+    save_file({"x": torch.rand(5)}, "x.safetensors")
+    Path("sitecustomize.py").write_text(
+        f"import atexit, os\natexit.register(os.kill, os.getpid(), {int(number)})\n"
+    )
+    for words, code in (("x.safetensors", 0), ("missing.safetensors", 1)):
+        done = shell(f"dropcli apply {words} -fqo y.safetensors -p 0.3", PYTHONPATH=".")
+        assert done.returncode == code
+        assert len(done.stderr.splitlines()) == code, done.stderr
+    assert load_file("y.safetensors")
