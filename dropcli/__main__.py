@@ -4,14 +4,14 @@ import gc
 import os
 import sys
 
-from dropcli import signals
+from dropcli.parallel import signals
 
 
 def main() -> int:
     """Run the command line; Ctrl-C is heard before the first slow import."""
     signals.hold()
     _start_quickly()
-    from dropcli.cli import main as run
+    from dropcli.cli.app import main as run
 
     return run()
 

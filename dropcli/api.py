@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropcli import __version__
-from dropcli.application import Application
-from dropcli.batch import run_batch
-from dropcli.combinations import check_torch_input
-from dropcli.dropout import Dropout, whole_number
+from dropcli.cli.progress import Progress
+from dropcli.cli.values import choose_output, parse_over
+from dropcli.dataset.plan import Request, plan_batch
+from dropcli.dataset.request import is_dataset, job_of, prepare
+from dropcli.dataset.run import run_batch
+from dropcli.dataset.tally import Tally
+from dropcli.dropout.combinations import check_torch_input
+from dropcli.dropout.over import CHANNELS, Over
+from dropcli.dropout.ranges import Between
+from dropcli.dropout.settings import Dropout, whole_number
 from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.formats.torch_dtypes import TORCH_DTYPES
-from dropcli.options import choose_output, parse_over
-from dropcli.over import CHANNELS, Over
-from dropcli.plan import Request, plan_batch
-from dropcli.progress import Progress
-from dropcli.ranges import Between
-from dropcli.report import Report
-from dropcli.run import run_file
-from dropcli.tally import Tally
-from dropcli.targets import is_dataset, job_of, prepare
+from dropcli.pipeline.job import run_file
+from dropcli.pipeline.recipe import Application
+from dropcli.pipeline.report import Report
 from dropcli.tensors import DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from dropcli.cli import main
+from dropcli.cli.app import main
 
 torch.manual_seed(0)  # for what modules draw as they are imported
 

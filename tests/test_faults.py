@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.main import get_command
 
-from dropcli import cli
+from dropcli.cli import app as cli
 from tests.conftest import Result, Run, redirected
 from tests.faults import FAULTS, faults_below
 from tests.test_dataset import sample

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from dropcli import groups
-from dropcli.groups import Axes, Counts, Grouped
+from dropcli.masks import exact as groups
+from dropcli.masks.exact import Axes, Counts, Grouped
 from tests import oracle
 from tests.conftest import Run
 from tests.test_ranges import chances, words

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcli.decisions import Independent, threshold
-from dropcli.masks import Mask, block_grid, element_grid
-from dropcli.words import mask_key
+from dropcli.masks.decisions import Independent, threshold
+from dropcli.masks.keystream import mask_key
+from dropcli.masks.mask import Mask, block_grid, element_grid
 from tests import oracle
 
 # seed, stream, tensor, copy, p, the key, and whether each of the first 32 decisions drops

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dropcli.cli import app
+from dropcli.cli.app import app
 from tests.conftest import shell
 from tests.readme import README, ROOT, sh_commands, with_real_output
 

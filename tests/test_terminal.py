@@ -73,7 +73,7 @@ def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
 
 
 def test_elsewhere_it_says_so_now_and_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dropcli.progress._FIRST_LINE", 0.0)
+    monkeypatch.setattr("dropcli.cli.progress._FIRST_LINE", 0.0)
     for number in range(3):
         save_file({"x": torch.rand(4)}, f"{number:02}.safetensors")
     errors = run("apply", ".", "-o", "out").err

@@ -3,11 +3,11 @@
 from pathlib import PurePath
 
 from dropcli.errors import FormatError
-from dropcli.formats.conversion import PtFromSafetensors, SafetensorsFromPt
-from dropcli.formats.legacy import modernize
-from dropcli.formats.pt import PtSource
+from dropcli.files.reader import Reader
+from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt
+from dropcli.formats.pt.legacy import modernize
+from dropcli.formats.pt.source import PtSource
 from dropcli.formats.safetensors import SafetensorsSource
-from dropcli.reader import Reader
 from dropcli.tensors import Source
 
 _HEAD_BYTES = 512

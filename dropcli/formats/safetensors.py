@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from safetensors import SafetensorError, safe_open
 
 from dropcli.errors import FormatError, located
-from dropcli.reader import FileSource, Reader
+from dropcli.files.reader import FileSource, Reader
 from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
 
 _MOST_HEADER_BYTES = 100_000_000  # the library's own limit

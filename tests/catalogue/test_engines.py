@@ -97,7 +97,7 @@ def audit(event, arguments):
     if event == "open" and str(arguments[0]).startswith((".", "pyproject", "dropcli.", "config")):
         sys.stderr.write(f"OPENED {arguments[0]}")
 sys.addaudithook(audit)
-from dropcli.cli import main
+from dropcli.cli.app import main
 sys.exit(main(["apply", "data", "-o", "out", "-p", "0.3", "--seed", "7", "-q", "-j", "1"]))
 """
     Path("hook.py").write_text(hook)
@@ -147,7 +147,7 @@ def audit(event, arguments):
     if event in ("os.fork", "os.forkpty"):
         sys.stderr.write("FORKED")
 sys.addaudithook(audit)
-from dropcli.cli import main
+from dropcli.cli.app import main
 sys.exit(main(["apply", "data", "-o", "out", "-p", "0.3", "--seed", "7", "-q", "-j", "2"]))
 """
     Path("hook.py").write_text(hook)

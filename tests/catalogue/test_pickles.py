@@ -274,7 +274,7 @@ def audit(event, arguments):
         sys.stderr.write("RAN " + event)
 sys.addaudithook(audit)
 import dropcli.actions  # with all that it imports by itself
-from dropcli.cli import main
+from dropcli.cli.app import main
 armed = True
 sys.exit(main(["apply", "x.pt", "-o", "y.pt"]))
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from typer.main import get_command
 
-from dropcli import cli
+from dropcli.cli import app as cli
 from tests.conftest import redirected
 from tests.fuzz.cases import Case
 from tests.fuzz.oracles import documented, read, same_tensors

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dropcli.formats.objects import find_tensors
-from dropcli.formats.pickles import load
+from dropcli.formats.pt.rebuild import find_tensors
+from dropcli.formats.pt.unpickle import load
 
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 

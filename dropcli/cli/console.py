@@ -1,0 +1,168 @@
+"""All output for people and scripts: reports, progress, warnings and errors.
+
+No escape code leaves a stream that is not a terminal.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dropcli.cli.text import printable
+from dropcli.errors import DropcliError, FileError, located
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    from dropcli.dataset.plan import Request
+    from dropcli.dataset.tally import Tally
+    from dropcli.dataset.verify import Verdict
+    from dropcli.formats.info import FileInfo
+    from dropcli.pipeline.report import FileReport
+
+STDOUT_NAME = "standard output"
+
+_UNBROKEN = 10_000  # columns
+_WARNINGS = 3  # of one run, unless more are asked for
+_MESSAGE_LIMIT = 2000
+
+
+def write_out(text: str) -> None:
+    """Write to standard output what was asked for."""
+    with located(STDOUT_NAME):
+        if sys.stdout is None:
+            raise FileError("closed", "expected it to be open")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def warn(message: str) -> None:
+    """One line of warning on standard error."""
+    _write_error(f"warning: {printable(message, _MESSAGE_LIMIT)}\n")
+
+
+def note(message: str) -> None:
+    """One line on standard error that is no warning."""
+    _write_error(f"{printable(message, _MESSAGE_LIMIT)}\n")
+
+
+def show_error(error: DropcliError) -> None:
+    """`error: where: expected, got`, and a `hint:` line where there is one."""
+    _write_error(f"error: {printable(str(error), _MESSAGE_LIMIT)}\n")
+    if error.hint:
+        hint(error.hint)
+
+
+def hint(message: str) -> None:
+    """What to do next."""
+    _write_error(f"hint: {printable(message, _MESSAGE_LIMIT)}\n")
+
+
+def show_file(
+    file: "FileReport", settings: dict[str, Any], *, on_stderr: bool, verbose: bool
+) -> None:
+    """The table of what was done to a file."""
+    from dropcli.cli.tables import file_table
+
+    # Beside the tensors it is for whoever may be there to see it.
+    with suppress(FileError, OSError) if on_stderr else nullcontext():
+        console = rich(sys.stderr if on_stderr else sys.stdout)
+        _print(console, *file_table(file, settings, verbose, _arrow(console)))
+
+
+def show_tally(
+    tally: "Tally", request: "Request", settings: dict[str, Any], *, verbose: bool
+) -> None:
+    """The table of what was done to a dataset, the same however many workers did it."""
+    from dropcli.cli.tables import dataset_table
+
+    console = rich(sys.stdout)
+    _print(console, *dataset_table(tally, request, settings, verbose, _arrow(console)))
+
+
+def show_time(tally: "Tally", seconds: float) -> None:
+    """How long a dataset took, on standard error: it is never twice the same."""
+    from dropcli.cli.tables import time_line
+
+    note(time_line(tally, seconds))
+
+
+def warn_all(messages: Sequence[str], *, verbose: bool) -> None:
+    """Warnings about many files, of which the first few will do."""
+    shown = messages if verbose else messages[:_WARNINGS]
+    for message in shown:
+        warn(message)
+    if len(shown) < len(messages):
+        warn(f"and {len(messages) - len(shown):,} more like these; -v shows them all")
+
+
+def show_verdicts(verdicts: "list[Verdict]", *, verbose: bool) -> None:
+    """Which outputs differ from what they should be, and how many do not."""
+    from dropcli.cli.tables import verdict_lines
+
+    _print(rich(sys.stdout), *verdict_lines(verdicts, verbose))
+
+
+def show_info(info: "FileInfo", *, verbose: bool) -> None:
+    """The table of what a file holds."""
+    from dropcli.cli.tables import info_table
+
+    _print(rich(sys.stdout), *info_table(info, verbose))
+
+
+def _write_error(text: str) -> None:
+    # If nobody can hear it, that must not change what happens, or the exit code.
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _arrow(console: "RichConsole") -> str:
+    return "→" if console.encoding.startswith("utf") else "->"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether escape codes are understood there."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def rich(stream: TextIO | None) -> "RichConsole":
+    """A rich console that sends escape codes to terminals alone."""
+    from rich.console import Console
+
+    if stream is None:
+        raise FileError("closed", "expected it to be open", None, STDOUT_NAME)
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "").isascii():
+            del os.environ[name]  # rich takes superscripts for digits
+    # Said outright, because rich otherwise believes variables that CI systems set.
+    terminal = is_terminal(stream)
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        force_interactive=terminal,
+        force_jupyter=False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        # What is not a terminal is a file or a program, for which lines are not to be broken.
+        width=None if terminal or os.environ.get("COLUMNS", "").isdigit() else _UNBROKEN,
+    )
+
+
+def _print(console: "RichConsole", *parts: "str | Table") -> None:
+    from dropcli.cli.tables import BETWEEN
+
+    with located(STDOUT_NAME):
+        for part in parts:
+            # A terminal that is too narrow breaks the lines itself: no digit is left out.
+            if isinstance(part, str):
+                console.print(part, soft_wrap=True)
+            else:
+                needed = sum(column.min_width or 0 for column in part.columns)
+                console.width = max(console.width, needed + BETWEEN * (len(part.columns) - 1))
+                console.print(part)
+        console.file.flush()

@@ -1,0 +1,263 @@
+"""Find the files of a dataset: folders walked, globs expanded, lists read.
+
+Every file has a name: its path below the folder that was walked, which places its output and
+makes its stream, so that a file has the same mask alone, in its folder, and in any subset.
+"""
+
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from dropcli.errors import DropcliError, FileError, UsageError, located
+from dropcli.files.paths import is_folder
+from dropcli.files.temporary import is_temporary
+
+TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
+JOURNAL = "dropcli.jsonl"
+JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
+
+_Identity = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file: where it lies, and its name below the folder it was found in."""
+
+    path: str
+    name: str
+
+    @property
+    def stream(self) -> str:
+        """Its name in the mask key: without the last suffix, and `/` between folders."""
+        return os.path.splitext(self.name)[0].replace(os.sep, "/")
+
+
+@dataclass
+class Found:
+    """What was found: tensor files, others, and what could not be looked at."""
+
+    inputs: list[Input] = field(default_factory=list)
+    others: list[Input] = field(default_factory=list)
+    failures: list[DropcliError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)  # that were walked, without those in them
+
+
+def is_several(operands: list[str]) -> bool:
+    """Whether these are not one file but a folder, several files, or a glob."""
+    return len(operands) != 1 or _is_glob(operands[0]) or is_folder(operands[0])
+
+
+def has_many(operands: list[str], enough: int) -> bool:
+    """Whether there are as many files in these folders; looks no further."""
+    count = 0
+    waiting = [operand for operand in operands if os.path.isdir(operand)]
+    while waiting:  # os.walk would call itself for every level
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif (count := count + 1) >= enough:
+                    return True
+    return False
+
+
+def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:
+    """The files that these operands mean, or the listed ones, each once.
+
+    A walk leaves out the folder `output`. A list's names are kept below the folder that is given
+    beside it, or else the current one, as tar and rsync keep them.
+    """
+    found = Found()
+    walk = _Walk(found, _identity(output) if output else None)
+    if listed is not None:
+        base = _base_of_list(operands)
+        for path in listed:
+            _add_listed(path, base, walk)
+    else:
+        for operand in operands:
+            _add_operand(operand, walk)
+    found.inputs = list(dict.fromkeys(found.inputs))
+    found.others = list(dict.fromkeys(found.others))
+    return found
+
+
+def parse_list(data: bytes, null: bool) -> list[str]:
+    """The paths of a list, a line each, or ended by null bytes."""
+    if b"\0" in data and not null:
+        raise UsageError(
+            "null-bytes", "--files-from: expected a path on each line, got null bytes", "add -0"
+        )
+    return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
+
+
+def _add_operand(operand: str, walk: "_Walk") -> None:
+    if os.path.isdir(operand):
+        walk.folder(operand, "")
+    elif _is_glob(operand):
+        _expand(operand, walk)
+    else:
+        walk.file(operand, os.path.basename(operand))
+
+
+def _is_glob(operand: str) -> bool:
+    """Whether this is a pattern; a file that exists is meant itself, brackets and all."""
+    return glob.has_magic(operand) and not os.path.lexists(operand)
+
+
+def _expand(pattern: str, walk: "_Walk") -> None:
+    """The matches of a glob, named below its part that is no pattern."""
+    parts = PurePath(pattern).parts
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base = os.path.join(*parts[:fixed]) if fixed else ""
+    found = sorted(glob.glob(pattern, recursive=True))
+    matches = [path for path in found if not walk.is_output(path)]
+    if not matches:
+        raise FileError("no-match", "expected files that match, got none", None, pattern)
+    # `data/*` takes what a walk would take, and `data/*.bin` what it says.
+    sorting = any(_has_tensors(path) for path in matches)
+    for path in matches:
+        name = os.path.relpath(path, base or ".")
+        if not os.path.isdir(path):
+            walk.match(path, name, sorting=sorting)
+        elif "**" not in parts:  # which reaches into folders itself
+            walk.folder(path, "" if name == "." else name)
+
+
+def _base_of_list(operands: list[str]) -> str:
+    if len(operands) > 1 or (operands and not is_folder(operands[0])):
+        raise UsageError(
+            "list-and-inputs",
+            f"--files-from: expected at most the folder of the listed files beside it, got "
+            f"'{operands[-1]}'",
+            "list that one too",
+        )
+    return operands[0] if operands else "."
+
+
+def _add_listed(path: str, base: str, walk: "_Walk") -> None:
+    """A listed path below the folder of the list or, if it is not there, as it stands."""
+    if os.path.lexists(below := os.path.join(base, path)) or not os.path.lexists(path):
+        path = os.path.normpath(below)
+    name = os.path.relpath(path, base)
+    if name.split(os.sep, 1)[0] == os.pardir:
+        where = "the current folder" if base == "." else f"'{base}'"
+        raise UsageError(
+            "not-below",
+            f"--files-from: expected files below {where}, got '{path}'",
+            "name the folder that they are in beside --files-from: dropcli apply FOLDER ...",
+        )
+    if os.path.isdir(path):
+        walk.folder(path, "" if name == "." else name)
+    else:
+        walk.file(path, name)
+
+
+def _identity(path: str) -> _Identity | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class _Walk:
+    """Adds files to what was found, from folders and one by one."""
+
+    def __init__(self, found: Found, left_out: _Identity | None) -> None:
+        self._found = found
+        self._left_out = left_out
+
+    def file(self, path: str, name: str) -> None:
+        """One file that was named, of whatever suffix."""
+        if path == "-":
+            raise UsageError(
+                "standard-input", "expected files and folders, got `-` among several inputs"
+            )
+        self._found.inputs.append(Input(path, name))
+
+    def match(self, path: str, name: str, *, sorting: bool) -> None:
+        """One file that a pattern matched; if `sorting`, it may be one of the others."""
+        if sorting:
+            self._sort(Input(path, name), os.path.isfile(path) or not os.path.exists(path))
+        else:
+            self._found.inputs.append(Input(path, name))
+
+    def is_output(self, path: str) -> bool:
+        """Whether a path lies in the output folder."""
+        if not self._left_out:
+            return False
+        above = os.path.dirname(os.path.realpath(path))
+        while _identity(above) != self._left_out:
+            if above == (above := os.path.dirname(above)):
+                return False
+        return True
+
+    def folder(self, top: str, prefix: str) -> None:
+        """All files below a folder; links are followed, but not into a folder they lie in."""
+        if self._left_out and _identity(top) == self._left_out:
+            raise UsageError(
+                "same-folder",
+                "expected an output folder other than the input, got the same",
+                "replace the files with --in-place instead of -o",
+                top,
+            )
+        self._found.folders.append(top)
+        stack = [(top, prefix, frozenset[_Identity]())]
+        while stack:
+            path, name, above = stack.pop()
+            try:
+                with located(path):
+                    status = os.stat(path)
+                    identity = status.st_dev, status.st_ino
+                    if identity == self._left_out:
+                        continue
+                    if identity in above:
+                        note = f"{path}: a link to a folder that it lies in, not followed"
+                        self._found.notes.append(note)
+                        continue
+                    folders = [*self._entries(path, name)]
+            except DropcliError as error:
+                self._found.failures.append(error)
+                continue
+            stack += [(*folder, above | {identity}) for folder in reversed(folders)]
+
+    def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
+        """Add the files of one folder, and give its folders."""
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                name = os.path.join(prefix, entry.name)
+                if _is_folder(entry):
+                    yield entry.path, name
+                else:
+                    self._sort(Input(entry.path, name), _is_file(entry))
+
+    def _sort(self, item: Input, is_file: bool) -> None:
+        """To the tensors, or the others."""
+        name = os.path.basename(item.name)
+        if is_file and _has_tensors(name):
+            self._found.inputs.append(item)
+        elif name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(name):
+            self._found.others.append(item)
+
+
+def _has_tensors(name: str) -> bool:
+    return PurePath(name).suffix.lower() in TENSOR_SUFFIXES
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link round and round, or to where nobody may look
+        return False
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """A link that leads nowhere is a file that is lost, which opening it will tell."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True

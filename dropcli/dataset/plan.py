@@ -1,0 +1,239 @@
+"""What a dataset run will write: a task for each output, and whatever stands in its way.
+
+All of it is found before any work: inputs that would write one output, outputs that exist, and
+outputs that are inputs.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dropcli.dataset.discover import JOURNAL, JOURNAL_IN_PLACE, Found, Input
+from dropcli.dataset.journal import Stamp
+from dropcli.dataset.tasks import Task
+from dropcli.errors import DropcliError, FileError, UsageError, located
+from dropcli.files.paths import is_file
+from dropcli.pipeline.job import Job
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for a dataset. `output` is a folder, None to replace the inputs.
+
+    `walked` is the first folder among the inputs. UsageError for what does not go together.
+    """
+
+    output: str | None
+    walked: str | None = None
+    stream: str | None = None  # of a single input
+    copies: int = 0
+    keep_original: bool = False
+    concat: bool = False
+    copy_others: bool = False
+    force: bool = False
+    resume: bool = False
+    dry_run: bool = False
+    provenance: bool = True
+    fail_fast: bool = False
+    seed_drawn: bool = False
+    jobs: int | None = None  # None for as many as are of use
+
+    def __post_init__(self) -> None:
+        in_place = self.output is None
+        for wrong, code, message in (
+            (
+                self.copies > 0 and in_place,
+                "copies-in-place",
+                "--copies: expected -o FOLDER, got --in-place",
+            ),
+            (
+                self.keep_original and not self.copies,
+                "original-without-copies",
+                "--keep-original: expected --copies too, got none",
+            ),
+            (
+                self.concat and not self.copies,
+                "concat-without-copies",
+                "--concat: expected --copies too, got none",
+            ),
+            (
+                self.copy_others and in_place,
+                "others-in-place",
+                "--copy-others: expected -o FOLDER, got --in-place",
+            ),
+            (
+                self.resume and in_place and not self.provenance,
+                "resume-without-provenance",
+                "--resume: expected provenance with --in-place, which tells what is done, got none",
+            ),
+        ):
+            if wrong:
+                raise UsageError(code, message)
+
+    @property
+    def all_copies(self) -> range:
+        """The numbers of the copies, 0 for the untouched one."""
+        return range(0 if self.keep_original else 1, self.copies + 1)
+
+    @property
+    def joined_copies(self) -> tuple[int, ...]:
+        """The copies that are written into one file, none if each has its own."""
+        return tuple(self.all_copies) if self.concat else ()
+
+    @property
+    def journal(self) -> str | None:
+        """Where the journal lies: in the output folder or, in place, in the one that is walked."""
+        if self.output is not None:
+            return os.path.join(self.output, JOURNAL)
+        return os.path.join(self.walked, JOURNAL_IN_PLACE) if self.walked else None
+
+
+@dataclass
+class Plan:
+    """What is to be done, in the order of the report, and what cannot be."""
+
+    tasks: list[Task] = field(default_factory=list)
+    failures: list[DropcliError] = field(default_factory=list)
+    _sources: dict[tuple[int, int], str] = field(default_factory=dict)  # by device and inode
+    _seen: set[tuple[str, int, int]] = field(default_factory=set)
+
+    def add(self, request: Request, item: Input, *, others: bool) -> None:
+        """A task for each output of this file; `others` if it is not one of tensors."""
+        try:
+            with located(item.path):
+                status = os.stat(item.path)
+                if not stat.S_ISREG(status.st_mode):
+                    raise FileError("not-a-file", "expected a file, got a pipe or a device")
+        except DropcliError as error:
+            self.failures.append(error)
+            return
+        file = status.st_dev, status.st_ino
+        if (item.name, *file) in self._seen:  # given twice
+            return
+        self._seen.add((item.name, *file))
+        self._sources[file] = item.path
+        stamp = Stamp(status.st_size, status.st_mtime_ns)
+        for copy, name in [(0, item.name)] if others else _copies(request, item.name):
+            untouched = others or (copy == 0 and request.copies > 0 and not request.concat)
+            job = _job(request, item, name, copy)
+            name = name if request.output is not None else job.output
+            number, tensors, inode = len(self.tasks), not others, status.st_ino
+            self.tasks.append(
+                Task(number, job, name, stamp, inode, untouched, tensors, request.resume)
+            )
+
+    def check(self, request: Request) -> None:
+        """UsageError for outputs that collide or are inputs, FileError for those that exist."""
+        self._check_collisions(request)
+        journal = request.journal if _is_used(request.journal) else None
+        if request.output is None:
+            if journal and not (request.resume or request.force):
+                raise FileError(
+                    "interrupted-run",
+                    "expected untouched files, got some that an interrupted run has replaced",
+                    "go on with --resume, or drop them all again with --force",
+                    journal,
+                )
+            return
+        existing = list(self._existing(request))
+        if existing and not (request.resume or request.force):
+            more = f", the first of {len(existing):,}" if len(existing) > 1 else ""
+            raise FileError(
+                "exists",
+                f"expected a new name, got a file that exists{more}",
+                "go on with --resume, or replace with --force",
+                existing[0],
+            )
+
+    def _check_collisions(self, request: Request) -> None:
+        seen: dict[str, str] = {}
+        if request.output is not None:
+            seen[os.path.normpath(os.path.join(request.output, JOURNAL))] = "the journal"
+        resolve = os.path.normpath if request.output is not None else os.path.realpath
+        for task in self.tasks:
+            source, output = task.job.source, resolve(task.job.output)
+            first = seen.setdefault(output, source)
+            if first != source:
+                raise UsageError(
+                    "collision",
+                    f"expected one input for each output, got '{first}' and '{source}'",
+                    "give the folder above both, or run them one by one",
+                    task.job.output,
+                )
+
+    def _existing(self, request: Request) -> Iterator[str]:
+        """Outputs that are there already; UsageError for one that is an input."""
+        found = False
+        for task in self.tasks:
+            try:
+                status = os.stat(task.job.output)
+            except OSError:
+                continue
+            if source := self._sources.get((status.st_dev, status.st_ino)):
+                raise UsageError(
+                    "same-file",
+                    f"expected an output other than the inputs, got '{source}'",
+                    "write to another folder, or replace the inputs with --in-place",
+                    task.job.output,
+                )
+            found = True
+            yield task.job.output
+        if not found and request.journal and _is_used(request.journal):
+            yield request.journal
+
+
+def _is_used(journal: str | None) -> bool:
+    return journal is not None and is_file(journal) and os.path.getsize(journal) > 0
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return is_file(path)
+    except DropcliError:
+        return True  # opening it will tell
+
+
+def plan_batch(request: Request, found: Found) -> Plan:
+    """The plan for these files; raises for what must be settled before any work."""
+    plan = Plan(failures=list(found.failures))
+    for item in found.inputs:
+        plan.add(request, item, others=False)
+    if request.copy_others:
+        for item in found.others:
+            if _is_file(item.path):  # pipes and devices hold nothing
+                plan.add(request, item, others=True)
+    if not (plan.tasks or plan.failures):
+        raise FileError(
+            "no-files",
+            f"expected .safetensors or .pt files, got none ({len(found.others):,} others)",
+        )
+    plan.check(request)
+    return plan
+
+
+def _copies(request: Request, name: str) -> Iterator[tuple[int, str]]:
+    """The copies of a file and their names, all of one width: `x.01.pt` to `x.12.pt`."""
+    if not request.copies or request.concat:
+        yield 0, name
+        return
+    root, suffix = os.path.splitext(name)
+    width = len(str(request.copies))
+    for copy in request.all_copies:
+        yield copy, f"{root}.{copy:0{width}}{suffix}"
+
+
+def _job(request: Request, item: Input, name: str, copy: int) -> Job:
+    in_place = request.output is None
+    return Job(
+        item.path,
+        item.path if request.output is None else os.path.join(request.output, name),
+        request.stream or item.stream,
+        copy,
+        request.force,
+        in_place,
+        request.provenance,
+        request.dry_run,
+        request.joined_copies,
+        in_dataset=not in_place,
+    )

@@ -1,0 +1,132 @@
+"""Where outputs go and how inputs are called, settled before any work."""
+
+import os
+import shlex
+from dataclasses import replace
+
+from dropcli.dataset.discover import TENSOR_SUFFIXES, Found, discover, is_several
+from dropcli.dataset.journal import settings_of
+from dropcli.dataset.plan import Request
+from dropcli.dropout.settings import Dropout
+from dropcli.errors import UsageError
+from dropcli.files.paths import is_folder
+from dropcli.files.reader import STDIN
+from dropcli.pipeline.job import Job, goes_to_stdout, is_piped, stream_of
+
+
+def is_dataset(operands: list[str], request: Request) -> bool:
+    """Whether this is more than one file into one; UsageError for options that need more."""
+    if is_several(operands) or (request.copies and not request.concat):
+        return True
+    output = request.output
+    into_folder = output is None or output.endswith(os.sep) or is_folder(output)
+    for option, given in (
+        ("--resume", request.resume),
+        ("--fail-fast", request.fail_fast),
+        ("--copy-others", request.copy_others),
+    ):
+        if given and not into_folder:
+            raise UsageError(
+                "one-file",
+                f"{option}: expected a folder or several files, got one file",
+                "run it without: one file is done from its beginning",
+            )
+        if given:
+            return True
+    return False
+
+
+def job_of(source: str, request: Request) -> Job:
+    """One file into one."""
+    return Job(
+        source,
+        _target_of(source, request.output),
+        request.stream or stream_of(source),
+        force=request.force,
+        in_place=request.output is None,
+        provenance=request.provenance,
+        dry_run=request.dry_run,
+        concat=request.joined_copies,
+    )
+
+
+def prepare(
+    operands: list[str],
+    listed: list[str] | None,
+    request: Request,
+    dropout: Dropout,
+    *,
+    drawn: bool,
+) -> tuple[Found, Request, Dropout]:
+    """Find the files of a dataset, and what that settles of the request and of the settings.
+
+    `drawn` says that the seed was not given.
+    """
+    if request.output is not None:
+        _check_folder(request)
+    found = discover(operands, listed, request.output)
+    walked = found.folders[0] if found.folders else None
+    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
+    if drawn and request.resume:
+        dropout = _resumed(request, dropout)
+    _check_several(found, request, dropout)
+    return found, request, dropout
+
+
+def _check_several(found: Found, request: Request, dropout: Dropout) -> None:
+    """UsageError for settings that make sense for one input alone."""
+    if dropout.rng == "torch" and len(found.inputs) != 1:
+        raise UsageError(
+            "torch-several",
+            "--rng torch: expected one input, got several",
+            "torch's masks depend on the seed alone: all files would have the same",
+        )
+    if request.stream and len(found.inputs) != 1:
+        raise UsageError(
+            "stream-of-several",
+            "--stream: expected one input, got several",
+            "files of a dataset are called by their paths in it",
+        )
+
+
+def _resumed(request: Request, dropout: Dropout) -> Dropout:
+    """Resume with the seed that was drawn when the run began."""
+    settings = settings_of(request.journal) if request.journal else None
+    seed = (settings or {}).get("seed")
+    if request.output is None and settings is None and not dropout.eval:
+        raise UsageError(
+            "resume-without-seed",
+            "--resume: expected --seed with --in-place, got none",
+            "`dropcli info FILE` of a file that is done shows the seed",
+        )
+    return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
+
+
+def _check_folder(request: Request) -> None:
+    """Find before any work that the output is no folder, and cannot become one."""
+    output = request.output or ""
+    if goes_to_stdout(output):
+        raise UsageError("several-on-stdout", "-o: expected a folder for several files, got '-'")
+    looks_like_file = os.path.splitext(output)[1].lower() in TENSOR_SUFFIXES
+    if is_folder(output) or not (os.path.lexists(output) or looks_like_file):
+        return
+    hint = "--concat writes all copies into one file" if request.copies else None
+    raise UsageError(
+        "not-a-folder", f"-o: expected a folder for several files, got '{output}'", hint
+    )
+
+
+def _target_of(source: str, output: str | None) -> str:
+    """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
+    if output is None:
+        if is_piped(source):
+            raise UsageError(
+                "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
+            )
+        return source
+    if source != STDIN and is_folder(output):
+        return os.path.join(output, os.path.basename(source))
+    if output.endswith("/"):
+        hint = f"mkdir -p {shlex.quote(output)}"
+        raise UsageError("no-folder", f"-o: expected a folder, got '{output}'", hint)
+    return output

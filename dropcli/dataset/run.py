@@ -1,0 +1,185 @@
+"""Many files: skip what is done, hand the rest to an engine, journal and tally what comes of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from dropcli.dataset.journal import Journal, check_settings
+from dropcli.dataset.plan import Plan, Request
+from dropcli.dataset.tally import Tally
+from dropcli.dataset.tasks import Outcome, Task, make_work, recall
+from dropcli.dropout.settings import Dropout
+from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
+from dropcli.files.temporary import remove_stale
+from dropcli.masks.keystream import CONTRACT
+from dropcli.parallel.engines import choose_engine
+from dropcli.parallel.threads import usable_cores
+from dropcli.parallel.work import Engine
+
+_CHUNK_FILES = 32
+_CHUNK_BYTES = 8 << 20
+
+
+class Progress(Protocol):
+    """What hears how far the work is."""
+
+    def begin(self, files: int, nbytes: int) -> None:
+        """So much there is to do."""
+
+    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
+        """So much more is done."""
+
+
+def run_batch(
+    plan: Plan, request: Request, dropout: Dropout, tally: Tally, progress: Progress
+) -> None:
+    """Do what is planned, and tally it.
+
+    An interrupted run has journalled and tallied what is done when Interrupted leaves here.
+    """
+    tally.failures = plan.failures
+    tally.planned = len(plan.tasks)
+    settings = _settings(request, dropout)
+    with _journal(request) as journal:
+        known = journal is not None and journal.settings is not None
+        if journal and journal.settings is not None:
+            check_settings(journal.path, journal.settings, settings)
+            _check_names(plan.tasks, journal)
+        if (request.resume or request.force) and not request.dry_run:
+            _sweep(plan.tasks)
+        waiting = [replace(task, known=known) for task in _waiting(plan.tasks, journal, tally)]
+        if journal and not request.dry_run and (request.seed_drawn or request.output is None):
+            journal.begin(settings)
+        work = make_work(dropout, settings)
+        sizes = [task.stamp.nbytes for task in waiting]
+        times = max(1, len(request.joined_copies))  # how often each is written
+        progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
+        engine = choose_engine(work, sizes, request.jobs, "dropcli.dataset.tasks")
+
+        if not (request.fail_fast and tally.failed):
+            _work_off(engine, waiting, request, journal, tally, progress)
+        if journal and request.output is None and not (tally.errors or request.dry_run):
+            journal.clear()  # nothing is left to go on with
+
+
+def _work_off(
+    engine: Engine[Task, Outcome],
+    tasks: list[Task],
+    request: Request,
+    journal: Journal | None,
+    tally: Tally,
+    progress: Progress,
+) -> None:
+    def take(task: Task, outcome: Outcome | None) -> None:
+        outcome = outcome or Outcome(task, error=worker_died(task.job.source))
+        if journal and outcome.line and not request.dry_run:
+            journal.add(outcome.line)
+        tally.add(outcome)
+        progress.advance(files=1, failed=int(outcome.error is not None))
+
+    def collect() -> None:
+        for task, outcome in engine.stop():
+            take(task, outcome)
+
+    results = engine.run(_chunks(tasks, request), lambda count: progress.advance(nbytes=count))
+    try:
+        with closing(results):
+            for task, outcome in results:
+                take(task, outcome)
+                if request.fail_fast and tally.failed:
+                    break
+        collect()
+    except Interrupted:
+        collect()
+        raise
+    except DropcliError as error:  # the journal cannot be written, or no worker be started
+        error.hint = error.hint or "go on with --resume when that is mended"
+        raise
+    finally:
+        if engine.deaths:
+            _sweep(tasks)
+
+
+def _journal(request: Request) -> AbstractContextManager[Journal | None]:
+    if request.journal is None:  # the files' own provenance says what is done
+        return nullcontext()
+    if request.dry_run:
+        if request.resume and os.path.exists(request.journal):
+            return closing(Journal(request.journal, read_only=True))
+        return nullcontext()
+    if request.output is not None:
+        with located(request.output):
+            os.makedirs(request.output, exist_ok=True)
+    return closing(Journal(request.journal, fresh=not request.resume, replace=request.force))
+
+
+def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
+    """All that makes the bytes of outputs, but for what their names say."""
+    settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
+    return settings | ({"concat": list(request.joined_copies)} if request.concat else {})
+
+
+def _check_names(tasks: list[Task], journal: Journal) -> None:
+    """UsageError if copies have other names now, as those of nine and of ten copies."""
+    for task in tasks:
+        job = task.job
+        before = journal.output_of(job.stream, job.copy, PurePath(task.name).suffix)
+        if before not in (None, task.name) and not job.in_place:
+            raise UsageError(
+                "other-names",
+                f"--resume: expected the names that it began with, '{before}', got '{task.name}'",
+                "--copies of 1 to 9, or 10 to 99, make names of equal width",
+                journal.path,
+            )
+
+
+def _sweep(tasks: list[Task]) -> None:
+    """Remove what processes that were killed have left unfinished."""
+    for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in tasks}:
+        remove_stale(folder)
+
+
+def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterator[Task]:
+    """The tasks that are not done."""
+    for task in tasks:
+        job = task.job
+        source = None if job.in_place else (task.stamp, task.inode)
+        found = journal and journal.confirm(task.name, job.output, job.stream, job.copy, source)
+        if found and (outcome := recall(task, found)):
+            tally.add(outcome)
+        elif journal and journal.knows(task.name):  # ours to replace
+            yield replace(task, job=replace(task.job, force=True))
+        else:
+            yield task
+
+
+def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
+    """Large enough to be cheap, small enough that all workers end together.
+
+    Large files go first, lest one of them comes last and alone.
+    """
+    workers = request.jobs or usable_cores()
+    if workers > 1 and not request.fail_fast:
+        tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
+    start = 0
+    while start < len(tasks):
+        most = 1 if request.fail_fast else min(_CHUNK_FILES, (len(tasks) - start) // (4 * workers))
+        stop, nbytes = start, 0
+        while stop < min(start + max(most, 1), len(tasks)) and nbytes < _CHUNK_BYTES:
+            nbytes += tasks[stop].stamp.nbytes
+            stop += 1
+        yield tasks[start:stop]
+        start = stop
+
+
+def worker_died(path: str) -> FileError:
+    """What became of a file whose worker was lost, also when it was done alone."""
+    return FileError(
+        "worker-died",
+        "expected its worker process to live, but it was killed, twice",
+        "is there enough memory? run this file alone",
+        path,
+    )

@@ -1,0 +1,191 @@
+"""One output of a dataset: what is to be done for it, and what came of it.
+
+Tasks and outcomes cross from process to process, so they are small and picklable; what a file's
+report says travels as the line of JSON that the journal keeps.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from dropcli.dataset.journal import Stamp
+from dropcli.dropout.settings import Dropout
+from dropcli.errors import DropcliError, FileError, Interrupted, located
+from dropcli.files.commit import Group
+from dropcli.parallel.signals import held
+from dropcli.parallel.work import Work
+from dropcli.pipeline.job import Job, copy_file, is_applied, run_file
+from dropcli.pipeline.report import asked
+
+_JOURNAL_KEYS = {
+    *("settings", "untouched", "source_bytes", "source_mtime_ns", "source_inode"),
+    "output_mtime_ns",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One output. `name` is its path below the output folder, `stamp` what the source was like."""
+
+    number: int
+    job: Job
+    name: str
+    stamp: Stamp
+    inode: int
+    untouched: bool = False  # a copy of the file as it is
+    tensors: bool = True  # whether the file holds tensors, or is another
+    resume: bool = False
+    known: bool = False  # whether the journal of the run that is resumed is there
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task: a line of JSON, or an error."""
+
+    task: Task
+    line: str = ""
+    error: DropcliError | None = None
+    seconds: float = 0.0
+    nbytes: int = 0
+    decisions: int = 0
+    dropped: int = 0
+    expected: float = 0.0  # decisions that p lets drop on average
+    skipped: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The file's part of the JSON document."""
+        document: dict[str, Any] = json.loads(self.line)
+        if self.skipped:
+            document["status"] = "skipped"
+        names = {"source": self.task.job.source, "output": self.task.job.output}
+        return {key: document[key] for key in document if key not in _JOURNAL_KEYS} | names
+
+
+def make_work(dropout: Dropout, settings: dict[str, Any]) -> Work[Task, Outcome]:
+    """What an engine runs; `settings` are those that the journal records."""
+    return partial(_work, dropout, settings)
+
+
+def recall(task: Task, document: dict[str, Any]) -> Outcome | None:
+    """The outcome of a task that the journal knows to be done; None if it is not what was meant."""
+    try:
+        if document["untouched"] != task.untouched:
+            return None
+        return _outcome(task, document, skipped=True)
+    except (KeyError, TypeError, ValueError):  # somebody has changed the journal
+        return None
+
+
+def _outcome(task: Task, document: dict[str, Any], **more: Any) -> Outcome:
+    # What was done before, in place, is not counted again.
+    known = document["status"] != "skipped"
+    tensors, settings = document["tensors"] if known else [], document["settings"]
+    return Outcome(
+        task,
+        json.dumps(document, allow_nan=False),
+        nbytes=document["bytes"],
+        decisions=sum(tensor["decisions"] for tensor in tensors),
+        dropped=sum(tensor["dropped"] for tensor in tensors),
+        expected=sum(tensor["decisions"] * (asked(tensor, settings) or 0) for tensor in tensors),
+        **more,
+    )
+
+
+def _work(
+    dropout: Dropout,
+    settings: dict[str, Any],
+    tasks: Sequence[Task],
+    on_bytes: Callable[[int], None],
+) -> tuple[list[Outcome], Interrupted | None]:
+    """Do these tasks, and publish what they wrote together.
+
+    A signal ends the work, but what was finished by then is published.
+    """
+    group, stop = Group(), None
+    outcomes: list[Outcome] = []
+    try:
+        for task in tasks:
+            outcomes.append(_do(task, dropout, settings, group, on_bytes))
+    except Interrupted as error:
+        stop = error
+    try:
+        with held():
+            failed = group.commit()
+            outcomes = [_published(outcome, failed) for outcome in outcomes]
+    except Interrupted as error:
+        stop = error
+    return outcomes, stop
+
+
+def _do(
+    task: Task,
+    dropout: Dropout,
+    settings: dict[str, Any],
+    group: Group,
+    on_bytes: Callable[[int], None],
+) -> Outcome:
+    source = task.job.source
+    try:
+        return _done(task, dropout, settings, group, on_bytes)
+    except DropcliError as error:
+        return Outcome(task, error=error)
+    except MemoryError:
+        message = "expected more memory to be free"
+        return Outcome(task, error=DropcliError("out-of-memory", message, None, source))
+    except Exception as error:  # noqa: BLE001  # ours, but thousands of files shall not pay for it
+        message = f"expected to be understood, got {type(error).__name__}: {error}"
+        hint = "this is a bug in dropcli, please report it"
+        return Outcome(task, error=DropcliError("bug", message, hint, source))
+
+
+def _done(
+    task: Task,
+    dropout: Dropout,
+    settings: dict[str, Any],
+    group: Group,
+    on_bytes: Callable[[int], None],
+) -> Outcome:
+    started, job = time.perf_counter(), task.job
+    with located(job.source):
+        stamp = Stamp.of(job.source)
+    report = None
+    if job.in_place and (task.resume or stamp != task.stamp):
+        report = is_applied(job, dropout, strict=not task.known)
+        if report is None and stamp != task.stamp:
+            raise FileError(
+                "changed",
+                "expected the file to stay as it was when the run began, got another",
+                "run again when nothing else writes to it",
+                job.source,
+            )
+    skipped = report is not None
+    if report is None and task.untouched:
+        report = copy_file(job, on_bytes, group, tensors=task.tensors)
+    elif report is None:
+        report = run_file(job, dropout, lambda total: on_bytes, group)
+
+    document = {"settings": settings, **report.document(), "output": task.name}
+    document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
+    document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
+    warnings = tuple(report.warnings(verbose=False))
+    seconds = time.perf_counter() - started
+    return _outcome(task, document, seconds=seconds, skipped=skipped, warnings=warnings)
+
+
+def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:
+    """The outcome now that its file is published, or is not."""
+    job = outcome.task.job
+    if error := outcome.error or failed.get(job.output):
+        return Outcome(outcome.task, error=error)
+    if job.dry_run:
+        return outcome
+    try:
+        with located(job.output):
+            mtime = {"output_mtime_ns": Stamp.of(job.output).mtime_ns}
+    except DropcliError as error:
+        return Outcome(outcome.task, error=error)
+    return replace(outcome, line=f"{outcome.line[:-1]}, {json.dumps(mtime)[1:]}\n")

@@ -1,0 +1,83 @@
+"""Numbers in the bits of a dtype: scales, fills, and NaN that are the same on every machine."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.errors import TensorError
+from dropcli.masks.probability import Array
+from dropcli.tensors import Dtype
+
+
+def wide(dtype: Dtype) -> type[np.floating[Any]]:
+    """What torch computes with: float64 for F64 and C128, else float32."""
+    return np.float64 if dtype.name in ("F64", "C128") else np.float32
+
+
+def round_to(dtype: Dtype, values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers of the wide type, as near as F64, F32, F16 or BF16 has them."""
+    if dtype.bits != 16:
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(dtype.numpy).astype(np.float32)
+
+
+def scale_of(dtype: Dtype, p: Array) -> NDArray[Any]:
+    """What kept elements are multiplied by: 1 / (1 - p), rounded to `dtype`; the shape of p.
+
+    torch divides in float64 for F64, else in float32, where 1 - p is rounded first. At p = 1
+    nothing is kept.
+    """
+    scale = wide(dtype)(1) / np.where(p == 1, 1, 1 - p).astype(wide(dtype))
+    if dtype.kind == "float8":
+        scales = encode_float8(np.atleast_1d(scale), dtype).view(dtype.numpy).astype(np.float32)
+        return scales.reshape(scale.shape)
+    return round_to(dtype, scale) if dtype.kind == "float" else scale
+
+
+def settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
+    """The same NaN bits on every machine: x86's, so torch's own on most.
+
+    A NaN stays itself, made quiet. One that arises, as infinity times zero, is negative on x86
+    and positive elsewhere.
+    """
+    was_nan = np.isnan(before)
+    after[np.isnan(after) & ~was_nan] = np.copysign(np.nan, -1)
+    after[was_nan] = before[was_nan] * 1
+
+
+def encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
+    """One element, exactly this number; TensorError if there is none."""
+    low, high = 0, 1
+    if dtype.kind == "integer":
+        limits = np.iinfo(dtype.numpy)
+        low, high = int(limits.min), int(limits.max)
+    if fill != int(fill) or not low <= fill <= high:
+        raise TensorError(
+            "bad-fill", f"expected a fill from {low} to {high} for {dtype.name}, got {fill}"
+        )
+    return np.array([int(fill)], dtype.numpy)
+
+
+def encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
+    """One element, the nearest to this number; TensorError if that is infinite."""
+    import ml_dtypes  # whose finfo knows every floating type
+
+    limit = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]  # its stubs
+    if not -limit <= fill <= limit:
+        raise TensorError(
+            "bad-fill", f"expected a fill from {-limit:g} to {limit:g} for {dtype.name}, got {fill}"
+        )
+    return np.array([float(fill)]).astype(dtype.numpy)
+
+
+def encode_float8(values: NDArray[Any], dtype: Dtype) -> NDArray[np.uint8]:
+    """float32 to float8 bytes as torch 2.13 casts: to nearest even; F8_E4M3 saturates."""
+    if dtype.name == "F8_E4M3":
+        values = np.clip(values, -448, 448)
+    encoded = values.astype(dtype.numpy).view(np.uint8)
+    if not dtype.name.endswith("FNUZ"):
+        nan = np.isnan(values)
+        encoded[nan] = np.where(np.signbit(values[nan]), 0xFF, 0x7F)
+    return encoded

@@ -1,0 +1,1 @@
+"""Bytes on disk: read anywhere, published whole or not at all."""

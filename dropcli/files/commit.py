@@ -1,0 +1,141 @@
+"""Make finished temporary files known under their names, safely on the disk.
+
+Synced, then renamed, then the folder synced: the name is the old file or the new one.
+"""
+
+import errno
+import filecmp
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dropcli.errors import DropcliError, FileError, located
+from dropcli.parallel.threads import Inline, Threads
+
+_SYNCS = 4  # at once
+
+
+@dataclass
+class Finished:
+    """A temporary file that is written, and is to be known as `path`, which leads to `target`.
+
+    `replace` takes the place of a file that exists; `adopt` is content with one that holds the
+    very same bytes.
+    """
+
+    path: str
+    fd: int
+    temporary: str
+    target: str
+    replace: bool
+    adopt: bool
+
+    @property
+    def folder(self) -> str:
+        """Where it becomes known."""
+        return os.path.dirname(self.target)
+
+    def rename(self) -> None:
+        """Give it its name; FileError if another file has it."""
+        if self.adopt and not self.replace and _is_same(self.temporary, self.target):
+            os.unlink(self.temporary)
+        else:
+            _rename(self.temporary, self.target, replace=self.replace)
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.temporary)
+
+
+class Group:
+    """Finished files that are published together, because they wait for the disk together."""
+
+    def __init__(self) -> None:
+        self._finished: list[Finished] = []
+
+    def add(self, finished: Finished) -> None:
+        """Take in another file; only `commit` publishes it."""
+        finished.fd = os.dup(finished.fd)
+        self._finished.append(finished)
+
+    def commit(self) -> dict[str, DropcliError]:
+        """Publish all, and give what failed by its path."""
+        failed: dict[str, DropcliError] = {}
+        synced: set[str] = set()
+
+        def sync_folder(finished: Finished) -> None:
+            if finished.folder not in synced:
+                _sync_folder(finished.folder)
+                synced.add(finished.folder)
+
+        try:
+            self._sync(failed)
+            self._each(failed, Finished.rename)
+            self._each(failed, sync_folder)
+        finally:
+            for finished in self._finished:
+                os.close(finished.fd)
+                finished.remove()
+            self._finished = []
+        return failed
+
+    def _sync(self, failed: dict[str, DropcliError]) -> None:
+        """Some at once: each waits for the disk, and the disk waits for the next.
+
+        Never retried: after a failed sync the system forgets what was lost.
+        """
+        with Threads(_SYNCS) if len(self._finished) > 1 else Inline() as pool:
+            syncs = {file.temporary: pool.submit(os.fsync, file.fd) for file in self._finished}
+        self._each(failed, lambda finished: syncs[finished.temporary].result())
+
+    def _each(self, failed: dict[str, DropcliError], step: Callable[[Finished], None]) -> None:
+        for finished in self._finished:
+            if finished.path in failed:
+                continue
+            try:
+                with located(finished.path):
+                    step(finished)
+            except DropcliError as error:
+                failed[finished.path] = error
+
+
+def exists() -> FileError:
+    """Something is in the way."""
+    return FileError(
+        "exists", "expected a new name, got a file that exists", "replace it with --force"
+    )
+
+
+def _is_same(temporary: str, target: str) -> bool:
+    return os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False)
+
+
+def _rename(temporary: str, target: str, *, replace: bool) -> None:
+    if replace:
+        os.replace(temporary, target)
+        return
+    try:
+        os.link(temporary, target)  # unlike a rename, it cannot replace what appeared meanwhile
+    except FileExistsError:
+        raise exists() from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(target):  # a file system without links: the next best
+            raise exists() from None
+        os.replace(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(fd)

@@ -1,0 +1,140 @@
+"""A file as the other format: sources whose segments make up another kind of file.
+
+To safetensors every tensor goes by its dotted name, row-major; to `.pt` a flat dict of tensors.
+What the other format has no place for is refused before anything is written.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dropcli.errors import FormatError
+from dropcli.formats.base import Derived
+from dropcli.formats.pt.archive import Writer
+from dropcli.formats.pt.source import PROVENANCE as PT_PROVENANCE
+from dropcli.formats.pt.source import PtSource
+from dropcli.formats.pt.source import dump as dump_provenance
+from dropcli.formats.safetensors import PROVENANCE, SafetensorsSource, new_header
+from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
+from dropcli.layouts import Layout
+from dropcli.tensors import Checksum, Extent, Segment, TensorInfo, elements
+
+
+class SafetensorsFromPt(Derived):
+    """The tensors of a `.pt` file under their dotted names."""
+
+    format = "safetensors"
+
+    def __init__(self, source: PtSource) -> None:
+        super().__init__(source)
+        self._pt = source
+        if left_over := source.left_over():
+            raise FormatError(
+                "not-only-tensors",
+                f"expected tensors alone for a safetensors file, got '{left_over}', which is none",
+                "keep it with an output whose name ends in .pt",
+            )
+        for tensor in source.tensors:
+            if tensor.refusal or tensor.dtype.name in ("?", "C128"):
+                reason = tensor.refusal or f"its dtype is {tensor.dtype.name}"
+                raise FormatError(
+                    "not-in-safetensors",
+                    f"tensor '{tensor.name}': expected one that safetensors can hold, but {reason}",
+                    "keep it with an output whose name ends in .pt",
+                )
+
+    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
+        """The header, then each tensor, those of wide elements first, so that all are aligned."""
+        tensors = sorted(self.tensors, key=lambda tensor: -tensor.dtype.bits)
+        yield new_header(tensors, {}, provenance)
+
+        # A tied tensor is written for itself: the format has no ties.
+        for tensor in tensors:
+            yield elements(tensor)
+
+    def finish(self) -> None:
+        """FormatError if a checksum of the archive does not fit, or the file changed."""
+        self._pt.verify()
+        super().finish()
+
+
+class PtFromSafetensors(Derived):
+    """The tensors of a safetensors file as a flat dict, as `torch.save` writes it."""
+
+    format = "pt"
+
+    def __init__(self, source: SafetensorsSource, root: str) -> None:
+        super().__init__(source)
+        self._root = root
+        known = {*STORAGES.values(), *TORCH_DTYPES.values()}
+        for tensor in source.tensors:
+            if tensor.dtype.name not in known:
+                raise FormatError(
+                    "not-in-pt",
+                    f"tensor '{tensor.name}': expected a dtype that torch.save knows, got "
+                    f"{tensor.dtype.name}",
+                    "keep it with an output whose name ends in .safetensors",
+                )
+        if set(source.metadata) - {"format", PROVENANCE}:
+            self.notes.append("its metadata has no place in a .pt file and is left out")
+
+    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
+        """The pickle, what torch asks of an archive, and a storage for each tensor."""
+        writer, root = Writer(), self._root
+        yield from writer.add_known(f"{root}/data.pkl", _pickle(self.tensors))
+        yield from writer.add_known(f"{root}/byteorder", b"little")
+        for number, tensor in enumerate(self.tensors):
+
+            def payload(written: Checksum, tensor: TensorInfo = tensor) -> Iterator[Segment]:
+                if tensor.nbytes:
+                    yield Extent(tensor.offset, tensor.nbytes, (tensor,), None, written)
+
+            yield from writer.add(f"{root}/data/{number}", tensor.nbytes, payload)
+        yield from writer.add_known(f"{root}/version", b"3\n")
+        if provenance is not None:
+            yield from writer.add_known(f"{root}/{PT_PROVENANCE}", dump_provenance(provenance))
+        yield from writer.end()
+
+
+def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
+    """A dict of tensors in protocol 2, each rebuilt from the storage of its number."""
+    parts = [b"\x80\x02}("]
+    for number, tensor in enumerate(tensors):
+        parts += [_text(tensor.name), _tensor(tensor, number)]
+    return b"".join([*parts, b"u."])
+
+
+def _tensor(tensor: TensorInfo, number: int) -> bytes:
+    storages = {dtype: kind for kind, dtype in STORAGES.items()}
+    strides = [
+        Layout.row_major((1, *tensor.shape[axis + 1 :])).elements
+        for axis in range(len(tensor.shape))
+    ]
+    kind = storages.get(tensor.dtype.name)
+    if kind:
+        rebuild, storage = b"_rebuild_tensor_v2", b"ctorch\n" + kind.encode() + b"\n"
+        count, dtype = tensor.elements, b""
+    else:
+        rebuild, storage = b"_rebuild_tensor_v3", b"ctorch.storage\nUntypedStorage\n"
+        torch_name = next(
+            name for name, dtype in TORCH_DTYPES.items() if dtype == tensor.dtype.name
+        )
+        count, dtype = tensor.nbytes, b"ctorch\n" + torch_name.encode() + b"\n"
+    where = (
+        b"(" + _text("storage") + storage + _text(str(number)) + _text("cpu") + _int(count) + b"tQ"
+    )
+    hooks = b"ccollections\nOrderedDict\n)R"
+    shape = b"(" + b"".join(map(_int, tensor.shape)) + b"t"
+    stride = b"(" + b"".join(map(_int, strides)) + b"t"
+    call = b"ctorch._utils\n" + rebuild + b"\n"
+    return call + b"(" + where + _int(0) + shape + stride + b"\x89" + hooks + dtype + b"tR"
+
+
+def _text(value: str) -> bytes:
+    data = value.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def _int(value: int) -> bytes:
+    data = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
+    return b"\x8a" + struct.pack("<B", len(data)) + data

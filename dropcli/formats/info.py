@@ -1,0 +1,55 @@
+"""What a tensor file holds, from its header alone."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from dropcli.errors import located
+from dropcli.files.reader import place_of
+from dropcli.formats import open_source
+from dropcli.tensors import TensorInfo
+
+
+@dataclass
+class FileInfo:
+    """One file as `dropcli info` shows it."""
+
+    source: str
+    format: str
+    size: int
+    metadata: dict[str, str]
+    provenance: list[Any]
+    tensors: list[TensorInfo]
+
+    def document(self) -> dict[str, Any]:
+        """The file's part of the JSON document."""
+        return {
+            "source": self.source,
+            "format": self.format,
+            "bytes": self.size,
+            "metadata": self.metadata,
+            "provenance": self.provenance,
+            "tensors": [
+                {
+                    "name": tensor.name,
+                    "dtype": tensor.dtype.name,
+                    "shape": list(tensor.shape),
+                    "elements": tensor.elements,
+                    "bytes": tensor.nbytes,
+                }
+                for tensor in self.tensors
+            ],
+        }
+
+
+def read_info(path: str) -> FileInfo:
+    """Read the header of a file, `-` for standard input; DropcliError if there is none."""
+    with located(place_of(path)), closing(open_source(path)) as source:
+        return FileInfo(
+            path,
+            source.format,
+            source.size,
+            source.metadata,
+            source.provenance or [],
+            source.tensors,
+        )

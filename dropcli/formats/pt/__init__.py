@@ -1,0 +1,1 @@
+""".pt files, read without being run."""

@@ -1,0 +1,281 @@
+"""Zip archives as torch writes them: stored members, payloads aligned to 64 bytes.
+
+Reading is the standard library's, checked for what readers disagree about. Writing is ours,
+because a member's checksum follows its payload, and a payload is streamed.
+"""
+
+import struct
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, cast
+
+from isal import isal_zlib
+
+from dropcli.errors import FormatError
+from dropcli.files.reader import Reader
+from dropcli.tensors import Checksum, Late, Segment
+
+_MOST_32 = 0xFFFFFFFF
+_FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
+_DATE = 0x21  # the first of January 1980: no time is recorded
+_ENCRYPTED = 0x2041
+_IS_FOLDER = 0x10
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_END_64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR_64 = struct.Struct("<4sIQI")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A stored file of the archive; `offset` is where its payload begins in the source."""
+
+    name: str
+    offset: int
+    nbytes: int
+    crc: int
+
+
+def read_members(reader: Reader) -> list[Member]:
+    """The members in the order of their payloads; FormatError for a damaged or doubtful archive."""
+    assert reader.size is not None
+    file = _Seekable(reader)
+    try:
+        with zipfile.ZipFile(cast(IO[bytes], file)) as archive:
+            infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
+        if file.refused:  # which the library takes for the end of the file
+            raise file.refused from None
+        raise FormatError(
+            "damaged-archive",
+            f"expected a whole zip archive, got one that is damaged ({error})",
+            "the file is incomplete: copy or save it again",
+        ) from None
+
+    if not _is_sound(reader, len(infos)):
+        raise FormatError(
+            "doubtful-archive",
+            "expected a directory at the end that says where and how many its members are, "
+            "got one that readers disagree about",
+        )
+    if any(info.filename.endswith("/constants.pkl") for info in infos):
+        raise FormatError("torchscript", "expected data, got a TorchScript program")
+    members: list[Member] = []
+    end = 0
+    for info in infos:
+        if info.header_offset < end or (not members and info.header_offset):
+            raise _doubtful(info.filename, "to lie apart from the others")
+        member = _member(reader, info)
+        end = member.offset + member.nbytes
+        members.append(member)
+    if end > reader.size:
+        raise _doubtful(infos[-1].filename, "to end within the file")
+    for name, count in Counter(member.name for member in members).items():
+        if count > 1:
+            raise _doubtful(name, "once")
+    return members
+
+
+def trailing_bytes(reader: Reader) -> int:
+    """How many bytes follow the end of the archive, its comment among them."""
+    return (reader.size or 0) - _end(reader) - _END.size
+
+
+def _end(reader: Reader) -> int:
+    """Where the last record of the archive lies."""
+    size = reader.size or 0
+    start = max(0, size - _END.size - 0xFFFF)
+    return start + reader.read(start, size - start).rfind(b"PK\5\6")
+
+
+def _is_sound(reader: Reader, members: int) -> bool:
+    """Whether all that is said of the directory says the same: readers believe different parts."""
+    at = _end(reader)
+    _, *disks, here, count, size, offset, _ = _END.unpack(reader.read(at, _END.size))
+    far = at - _LOCATOR_64.size - _END_64.size
+    if far >= 0:
+        more = reader.read(far, at - far)
+        record, locator = _END_64.unpack_from(more), _LOCATOR_64.unpack_from(more, _END_64.size)
+        if locator[0] == b"PK\6\7":
+            if locator[1:] != (0, far, 1) or record[:2] != (b"PK\6\6", 44):
+                return False
+            short = (here, count, size, offset)
+            disks += record[4:6]
+            here, count, size, offset = record[6:]
+            mosts = (0xFFFF, 0xFFFF, _MOST_32, _MOST_32)
+            if any(a not in (b, m) for a, b, m in zip(short, record[6:], mosts, strict=True)):
+                return False
+            at = far
+    if any(disks) or not here == count == members or offset + size != at:
+        return False
+    entries, position = reader.read(offset, size), 0
+    for _ in range(members):
+        position += _CENTRAL.size
+        if position > size:
+            return False
+        lengths: tuple[int, ...] = struct.unpack_from("<3H", entries, position - 18)
+        position += sum(lengths)  # of the name and what follows it
+    return bool(position == size)
+
+
+def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
+    """Check a member's own header against the directory: readers differ in which one they use."""
+    if info.volume or info.external_attr & _IS_FOLDER:  # torch takes it for an empty one
+        raise _doubtful(info.filename, "to be a file in this archive")
+    if info.comment:
+        raise _doubtful(info.filename, "without a comment, in which others could hide")
+    if info.flag_bits & _ENCRYPTED:
+        raise _doubtful(info.filename, "without encryption")
+    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+        raise FormatError(
+            "compressed-member",
+            f"expected stored members, got '{info.filename}', which is compressed",
+            "load it with torch and save it again",
+        )
+    head = reader.read(info.header_offset, _LOCAL.size)
+    signature, _, flags, method, _, _, crc, *sizes, name_size, extra_size = _LOCAL.unpack(head)
+    name = reader.read(info.header_offset + _LOCAL.size, name_size)
+    encoded = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+    late = flags & 8
+    same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
+    if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MOST_32})):
+        raise _doubtful(info.filename, "to be described alike in both places")
+    offset = info.header_offset + _LOCAL.size + name_size + extra_size
+    return Member(info.filename, offset, info.file_size, info.CRC)
+
+
+def _doubtful(name: str, expected: str) -> FormatError:
+    return FormatError("doubtful-archive", f"member '{name}': expected {expected}, got otherwise")
+
+
+class Writer:
+    """The segments of an archive, member by member, and its directory at the end."""
+
+    def __init__(self, alignment: int = 64) -> None:
+        self._alignment = alignment
+        self._position = 0
+        self._members: list[_Written] = []
+
+    def add(
+        self,
+        name: str,
+        nbytes: int,
+        payload: Callable[[Checksum], Iterable[Segment]],
+        verify: Callable[[], None] = lambda: None,
+    ) -> Iterator[Segment]:
+        """A member whose payload learns a checksum as it is written, and is verified after it."""
+        member = _Written(name.encode(), self._position, nbytes, Checksum())
+        self._members.append(member)
+
+        def finish() -> bytes:
+            verify()
+            return _descriptor(member.checksum.value, nbytes)
+
+        header = _local_header(member.name, self._position, nbytes, self._alignment)
+        yield header
+        yield from payload(member.checksum)
+        yield Late(_descriptor_size(nbytes), finish)
+        self._position += len(header) + nbytes + _descriptor_size(nbytes)
+
+    def add_known(self, name: str, data: bytes) -> Iterator[Segment]:
+        """A member whose payload is at hand."""
+
+        def payload(checksum: Checksum) -> Iterator[Segment]:
+            checksum.add(isal_zlib.crc32(data), len(data))
+            yield data
+
+        yield from self.add(name, len(data), payload)
+
+    def end(self) -> Iterator[Segment]:
+        """The central directory."""
+        size = len(_directory(self._members, self._position))
+        yield Late(size, lambda: _directory(self._members, self._position))
+
+
+@dataclass(slots=True)
+class _Written:
+    """A member of the output, whose checksum is complete once its payload is written."""
+
+    name: bytes
+    offset: int  # of its local header
+    nbytes: int
+    checksum: Checksum
+
+
+def _local_header(name: bytes, position: int, nbytes: int, alignment: int) -> bytes:
+    """The header of a member at this position, padded so that the payload is aligned."""
+    sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MOST_32 else b""
+    start = position + _LOCAL.size + len(name) + len(sizes) + 4
+    padding = -start % alignment
+    extra = sizes + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+    size = _MOST_32 if sizes else 0
+    fields = (b"PK\3\4", 0, _FLAGS, 0, 0, _DATE, 0, size, size, len(name), len(extra))
+    return _LOCAL.pack(*fields) + name + extra
+
+
+def _descriptor_size(nbytes: int) -> int:
+    """The bytes of `_descriptor`."""
+    return 24 if nbytes >= _MOST_32 else 16
+
+
+def _descriptor(crc: int, nbytes: int) -> bytes:
+    """What follows a payload."""
+    form = "<4sI2Q" if nbytes >= _MOST_32 else "<4s3I"
+    return struct.pack(form, b"PK\7\10", crc, nbytes, nbytes)
+
+
+def _directory(members: list[_Written], position: int) -> bytes:
+    """The central directory at this position, and the end of the archive."""
+    entries = b"".join(map(_entry, members))
+    count, size, end = len(members), len(entries), position + len(entries)
+    tail = b""
+    if count >= 0xFFFF or position >= _MOST_32 or size >= _MOST_32:
+        fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
+        tail = _END_64.pack(*fields) + _LOCATOR_64.pack(b"PK\6\7", 0, end, 1)
+    count, size, position = min(count, 0xFFFF), min(size, _MOST_32), min(position, _MOST_32)
+    last = _END.pack(b"PK\5\6", 0, 0, count, count, size, position, 0)
+    return entries + tail + last
+
+
+def _entry(member: _Written) -> bytes:
+    large = member.nbytes >= _MOST_32
+    far = member.offset >= _MOST_32
+    values = [member.nbytes] * 2 * large + [member.offset] * far
+    extra = struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+    size = min(member.nbytes, _MOST_32)
+    fields = (b"PK\1\2", 0, 0, _FLAGS, 0, 0, _DATE, member.checksum.value, size, size)
+    rest = (len(member.name), len(extra), 0, 0, 0, 0, min(member.offset, _MOST_32))
+    return _CENTRAL.pack(*fields, *rest) + member.name + extra
+
+
+class _Seekable:
+    """What `zipfile` needs of a file, by positional reads."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._at = 0
+        self.refused: OSError | None = None  # what the system last said
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        size = self._reader.size or 0
+        self._at = max(0, offset + (0, self._at, size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, (self._reader.size or 0) - self._at)
+        try:
+            data = self._reader.read(self._at, left if count < 0 else min(count, left))
+        except OSError as error:
+            self.refused = error
+            raise
+        self._at += len(data)
+        return data

@@ -1,0 +1,237 @@
+"""Find the tensors in a pickled object, by the functions that torch rebuilds them with.
+
+Names are dotted paths of dict keys, indices and attribute names. Only records are looked at (see
+`pickles`); an object of any class is its arguments, items and attributes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dropcli.errors import FormatError
+from dropcli.formats.pt.unpickle import Call, Dict, Global, Reference
+
+_ORDERED_DICT = Global("collections", "OrderedDict")
+_WRAPPERS = {
+    Global("torch._utils", "_rebuild_parameter"),
+    Global("torch._utils", "_rebuild_parameter_with_state"),
+}
+_OF_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
+# The functions that make a view, and how many arguments they take.
+_VIEWS = {"_rebuild_tensor": (4,), "_rebuild_tensor_v2": (6, 7), "_rebuild_tensor_v3": (7, 8)}
+_SPECIAL = {
+    "_rebuild_sparse_tensor": "sparse",
+    "_rebuild_sparse_csr_tensor": "sparse",
+    "_rebuild_qtensor": "quantized",
+    "_rebuild_nested_tensor": "nested",
+    "_rebuild_meta_tensor_no_storage": "meta",
+    "_rebuild_wrapper_subclass": "of a wrapper class",
+}
+_MOST_DIMENSIONS = 64  # torch's own limit
+_MOST_NAME = 1 << 21  # characters
+_MOST_NAMES = 1 << 27  # of all together
+_MOST_WRAPPERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tensor in a pickle: a view of a storage, or (special) one that can only be copied.
+
+    Offset and strides are in elements; `dtype` is torch's name of it, where the tensor says so
+    itself and not its storage. One that is `inside` a special tensor has no name of its own.
+    """
+
+    name: str
+    storage: Any = None
+    offset: int = 0
+    shape: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    dtype: str | None = None
+    special: str | None = None
+    inside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A value and how it was reached; names are made of these only where they are needed."""
+
+    value: Any
+    parent: "_Node | None" = None
+    key: Any = None
+    inside: bool = False
+
+    def name(self) -> str:
+        parts = []
+        length = 0
+        node: _Node | None = self
+        while node and node.parent:
+            part = _key_text(node.key)
+            length += len(part) + 1
+            if length > _MOST_NAME:
+                raise FormatError(
+                    "name-too-long", f"expected tensor names of {_MOST_NAME:,} characters at most"
+                )
+            parts.append(part)
+            node = node.parent
+        return ".".join(reversed(parts))
+
+
+def find_tensors(root: Any) -> Iterator[Found]:
+    """Every tensor, in the order of the file; one that stands in two places is found twice."""
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    length = 0
+    for node in _walk(root):
+        name = node.name() or "tensor"
+        length += len(name)
+        if length > _MOST_NAMES:
+            raise FormatError(
+                "names-too-long", f"expected names of {_MOST_NAMES:,} characters at most in all"
+            )
+        if not node.inside:
+            unique = name
+            while unique in taken:
+                counts[name] = counts.get(name, 1) + 1
+                unique = f"{name}#{counts[name]}"
+            taken.add(unique)
+            name = unique
+        yield _found(name, node)
+
+
+def left_over(root: Any) -> str | None:
+    """The name of the first value that is neither a tensor nor holds any, if there is one."""
+    for node in _walk(root, plain=True):
+        if not _is_tensor(node.value):
+            return node.name() or "the content"
+    return None
+
+
+def _walk(root: Any, *, plain: bool = False) -> Iterator[_Node]:
+    """Tensors and (plain) plain values, depth first, without recursion, each container once."""
+    seen: set[int] = set()
+    stack = [_Node(root)]
+    while stack:
+        node = stack.pop()
+        value = node.value
+        is_tensor = _is_tensor(value)
+        if is_tensor:
+            yield node
+        elif not isinstance(value, tuple | list | Dict | Call):
+            if plain:
+                yield node
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        parts = list(_tensor_parts(value) if is_tensor else _parts(value))
+        inside = node.inside or (is_tensor and _innermost(value) is None)
+        stack.extend(
+            _Node(part, node, key, inside)
+            for key, part in reversed(parts)
+            if (plain and not is_tensor) or isinstance(part, tuple | list | Dict | Call)
+        )
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, tuple | list):
+        yield from enumerate(value)
+    elif isinstance(value, Dict):
+        yield from value.pairs
+    else:
+        yield from enumerate(value.arguments)
+        yield from enumerate(value.items)
+        yield from value.pairs
+        if value.function != _ORDERED_DICT:  # whose attribute is torch's note of module versions
+            yield from _attributes(value.state)
+
+
+def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
+    """A dict of attributes, or it and that of the slots, or whatever `__getstate__` gave."""
+    if isinstance(state, Dict):
+        yield from state.pairs
+    elif isinstance(state, tuple):
+        for number, part in enumerate(state):
+            if isinstance(part, Dict):
+                yield from part.pairs
+            else:
+                yield number, part
+    elif state is not None:
+        yield "state", state
+
+
+def _tensor_parts(call: Call) -> Iterator[tuple[Any, Any]]:
+    """The attributes of a tensor, and of a special one what it is made of."""
+    if _innermost(call) is None:
+        yield from enumerate(call.arguments)
+    elif call.function == _OF_TYPE or call.function in _WRAPPERS:
+        yield from _attributes(call.arguments[-1])
+
+
+def _is_tensor(value: Any) -> bool:
+    if not (isinstance(value, Call) and isinstance(value.function, Global)):
+        return False
+    function = value.function
+    if function == _OF_TYPE or function in _WRAPPERS:
+        return True
+    known = function.name in _VIEWS or function.name in _SPECIAL
+    return function.module == "torch._utils" and (known or function.name.startswith("_rebuild_"))
+
+
+def _innermost(call: Any) -> Call | None:
+    """The view within parameters and subclasses; None for a tensor of another kind."""
+    for _ in range(_MOST_WRAPPERS):
+        if not (isinstance(call, Call) and _is_tensor(call)):
+            return None
+        if call.function == _OF_TYPE and len(call.arguments) > 2:
+            arguments = call.arguments[2]
+            call = Call(call.arguments[0], arguments if isinstance(arguments, tuple) else ())
+        elif call.function in _WRAPPERS and call.arguments:
+            call = call.arguments[0]
+        else:
+            return call if call.function.name in _VIEWS else None
+    return None
+
+
+def _found(name: str, node: _Node) -> Found:
+    call = _innermost(node.value)
+    if call is None:
+        kind = _SPECIAL.get(node.value.function.name, "of a special kind")
+        return Found(name, special=kind, inside=node.inside)
+    try:
+        name.encode()
+        return _view(name, call, node.inside)
+    except (AttributeError, TypeError, IndexError, ValueError):
+        raise FormatError(
+            "damaged-tensor", f"tensor '{name}': expected a record of torch's, got something else"
+        ) from None
+
+
+def _view(name: str, call: Call, inside: bool) -> Found:
+    storage, offset, shape, strides, *more = call.arguments
+    if not isinstance(storage, Reference) or len(shape) > _MOST_DIMENSIONS:
+        raise TypeError
+    if len(call.arguments) not in _VIEWS[call.function.name]:
+        raise TypeError
+    if more and not isinstance(more[0], bool):  # whether it requires a gradient
+        raise TypeError
+    shape, strides = tuple(shape), tuple(strides)
+    numbers = (offset, *shape, *strides)
+    if len(shape) != len(strides) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+        raise ValueError
+    typed = call.function.name == "_rebuild_tensor_v3"
+    dtype = more[2].name if typed else None
+    metadata = more[-1] if len(more) > (3 if typed else 2) else None
+    flags = [key for key, value in metadata.pairs if value] if isinstance(metadata, Dict) else []
+    special = f"a {flags[0]} view" if flags else None
+    return Found(name, storage.id, offset, shape, strides, dtype, special, inside)
+
+
+def _key_text(key: Any) -> str:
+    """A key as part of a name; objects have no text that is the same everywhere."""
+    if isinstance(key, bytes):
+        return key.decode(errors="replace")
+    if isinstance(key, str | int | float | bool | None):
+        return str(key)
+    if isinstance(key, tuple) and all(isinstance(part, str | int | None) for part in key[:9]):
+        return str(key) if len(key) < 9 else "(...)"
+    return "(object)"

@@ -1,0 +1,271 @@
+"""`.pt` files: zip archives of a pickle and of storages, rewritten without being unpickled.
+
+The pickle says where each tensor lies in which storage (see `objects`). It and all other members
+are copied; only the bytes of selected tensors change, and the checksums that follow them.
+"""
+
+import gc
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from isal import isal_zlib
+
+from dropcli.errors import FormatError
+from dropcli.files.reader import FileSource, Reader
+from dropcli.formats.pt.archive import Member, Writer, read_members, trailing_bytes
+from dropcli.formats.pt.overlaps import check_apart, clusters, tie
+from dropcli.formats.pt.rebuild import Found, find_tensors, left_over
+from dropcli.formats.pt.safe_globals import check_globals
+from dropcli.formats.pt.unpickle import Global, load
+from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
+from dropcli.layouts import Layout
+from dropcli.tensors import DTYPES, Checksum, Dtype, Extent, Segment, TensorInfo, total
+
+PROVENANCE = "dropcli.json"
+_UNKNOWN = Dtype("?", 8, "opaque", "")
+_ITEM_SIZES = {"UntypedStorage": 1, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
+_CHUNK = 1 << 20  # bytes
+_MOST_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
+_MOST_SMALL_BYTES = 1 << 10  # of other members that are read whole
+
+
+class PtSource(FileSource):
+    """An open `.pt` file. FormatError for what is damaged, hostile, or no data."""
+
+    format = "pt"
+    metadata: dict[str, str] = {}  # noqa: RUF012  # such files have none
+
+    def __init__(self, reader: Reader, notes: Sequence[str] = ()) -> None:
+        super().__init__(reader)
+        self.notes = list(notes)
+        self._members = {member.name: member for member in read_members(reader)}
+        self.root = _root(self._members)
+        self.size = reader.size or 0
+        self._check_container()
+        data = self._read("data.pkl")
+
+        # A record for every object and none of them garbage: looking for it would double the time.
+        with _no_collection():
+            loaded = load(data)
+            found = list(find_tensors(loaded.record))
+        self._kinds: dict[str, str] = {}
+        in_tensors = {id(tensor.storage) for tensor in found}
+        for reference in loaded.references:  # also of storages that are in no tensor
+            if id(reference.id) not in in_tensors:
+                self._storage(Found("(a storage)", reference.id))
+        if loaded.rest:
+            self.notes.append(
+                f"{loaded.rest:,} bytes follow the end of its pickle and are carried on"
+            )
+        if after := trailing_bytes(reader):
+            self.notes.append(f"{after:,} bytes follow the archive and are left out")
+        self.strangers: Sequence[str] = check_globals(loaded.globals)
+        self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
+        # What special tensors are made of is not ours to drop, nor to overwrite by the way.
+        self._inside = [self._info(tensor) for tensor in found if tensor.inside]
+        self.provenance = self._read_provenance()
+
+    def check_selected(self, names: Collection[str]) -> None:
+        """TensorError if one of these shares some of its elements with another tensor."""
+        for cluster in clusters([*self.tensors, *self._inside]):
+            check_apart(cluster, names)
+
+    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
+        """The members in their order, then the provenance, then the directory."""
+        writer = Writer(self._alignment())
+        waiting = clusters(self.tensors)
+        cluster = next(waiting, None)
+        for member in self._members.values():
+            inside = []
+            while cluster and cluster[0].offset < member.offset + member.nbytes:
+                inside.append(cluster)
+                cluster = next(waiting, None)
+            if provenance is None or member.name != f"{self.root}/{PROVENANCE}":
+                yield from self._copy(writer, member, inside)
+        if provenance is not None:
+            yield from writer.add_known(f"{self.root}/{PROVENANCE}", dump(provenance))
+        yield from writer.end()
+
+    def output_size(self, provenance: list[Any] | None) -> int:
+        """The bytes of all segments."""
+        return total(self.segments(provenance))
+
+    def left_over(self) -> str | None:
+        """The name of the first value in the file that is no tensor, if there is one."""
+        with _no_collection():
+            return left_over(load(self._read("data.pkl")).record)
+
+    def verify(self) -> None:
+        """FormatError for a member that does not fit its checksum, after reading them all."""
+        buffer = memoryview(bytearray(_CHUNK))
+        for member in self._members.values():
+            checksum = Checksum()
+            for start in range(0, member.nbytes, _CHUNK):
+                data = buffer[: member.nbytes - start]
+                self.read_into(member.offset + start, data)
+                checksum.add(isal_zlib.crc32(data), len(data))
+            self._check_crc(member, checksum.value)
+
+    def _copy(
+        self, writer: Writer, member: Member, inside: list[list[TensorInfo]]
+    ) -> Iterator[Segment]:
+        """The member as it is, but for the tensors in it; what was read is held to its checksum."""
+        read = Checksum()
+
+        def payload(written: Checksum) -> Iterator[Segment]:
+            position, stop = member.offset, member.offset + member.nbytes
+            for cluster in inside:
+                start = cluster[0].offset
+                end = max(tensor.offset + tensor.nbytes for tensor in cluster)
+                if start > position:
+                    yield Extent(position, start - position, (), read, written)
+                yield Extent(start, end - start, tuple(cluster), read, written)
+                position = end
+            if position < stop:
+                yield Extent(position, stop - position, (), read, written)
+
+        yield from writer.add(
+            member.name, member.nbytes, payload, lambda: self._check_crc(member, read.value)
+        )
+
+    def _check_crc(self, member: Member, crc: int) -> None:
+        if crc != member.crc and not self._unchecked:
+            raise FormatError(
+                "wrong-checksum",
+                f"member '{member.name}': expected checksum {member.crc:08x}, got {crc:08x}",
+                "the file is damaged: copy or save it again",
+            )
+
+    def _alignment(self) -> int:
+        """Where payloads begin: torch computes places in the file by what this member says."""
+        if f"{self.root}/.storage_alignment" not in self._members:
+            return 64
+        text = self._read(".storage_alignment")
+        value = int(text) if text.isdigit() else 0
+        if value.bit_count() != 1 or value > 1 << 16:
+            raise FormatError(
+                "alignment", f"expected a power of two for the alignment, got {text[:20]!r}"
+            )
+        return value
+
+    def _read(self, name: str) -> bytes:
+        member = self._members.get(f"{self.root}/{name}")
+        if member is None:
+            raise FormatError("no-member", f"expected a member '{name}', got none")
+        most = _MOST_BYTES.get(name, _MOST_SMALL_BYTES)
+        if member.nbytes > most:
+            raise FormatError(
+                "member-too-large",
+                f"member '{name}': expected {most:,} bytes or less, got {member.nbytes:,}",
+            )
+        data = self._reader.read(member.offset, member.nbytes)
+        self._check_crc(member, isal_zlib.crc32(data))
+        return data
+
+    def _check_container(self) -> None:
+        """What concerns the archive as a whole."""
+        members = self._members.values()
+        # torch can be told not to compute checksums; it then writes zeros.
+        self._unchecked = not any(member.crc for member in members)
+        if self._unchecked and any(member.nbytes for member in members):
+            self.notes.append("its checksums were never computed, so damage would not be noticed")
+        if f"{self.root}/byteorder" in self._members and self._read("byteorder") != b"little":
+            raise FormatError("byte-order", "expected a little-endian file, got a big-endian one")
+        self._alignment()
+        version = self._read("version").strip()
+        if not version.isdigit() or not 1 <= int(version[:9]) <= 10:
+            raise FormatError(
+                "newer-version", f"expected version 1 to 10 of the format, got {version[:20]!r}"
+            )
+
+    def _read_provenance(self) -> list[Any] | None:
+        if f"{self.root}/{PROVENANCE}" not in self._members:
+            return []
+        try:
+            entries = json.loads(self._read(PROVENANCE))
+            json.dumps(entries, allow_nan=False)
+        except (ValueError, RecursionError):
+            return None
+        return entries if isinstance(entries, list) else None
+
+    def _info(self, found: Found) -> TensorInfo:
+        if found.special and found.storage is None:
+            why = f"it is {found.special}"
+            return TensorInfo(found.name, _UNKNOWN, found.shape, 0, 0, refusal=why)
+        member, dtype, numel = self._storage(found)
+        layout = Layout(found.shape, found.strides)
+        itemsize = dtype.bits // 8
+        if found.offset + layout.span > numel:
+            raise FormatError(
+                "outside-storage",
+                f"tensor '{found.name}': expected to lie within its storage of {numel:,} elements, "
+                f"got {found.offset + layout.span:,}",
+            )
+        refusal = f"it is {found.special}" if found.special else None
+        return TensorInfo(
+            found.name,
+            dtype,
+            found.shape,
+            member.offset + found.offset * itemsize,
+            layout.span * itemsize,
+            None if layout.contiguous else layout,
+            refusal,
+        )
+
+    def _storage(self, found: Found) -> tuple[Member, Dtype, int]:
+        """The member of a storage, its element type and its number of elements."""
+        match found.storage:
+            case ("storage", Global() as kind, str() as key, _, int() as numel) if numel < 2**63:
+                pass
+            case _:
+                raise FormatError(
+                    "damaged-storage", f"tensor '{found.name}': expected a storage, got none"
+                )
+        member = self._members.get(f"{self.root}/data/{key}")
+        if member is None:
+            raise FormatError("no-member", f"expected a member 'data/{key}', got none")
+        if kind.module not in ("torch", "torch.storage"):
+            raise FormatError(
+                "damaged-storage", f"member 'data/{key}': expected a storage of torch's, got {kind}"
+            )
+        dtype = DTYPES.get(STORAGES.get(kind.name, ""), _UNKNOWN)
+        if found.dtype is not None:
+            dtype = DTYPES.get(TORCH_DTYPES.get(found.dtype, ""), _UNKNOWN)
+        itemsize = _ITEM_SIZES.get(kind.name, dtype.bits // 8)
+        known = dtype is not _UNKNOWN or kind.name in _ITEM_SIZES
+        if known and numel * itemsize != member.nbytes:
+            raise FormatError(
+                "wrong-size",
+                f"member 'data/{key}': expected {numel * itemsize:,} bytes, got {member.nbytes:,}",
+            )
+        if self._kinds.setdefault(key, kind.name) != kind.name:
+            raise FormatError(
+                "two-dtypes", f"member 'data/{key}': expected one dtype for it, got {kind.name} too"
+            )
+        return member, dtype, member.nbytes * 8 // dtype.bits
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _root(members: Collection[str]) -> str:
+    roots = {name.partition("/")[0] for name in members if "/" in name}
+    inside = all("/" in name and ".." not in name.split("/") for name in members)
+    if len(roots) != 1 or not inside or roots & {"", "."}:
+        raise FormatError("no-root", "expected one folder at the top of the archive, got otherwise")
+    return roots.pop()
+
+
+def dump(provenance: list[Any]) -> bytes:
+    """The member that holds the provenance."""
+    return json.dumps(provenance, separators=(",", ":")).encode()

@@ -1,0 +1,1 @@
+"""Which elements drop: a pure function of the seed and of names."""

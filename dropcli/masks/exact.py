@@ -1,0 +1,203 @@
+"""Decisions counted in groups: `--exact` and `--min-keep`.
+
+A group is a run of decisions along one dimension of the grid. Order its decisions by their words,
+ties by index: the first of them drop. How many is round(p * n) of n with `--exact` (Python's
+round, halves to even), else as many as have words below the threshold; `--min-keep K` then takes
+back the last of them until K are kept.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.masks.decisions import Keep, thresholds
+from dropcli.masks.keystream import CHUNK, Words
+from dropcli.masks.probability import Chance, SampleChances
+
+Indices = NDArray[np.int64]
+Ranks = NDArray[np.uint64]  # a word, then the index in the group: the order of its decisions
+
+_BLOCK = 1 << 16  # decisions of neighbouring groups that are looked at together
+_SORTED = 1 << 20  # of one group that are sorted in memory; more are counted in several passes
+_REMEMBERED = 1 << 18  # groups
+_ALL = np.uint64(2**64 - 1)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of a group's decisions drop: `exact`, and `min_keep` which none may undercut."""
+
+    exact: bool = False
+    min_keep: int = 0
+
+    def __bool__(self) -> bool:
+        return self.exact or self.min_keep > 0
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The grid as `outer` times `size` times `inner`: a group runs along the one in the middle."""
+
+    outer: int
+    size: int
+    inner: int
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return self.outer * self.inner
+
+    def group(self, cells: Indices) -> tuple[Indices, Indices]:
+        """The group of each cell, and the index in it."""
+        if self.inner == 1:
+            group, index = np.divmod(cells, self.size)
+            return group, index
+        row, last = np.divmod(cells, self.inner)
+        outer, index = np.divmod(row, self.size)
+        return outer * self.inner + last, index
+
+
+class Grouped:
+    """The decisions of a tensor, so many of each group."""
+
+    def __init__(self, key: bytes, p: Chance, counts: Counts, axes: Axes) -> None:
+        self._words = Words(key)
+        self._p = p
+        self._counts = counts
+        self._axes = axes
+        self._block = max(1, _BLOCK // max(1, axes.size))  # groups
+        remembered = max(8, _REMEMBERED // self._block)
+        self._limits = lru_cache(remembered)(self._find_limits)
+
+    def decide(self, start: int, out: Keep) -> None:
+        """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
+        for first, words in self._words.chunks(start, len(out)):
+            part = out[first : first + len(words)]
+            if self._axes.inner == 1:
+                part[:] = self._kept_run(start + first, words)
+            else:
+                cells = np.arange(start + first, start + first + len(words))
+                part[:] = self._kept(cells, words)
+
+    def decide_at(self, cells: Indices) -> Keep:
+        """These decisions, in any order, shape (n,)."""
+        return self._kept(cells, self._words.at(cells))
+
+    def _kept(self, cells: Indices, words: NDArray[np.uint32]) -> Keep:
+        group, index = self._axes.group(cells)
+        blocks, place = np.unique(group // self._block, return_inverse=True)
+        limits = np.concatenate([self._limits(block) for block in blocks.tolist()])
+        kept: Keep = _ranks(words, index) >= limits[place * self._block + group % self._block]
+        return kept
+
+    def _kept_run(self, start: int, words: NDArray[np.uint32]) -> Keep:
+        """The same for a run of decisions in groups that are runs themselves."""
+        size, stop = self._axes.size, start + len(words)
+        first, last = start // size, (stop - 1) // size + 1
+        blocks = range(first // self._block, (last - 1) // self._block + 1)
+        limits = np.concatenate([self._limits(block) for block in blocks])
+        limits = limits[first - blocks[0] * self._block :][: last - first]
+        counts = np.full(last - first, size)
+        counts[-1] -= last * size - stop
+        counts[0] -= start - first * size
+
+        word = np.repeat((limits >> np.uint64(32)).astype(np.uint32), counts)
+        kept: Keep = words >= word
+        ties = np.flatnonzero(words == word)  # at least the first one kept
+        groups, indices = np.divmod(ties + start, size)
+        kept[ties] = _ranks(words[ties], indices) >= limits[groups - first]
+        return kept
+
+    def _find_limits(self, block: int) -> Ranks:
+        """The rank of the first decision kept in each group of a block."""
+        first = block * self._block
+        groups = np.arange(first, min(first + self._block, self._axes.groups))
+        size = self._axes.size
+        if size > _SORTED:
+            return np.array([self._find_limit(int(group)) for group in groups], np.uint64)
+
+        if self._axes.inner == 1:
+            words = self._words.read(first * size, len(groups) * size)
+        else:
+            words = self._words.at(self._cells(groups[:, None], np.arange(size)).reshape(-1))
+        return self._limits_of(words.reshape(len(groups), size), self._chances(groups))
+
+    def _limits_of(self, words: NDArray[np.uint32], p: NDArray[np.float64]) -> Ranks:
+        """The same for groups of these words, a row for each; sorting words alone is quicker."""
+        below = np.count_nonzero(words < thresholds(p)[:, None], axis=1)
+        dropped = self._to_drop(p, below)
+        last = np.minimum(dropped, self._axes.size - 1)[:, None]
+        word = np.take_along_axis(np.sort(words, axis=1), last, axis=1)
+        rest = last[:, 0] - np.count_nonzero(words < word, axis=1)
+        rows, indices = np.nonzero(words == word)
+        index = indices[np.searchsorted(rows, np.arange(len(words))) + rest]
+        return np.where(dropped < self._axes.size, _ranks(word[:, 0], index), _ALL)
+
+    def _find_limit(self, group: int) -> np.uint64:
+        """The same for a group that is too large to be sorted: narrow it down, 16 bits a pass."""
+        p = self._chances(np.array([group]))
+        limit = thresholds(p)[0]
+        high, below = np.zeros(1 << 16, np.int64), 0
+        for _, words in self._group(group):
+            high += np.bincount(words >> 16, minlength=1 << 16)
+            below += int(np.count_nonzero(words < limit))
+        dropped = int(self._to_drop(p, np.array([below]))[0])
+        if dropped == self._axes.size:
+            return _ALL
+
+        top, rest = _find(high, dropped)
+        low = np.zeros(1 << 16, np.int64)
+        for _, words in self._group(group):
+            low += np.bincount(words[words >> 16 == top] & 0xFFFF, minlength=1 << 16)
+        bottom, rest = _find(low, rest)
+
+        word = np.uint32(top << 16 | bottom)
+        for first, words in self._group(group):
+            same = np.flatnonzero(words == word)
+            if rest < len(same):
+                index = first + same[rest : rest + 1]
+                return np.uint64(_ranks(np.array([word]), index)[0])
+            rest -= len(same)
+        raise AssertionError("the passes saw different words")
+
+    def _to_drop(self, p: NDArray[np.float64], below: Indices) -> Indices:
+        """How many of each group drop, where so many words are below the threshold."""
+        size = self._axes.size
+        dropped = np.rint(p * size).astype(np.int64) if self._counts.exact else below
+        return np.minimum(dropped, max(0, size - self._counts.min_keep))
+
+    def _chances(self, groups: Indices) -> NDArray[np.float64]:
+        """The p of each group."""
+        if not isinstance(self._p, SampleChances):
+            return np.full(len(groups), self._p)
+        p, share = self._p.of(groups, self._axes.groups // self._p.samples)
+        return share(p)
+
+    def _cells(self, groups: Indices, indices: Indices) -> Indices:
+        outer, last = np.divmod(groups, self._axes.inner)
+        return (outer * self._axes.size + indices) * self._axes.inner + last
+
+    def _group(self, group: int) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+        """The words of a group, a few at a time, and how many came before."""
+        size = self._axes.size
+        if self._axes.inner == 1:
+            yield from self._words.chunks(group * size, size)
+            return
+        for first in range(0, size, CHUNK):
+            indices = np.arange(first, min(first + CHUNK, size))
+            yield first, self._words.at(self._cells(np.array(group), indices))
+
+
+def _ranks(words: NDArray[np.uint32], indices: Indices) -> Ranks:
+    ranks: Ranks = words.astype(np.uint64) << np.uint64(32) | indices.astype(np.uint64)
+    return ranks
+
+
+def _find(counts: Indices, number: int) -> tuple[int, int]:
+    """Which bucket holds the item of this number, and its number in there."""
+    sums = np.cumsum(counts)
+    bucket = int(np.searchsorted(sums, number, side="right"))
+    return bucket, number - int(sums[bucket] - counts[bucket])

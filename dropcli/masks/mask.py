@@ -1,0 +1,164 @@
+"""Masks: which elements each decision of a grid covers.
+
+A grid has a cell for each decision. Cells are numbered row-major, whatever strides and memory
+formats the elements have, and any range of elements finds its decisions alone.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.masks.decisions import Decisions
+from dropcli.masks.keystream import CHUNK
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A run of dimensions taken as one: its size, how many indices share a decision, the cells."""
+
+    size: int
+    block: int
+    cells: int
+
+
+def cells_of(shape: tuple[int, ...], blocks: dict[int, int] | None) -> tuple[int, ...]:
+    """The decisions along each dimension; `blocks` None for one per element."""
+    if blocks is None:
+        return shape
+    return tuple(
+        -(-size // blocks[dimension]) if dimension in blocks else 1
+        for dimension, size in enumerate(shape)
+    )
+
+
+def element_grid(shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    """One decision per element."""
+    elements = prod(shape)
+    return (Axis(elements, 1, elements),)
+
+
+def block_grid(shape: tuple[int, ...], blocks: dict[int, int]) -> tuple[Axis, ...]:
+    """Decisions along the dimensions of `blocks` (dimension to block size), shared along others.
+
+    Neighbouring dimensions that are treated alike become one axis: row-major order makes that
+    exact, and it leaves a handful of axes however many dimensions there are.
+    """
+    axes: list[Axis] = []
+    for dimension, size in enumerate(shape):
+        block = blocks.get(dimension)
+        axis = Axis(size, size, 1) if block is None else Axis(size, block, -(-size // block))
+        merged = _merge(axes[-1], axis) if axes else None
+        axes[-1:] = [merged] if merged else [*axes[-1:], axis]
+    return tuple(axes)
+
+
+def _merge(left: Axis, right: Axis) -> Axis | None:
+    size = left.size * right.size
+    if left.cells == left.size and right.cells == right.size:
+        return Axis(size, 1, size)
+    if left.cells == 1 == right.cells:
+        return Axis(size, size, 1)
+    return None
+
+
+class Mask:
+    """The decisions of one tensor, at any range of its row-major element indices."""
+
+    def __init__(self, decisions: Decisions, grid: tuple[Axis, ...]) -> None:
+        self._decisions = decisions
+        self._grid = grid
+        # Elements and cells of one index of each axis: the products over the axes after it.
+        self._inner = [prod(axis.size for axis in grid[level + 1 :]) for level in range(len(grid))]
+        self._below = [prod(axis.cells for axis in grid[level + 1 :]) for level in range(len(grid))]
+
+    @cached_property
+    def decisions(self) -> int:
+        """The number of cells of the grid."""
+        return prod(axis.cells for axis in self._grid)
+
+    @cached_property
+    def per_element(self) -> bool:
+        """Whether decision i is simply that of element i."""
+        return all(axis.block == 1 and axis.cells == axis.size for axis in self._grid)
+
+    def count_dropped(self) -> int:
+        """How many of all decisions are "drop"."""
+        keep = np.empty(min(self.decisions, CHUNK), np.bool_)
+        dropped = 0
+        for start in range(0, self.decisions, CHUNK):
+            part = keep[: self.decisions - start]
+            self._decisions.decide(start, part)
+            dropped += len(part) - int(np.count_nonzero(part))
+        return dropped
+
+    def keep(self, start: int, out: NDArray[np.bool_]) -> None:
+        """Whether each of the elements from `start` on is kept, written to `out`, shape (n,)."""
+        if self.per_element:
+            self._decisions.decide(start, out)
+        else:
+            self._expand(0, 0, start, out)
+
+    def keep_at(self, elements: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of these elements is kept, in any order, shape (n,)."""
+        return self._decisions.decide_at(self._cells(elements))
+
+    def _cells(self, elements: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The decision of each element."""
+        if self.per_element:
+            return elements
+        cells = np.zeros_like(elements)
+        for axis, inner, below in zip(self._grid, self._inner, self._below, strict=True):
+            index, elements = np.divmod(elements, inner)
+            cells += index // axis.block * below
+        return cells
+
+    def _expand(self, level: int, cell: int, start: int, out: NDArray[np.bool_]) -> None:
+        """Elements from `start` on of the box of axes from `level` on, whose cells begin at `cell`.
+
+        A range of elements is a partial row, whole rows, and a partial row; the partial ones are
+        ranges of the box one axis further in.
+        """
+        axis, inner, below = self._grid[level], self._inner[level], self._below[level]
+        row, offset = divmod(start, inner)
+
+        if offset or len(out) < inner:
+            count = min(inner - offset, len(out))
+            self._expand(level + 1, cell + row // axis.block * below, offset, out[:count])
+            row, out = row + 1, out[count:]
+
+        rows = len(out) // inner
+        if rows:
+            self._expand_rows(level, cell, row, out[: rows * inner].reshape(rows, inner))
+            row, out = row + rows, out[rows * inner :]
+
+        if len(out):
+            self._expand(level + 1, cell + row // axis.block * below, 0, out)
+
+    def _expand_rows(self, level: int, cell: int, row: int, out: NDArray[np.bool_]) -> None:
+        """Whole rows of that box, from `row` on, into `out` of shape (rows, elements of a row)."""
+        axis, below = self._grid[level], self._below[level]
+        first, last = row // axis.block, (row + len(out) - 1) // axis.block
+        cells = np.empty((last + 1 - first) * below, np.bool_)
+        self._decisions.decide(cell + first * below, cells)
+
+        inner_axes = self._grid[level + 1 :]
+        keep = cells.reshape(last + 1 - first, *(axis.cells for axis in inner_axes))
+        for number, inner_axis in enumerate(inner_axes, 1):
+            if inner_axis.block > 1:
+                keep = np.repeat(keep, min(inner_axis.block, inner_axis.size), axis=number)
+                keep = keep[(slice(None),) * number + (slice(inner_axis.size),)]
+        keep = keep.reshape(len(keep), -1)
+
+        if axis.block == 1:
+            out[:] = keep
+        else:
+            np.take(
+                keep,
+                np.arange(row, row + len(out)) // axis.block - first,
+                axis=0,
+                out=out,
+                mode="clip",
+            )

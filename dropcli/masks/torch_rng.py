@@ -1,0 +1,117 @@
+"""The masks that torch itself draws: `--rng torch`.
+
+What `torch.manual_seed(seed)` and then `nn.Dropout` or `nn.Dropout2d` on one tensor after the
+other give, on the CPU, with the torch that is installed. Its generator has no addresses: every
+decision is drawn after all before it. So decisions are drawn as far as somebody asks, in order,
+and lie packed in a temporary file, where any of them can be found again.
+"""
+
+import os
+import tempfile
+import weakref
+from collections import deque
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.errors import located, needing
+from dropcli.layouts import Layout
+from dropcli.masks.decisions import Keep
+
+_CHUNK = 1 << 18  # decisions that are drawn at a time; torch draws alike for any number
+_GAP = 64  # bytes that are cheaper to read along than to leave out
+
+
+class TorchDraws:
+    """The decisions of all tensors of a file, one after the other, each from a byte of its own."""
+
+    def __init__(self, seed: int) -> None:
+        with needing("torch"):
+            import torch
+
+        self._torch = torch
+        self._generator = torch.Generator().manual_seed(seed)
+        with located("temporary file"):
+            file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this object
+        weakref.finalize(self, file.close)
+        self._fd = file.fileno()
+        self._lock = Lock()
+        self._waiting: deque[tuple[int, float]] = deque()
+        self._end = 0  # of the last tensor, in bits, as all places here
+        self._drawn = 0
+
+    def add(self, decisions: int, p: float) -> int:
+        """Have so many drawn after all that were added before; where the first will be."""
+        start = self._end
+        self._end += -(-decisions // 8) * 8
+        self._waiting.append((decisions, p))
+        return start
+
+    def read(self, start: int, out: Keep) -> None:
+        """The decisions from this place on."""
+        stop = start + len(out)
+        self._draw_until(stop)
+        bits = self._bits(start // 8, -(-stop // 8))
+        out[:] = bits[start % 8 :][: len(out)]
+
+    def read_at(self, places: NDArray[np.int64]) -> Keep:
+        """The decisions of these places, near ones in one read."""
+        keep = np.empty(len(places), np.bool_)
+        if not len(places):
+            return keep
+        self._draw_until(int(places.max()) + 1)
+        order = np.argsort(places, kind="stable")
+        for near in np.split(order, np.flatnonzero(np.diff(places[order]) > 8 * _GAP) + 1):
+            first, last = int(places[near[0]]) // 8, int(places[near[-1]]) // 8
+            keep[near] = self._bits(first, last + 1)[places[near] - 8 * first]
+        return keep
+
+    def _bits(self, first: int, last: int) -> NDArray[np.uint8]:
+        data = os.pread(self._fd, last - first, first)
+        return np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+
+    def _draw_until(self, stop: int) -> None:
+        with self._lock, located("temporary file"):
+            while self._drawn < stop:
+                decisions, p = self._waiting.popleft()
+                count = min(decisions, _CHUNK)
+                drawn = self._torch.empty(count, dtype=self._torch.bool)
+                drawn.bernoulli_(1 - p, generator=self._generator)
+                data = np.packbits(drawn.numpy(), bitorder="little")
+                os.pwrite(self._fd, data.tobytes(), self._drawn // 8)
+                self._drawn += 8 * len(data)
+                if count < decisions:
+                    self._waiting.appendleft((decisions - count, p))
+
+
+class TorchDecisions:
+    """The decisions of one tensor, to be made in the order of the file.
+
+    torch draws for elements in the order in which they lie in memory, which `layout` tells, None
+    for row-major; for channels always row-major. For p of 0 and 1 it draws nothing.
+    """
+
+    def __init__(
+        self, draws: TorchDraws, p: float, decisions: int, layout: Layout | None = None
+    ) -> None:
+        self._draws = draws
+        self._layout = layout
+        self._same = p == 0 if p in (0, 1) else None  # for all of them
+        self._start = draws.add(decisions, p) if self._same is None else 0
+
+    def decide(self, start: int, out: Keep) -> None:
+        """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
+        if self._same is not None:
+            out[:] = self._same
+        elif self._layout:
+            out[:] = self.decide_at(np.arange(start, start + len(out)))
+        else:
+            self._draws.read(self._start + start, out)
+
+    def decide_at(self, cells: NDArray[np.int64]) -> Keep:
+        """These decisions, in any order, shape (n,)."""
+        if self._same is not None:
+            return np.full(len(cells), self._same)
+        ranks = self._layout.ranks(cells) if self._layout else cells
+        return self._draws.read_at(self._start + ranks)

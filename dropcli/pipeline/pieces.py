@@ -1,0 +1,121 @@
+"""Cut the segments of a file into pieces that one worker takes at a time.
+
+Long extents are cut at whole blocks of statistics, counted from the tensor's start, so a summary
+does not depend on what lies around; short neighbours share a piece.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dropcli.pipeline.recipe import TensorDropout
+from dropcli.pipeline.stats import BLOCK
+from dropcli.tensors import Checksum, Extent, Gathered, Late, Segment, TensorInfo
+
+PIECE_BYTES = 1 << 21
+_PIECE_ITEMS = 1024
+GAP = 1 << 12  # bytes that are cheaper to read along than to leave out
+
+Plans = Mapping[str, TensorDropout]
+
+
+@dataclass
+class Part:
+    """A run of bytes of the source: to copy, or with elements of tensors to drop.
+
+    Of one plan alone the elements are contiguous, from `first_element` on. Of `placed` plans they
+    lie where the tensors' layouts say.
+    """
+
+    offset: int
+    nbytes: int
+    plan: TensorDropout | None = None
+    first_element: int = 0
+    placed: tuple[TensorDropout, ...] = ()
+    read: Checksum | None = None
+    written: Checksum | None = None
+
+
+@dataclass
+class Gather:
+    """Elements of a tensor in row-major order, from `first_element` on, to be collected."""
+
+    segment: Gathered
+    first_element: int
+    count: int
+    plan: TensorDropout | None
+
+
+@dataclass
+class Piece:
+    """Items in the order of the output; the parts among them are read in one go."""
+
+    offset: int = 0
+    nbytes: int = 0
+    items: list[bytes | Late | Part | Gather] = field(default_factory=list)
+
+    def fits(self, part: Part) -> bool:
+        """Whether the part can be read along with those that are there."""
+        gap = part.offset - (self.offset + self.nbytes)
+        return 0 <= gap <= GAP and self.nbytes + gap + part.nbytes <= PIECE_BYTES
+
+    def add(self, part: Part) -> None:
+        """Read the part too."""
+        if not self.nbytes:
+            self.offset = part.offset
+        self.nbytes = part.offset + part.nbytes - self.offset
+        self.items.append(part)
+
+
+def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
+    """The pieces of these segments, in order."""
+    piece = Piece()
+    for segment in segments:
+        if isinstance(segment, Gathered):
+            if piece.items:
+                yield piece
+            for gather in _gathers(segment, plans):
+                yield Piece(items=[gather])
+            piece = Piece()
+            continue
+        if not isinstance(segment, Extent):
+            piece.items.append(segment)
+            continue
+        for part in _parts(segment, plans):
+            if piece.nbytes and (not piece.fits(part) or len(piece.items) >= _PIECE_ITEMS):
+                yield piece
+                piece = Piece()
+            piece.add(part)
+    if piece.items:
+        yield piece
+
+
+def _gathers(segment: Gathered, plans: Plans) -> Iterator[Gather]:
+    tensor = segment.tensor
+    plan = plans.get(tensor.tied_to or tensor.name)
+    step = min(BLOCK, PIECE_BYTES * 8 // tensor.dtype.bits)
+    for first in range(0, tensor.elements, step):
+        yield Gather(segment, first, min(step, tensor.elements - first), plan)
+
+
+def _fills(tensor: TensorInfo, extent: Extent) -> bool:
+    """Whether the extent is this tensor's elements in order, and nothing else."""
+    return not tensor.layout and (tensor.offset, tensor.nbytes) == (extent.offset, extent.nbytes)
+
+
+def _parts(extent: Extent, plans: Plans) -> Iterator[Part]:
+    found = [plans[tensor.name] for tensor in extent.tensors if tensor.name in plans]
+    checks = (extent.read, extent.written)
+    if len(found) == 1 and _fills(found[0].tensor, extent):
+        itemsize = found[0].tensor.dtype.bits // 8
+        step = min(BLOCK * itemsize, PIECE_BYTES)
+        for start in range(0, extent.nbytes, step):
+            nbytes = min(step, extent.nbytes - start)
+            offset = extent.offset + start
+            yield Part(offset, nbytes, found[0], start // itemsize, (), *checks)
+        return
+
+    # A multiple of every item size, so no element is cut.
+    step = PIECE_BYTES // 2 if found else PIECE_BYTES
+    for start in range(0, extent.nbytes, step):
+        nbytes = min(step, extent.nbytes - start)
+        yield Part(extent.offset + start, nbytes, None, 0, tuple(found), *checks)

@@ -1,0 +1,254 @@
+"""What was done, as values: rows of tensors, files of rows, and the JSON document of both."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal, Protocol, TypeAlias
+
+from dropcli.dropout.over import shape_text
+from dropcli.errors import UsageError
+from dropcli.files.publish import check_destination, publish
+from dropcli.masks.probability import Spread
+from dropcli.pipeline.stats import Summary
+
+SCHEMA = 1
+
+Status: TypeAlias = Literal["written", "planned", "skipped"]
+
+_SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
+
+
+@dataclass(slots=True)
+class TensorReport:
+    """One tensor: dropped, with statistics; copied; or tied, the memory of one that is dropped."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    action: Literal["dropped", "copied", "tied"] = "copied"
+    decisions: int = 0
+    dropped: int = 0
+    elements_dropped: int = 0
+    before: Summary | None = None
+    after: Summary | None = None
+    tied_to: str | None = None
+    chance: Spread | None = None  # the p asked for, where the settings do not say it all
+
+    @property
+    def rate(self) -> float | None:
+        """The realised rate: decisions that dropped, of all decisions."""
+        return self.dropped / self.decisions if self.decisions and self.after else None
+
+    @property
+    def overflows(self) -> int:
+        """Values that scaling made infinite: more infinities than those that were there."""
+        return max(0, self.after.inf - self.before.inf) if self.before and self.after else 0
+
+    def document(self) -> dict[str, Any]:
+        """The tensor's part of the JSON document."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "action": self.action,
+            "decisions": self.decisions,
+            "dropped": self.dropped,
+            "rate": self.rate,
+            "elements": self.elements,
+            "elements_dropped": self.elements_dropped,
+            "before": self.before.document() if self.before else None,
+            "after": self.after.document() if self.after else None,
+            **({"tied_to": self.tied_to} if self.tied_to else {}),
+            **self._chance_document(self.chance),
+        }
+
+    @property
+    def deviation(self) -> float | None:
+        """How far the realised rate is from the p asked for, where that is of interest."""
+        rate = self.rate
+        return rate - self.chance.mean if self.chance and rate is not None else None
+
+    def _chance_document(self, chance: Spread | None) -> dict[str, float | None]:
+        if chance is None:
+            return {}
+        ends = {} if chance.low is None else {"p_min": chance.low, "p_max": chance.high}
+        return {"p": chance.mean, **ends, "deviation": self.deviation}
+
+
+@dataclass
+class FileReport:
+    """One file that was written, or with --dry-run would have been."""
+
+    source: str
+    output: str
+    stream: str
+    copy: int
+    size: int
+    status: Status
+    tensors: list[TensorReport]
+    applied_before: bool = False
+    evaluation: bool = False
+    notes: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The file's part of the JSON document."""
+        return {
+            "source": self.source,
+            "output": self.output,
+            "stream": self.stream,
+            "copy": self.copy,
+            "bytes": self.size,
+            "status": self.status,
+            "tensors": [tensor.document() for tensor in self.tensors],
+        }
+
+    def warnings(self, *, verbose: bool) -> Iterator[str]:
+        """What the user should know, though it is no failure."""
+        yield from (f"{self.source}: {note}" for note in self.notes)
+        if self.applied_before:
+            yield (
+                f"{self.source}: this seed and stream were applied to it before, so the same "
+                "decisions drop again; take another --seed"
+            )
+        if self.strangers:
+            shown = self.strangers if verbose else self.strangers[:3]
+            more = ", ..." if len(shown) < len(self.strangers) else ""
+            yield (
+                f"{self.source}: holds objects that are not torch's, carried on unread "
+                f"({', '.join(shown)}{more}); load the output only where you trust the input"
+            )
+        if not (self.evaluation or any(tensor.action == "dropped" for tensor in self.tensors)):
+            yield f"{self.source}: no tensor was dropped; see --key for how to choose them"
+        for tensor in self.tensors:
+            if tensor.overflows:
+                yield (
+                    f"{self.source}: tensor '{tensor.name}': at least {tensor.overflows:,} values "
+                    f"became too large for {tensor.dtype} and are now infinite"
+                )
+
+
+class Documented(Protocol):
+    """A file of a report."""
+
+    def document(self) -> dict[str, Any]:
+        """Its part of the JSON document."""
+
+
+@dataclass
+class Report:
+    """The outcome of a command."""
+
+    version: str
+    command: str
+    settings: dict[str, Any] | None = None
+    files: list[Documented] = field(default_factory=list)
+    errors: list[dict[str, str | None]] = field(default_factory=list)
+    different: int = 0  # of the files, those that verify found to be
+
+    @property
+    def status(self) -> Literal["success", "partial", "error"]:
+        """Partial: some files of several failed."""
+        if not self.errors and not self.different:
+            return "success"
+        return "partial" if len(self.files) > self.different else "error"
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document that the README describes."""
+        return {
+            "schema": SCHEMA,
+            "version": self.version,
+            "command": self.command,
+            "status": self.status,
+            "settings": self.settings,
+            "files": [file.document() for file in self.files],
+            "errors": self.errors,
+        }
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return _to_json(self.document(), indent=2)
+
+    def to_json_lines(self) -> str:
+        """One line per file, each with the settings."""
+        lines = [{"settings": self.settings, **file.document()} for file in self.files]
+        return "".join(_to_json(line) for line in lines)
+
+    def to_csv(self) -> str:
+        """One row per tensor below a header row, as RFC 4180 has it."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=_CSV_COLUMNS)
+        writer.writeheader()
+        writer.writerows(_csv_rows(self))
+        return text.getvalue()
+
+
+def _to_json(document: dict[str, Any], indent: int | None = None) -> str:
+    """ASCII only, so that it survives any terminal's encoding; never NaN."""
+    return json.dumps(document, indent=indent, allow_nan=False) + "\n"
+
+
+_CSV_COLUMNS = (
+    *("source", "output", "stream", "copy", "seed", "name", "dtype", "shape", "action"),
+    *("decisions", "dropped", "asked", "rate", "elements", "elements_dropped"),
+    *(f"before_{key}" for key in _SUMMARY_KEYS),
+    *(f"after_{key}" for key in _SUMMARY_KEYS),
+)
+
+
+def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
+    for file in (file.document() for file in report.files):
+        for tensor in file["tensors"]:
+            row = {key: file[key] for key in ("source", "output", "stream", "copy")} | tensor
+            row["shape"] = shape_text(tensor["shape"])
+            row["seed"] = report.settings["seed"] if report.settings else None
+            row["asked"] = asked(tensor, report.settings) if tensor["after"] else None
+            for side in ("before", "after"):
+                summary = row.pop(side) or {}
+                row |= {f"{side}_{key}": value for key, value in summary.items()}
+            yield {column: row.get(column) for column in _CSV_COLUMNS}
+
+
+def asked(tensor: dict[str, Any], settings: dict[str, Any] | None) -> float | None:
+    """The p that the rate of a tensor's document comes near to: of several, the mean."""
+    p = tensor.get("p", settings["p"] if settings else None)
+    return None if isinstance(p, list) else p
+
+
+_STATS_FORMATS = {
+    ".json": Report.to_json,
+    ".jsonl": Report.to_json_lines,
+    ".csv": Report.to_csv,
+}
+
+
+def check_stats_path(
+    path: str, others: Iterable[str], *, replace: bool, made: str | None = None
+) -> None:
+    """Find before any work that statistics cannot be written there, or as that.
+
+    `others` are the paths that the run reads and writes, `made` a folder that it will make.
+    """
+    if PurePath(path).suffix.lower() not in _STATS_FORMATS:
+        expected = ", ".join(_STATS_FORMATS)
+        raise UsageError(
+            "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
+        )
+    if os.path.realpath(path) in map(os.path.realpath, others):
+        raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
+    folder = os.path.dirname(os.path.abspath(path))
+    if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
+        check_destination(path, replace=replace)
+
+
+def write_stats(path: str, report: Report, *, replace: bool) -> None:
+    """Publish the statistics, in the form that the suffix names."""
+    text = _STATS_FORMATS[PurePath(path).suffix.lower()](report)
+    data = text.encode("utf-8", "surrogateescape")
+    with publish(path, size=len(data), replace=replace) as output:
+        output.write(data)
