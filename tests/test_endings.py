@@ -181,15 +181,16 @@ def test_a_signal_while_python_tidies_up(number: int) -> None:
     save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
     Path("interrupted.py").write_text(
         "import os, sys\n"
-        "from dropcli import cli, run\n"
+        "from dropcli import cli\n"
+        "from dropcli.pipeline import job\n"
         "class Tidy:\n"
         "    def __del__(self):\n"
         f"        os.kill(os.getpid(), {int(number)})\n"
-        "real = run.open_source\n"
+        "real = job.open_source\n"
         "def open_source(path):\n"
         "    Tidy()\n"
         "    return real(path)\n"
-        "run.open_source = open_source\n"
+        "job.open_source = open_source\n"
         "sys.exit(cli.main())\n"
     )
     words = ["apply", "x.safetensors", "-o", "y.safetensors", *WORDS]

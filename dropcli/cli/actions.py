@@ -17,10 +17,9 @@ from dropcli.dataset.run import run_batch, worker_died
 from dropcli.dataset.tally import Tally
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import FileError, Interrupted, UsageError, located
-from dropcli.files.paths import is_folder
-from dropcli.files.reader import STDIN, place_of
+from dropcli.files import STDIN, goes_to_stdout, is_folder, place_of
 from dropcli.parallel.engines import choose_engine
-from dropcli.pipeline.job import goes_to_stdout, run_file
+from dropcli.pipeline.job import run_file
 from dropcli.pipeline.report import Report, check_stats_path, write_stats
 
 

@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from dropcli.errors import DropcliError, FileError, UsageError, located
-from dropcli.files.paths import is_folder
-from dropcli.files.temporary import is_temporary
+from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
 JOURNAL = "dropcli.jsonl"
 JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
-
-_Identity = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
     beside it, or else the current one, as tar and rsync keep them.
     """
     found = Found()
-    walk = _Walk(found, _identity(output) if output else None)
+    walk = _Walk(found, identity(output) if output else None)
     if listed is not None:
         base = _base_of_list(operands)
         for path in listed:
@@ -156,24 +153,16 @@ def _add_listed(path: str, base: str, walk: "_Walk") -> None:
         walk.file(path, name)
 
 
-def _identity(path: str) -> _Identity | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 class _Walk:
     """Adds files to what was found, from folders and one by one."""
 
-    def __init__(self, found: Found, left_out: _Identity | None) -> None:
+    def __init__(self, found: Found, left_out: Identity | None) -> None:
         self._found = found
         self._left_out = left_out
 
     def file(self, path: str, name: str) -> None:
         """One file that was named, of whatever suffix."""
-        if path == "-":
+        if path == STDIN:
             raise UsageError(
                 "standard-input", "expected files and folders, got `-` among several inputs"
             )
@@ -191,14 +180,14 @@ class _Walk:
         if not self._left_out:
             return False
         above = os.path.dirname(os.path.realpath(path))
-        while _identity(above) != self._left_out:
+        while identity(above) != self._left_out:
             if above == (above := os.path.dirname(above)):
                 return False
         return True
 
     def folder(self, top: str, prefix: str) -> None:
         """All files below a folder; links are followed, but not into a folder they lie in."""
-        if self._left_out and _identity(top) == self._left_out:
+        if self._left_out and identity(top) == self._left_out:
             raise UsageError(
                 "same-folder",
                 "expected an output folder other than the input, got the same",
@@ -206,16 +195,15 @@ class _Walk:
                 top,
             )
         self._found.folders.append(top)
-        stack = [(top, prefix, frozenset[_Identity]())]
+        stack = [(top, prefix, frozenset[Identity]())]
         while stack:
             path, name, above = stack.pop()
             try:
                 with located(path):
-                    status = os.stat(path)
-                    identity = status.st_dev, status.st_ino
-                    if identity == self._left_out:
+                    folder = identity_of(os.stat(path))
+                    if folder == self._left_out:
                         continue
-                    if identity in above:
+                    if folder in above:
                         note = f"{path}: a link to a folder that it lies in, not followed"
                         self._found.notes.append(note)
                         continue
@@ -223,7 +211,7 @@ class _Walk:
             except DropcliError as error:
                 self._found.failures.append(error)
                 continue
-            stack += [(*folder, above | {identity}) for folder in reversed(folders)]
+            stack += [(*entry, above | {folder}) for entry in reversed(folders)]
 
     def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
         """Add the files of one folder, and give its folders."""

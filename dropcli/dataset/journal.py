@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dropcli.errors import FileError, FormatError, UsageError, located
-from dropcli.files.paths import is_file
+from dropcli.files import is_file
 
 _SYNC_EVERY = 256  # lines
 

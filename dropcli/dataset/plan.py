@@ -13,7 +13,7 @@ from dropcli.dataset.discover import JOURNAL, JOURNAL_IN_PLACE, Found, Input
 from dropcli.dataset.journal import Stamp
 from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
-from dropcli.files.paths import is_file
+from dropcli.files import Identity, identity, identity_of, is_file
 from dropcli.pipeline.job import Job
 
 
@@ -95,8 +95,8 @@ class Plan:
 
     tasks: list[Task] = field(default_factory=list)
     failures: list[DropcliError] = field(default_factory=list)
-    _sources: dict[tuple[int, int], str] = field(default_factory=dict)  # by device and inode
-    _seen: set[tuple[str, int, int]] = field(default_factory=set)
+    _sources: dict[Identity, str] = field(default_factory=dict)
+    _seen: set[tuple[str, Identity]] = field(default_factory=set)
 
     def add(self, request: Request, item: Input, *, others: bool) -> None:
         """A task for each output of this file; `others` if it is not one of tensors."""
@@ -108,10 +108,10 @@ class Plan:
         except DropcliError as error:
             self.failures.append(error)
             return
-        file = status.st_dev, status.st_ino
-        if (item.name, *file) in self._seen:  # given twice
+        file = identity_of(status)
+        if (item.name, file) in self._seen:  # given twice
             return
-        self._seen.add((item.name, *file))
+        self._seen.add((item.name, file))
         self._sources[file] = item.path
         stamp = Stamp(status.st_size, status.st_mtime_ns)
         for copy, name in [(0, item.name)] if others else _copies(request, item.name):
@@ -166,11 +166,10 @@ class Plan:
         """Outputs that are there already; UsageError for one that is an input."""
         found = False
         for task in self.tasks:
-            try:
-                status = os.stat(task.job.output)
-            except OSError:
+            output = identity(task.job.output)
+            if output is None:
                 continue
-            if source := self._sources.get((status.st_dev, status.st_ino)):
+            if source := self._sources.get(output):
                 raise UsageError(
                     "same-file",
                     f"expected an output other than the inputs, got '{source}'",

@@ -9,9 +9,8 @@ from dropcli.dataset.journal import settings_of
 from dropcli.dataset.plan import Request
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import UsageError
-from dropcli.files.paths import is_folder
-from dropcli.files.reader import STDIN
-from dropcli.pipeline.job import Job, goes_to_stdout, is_piped, stream_of
+from dropcli.files import STDIN, goes_to_stdout, is_folder, is_piped
+from dropcli.pipeline.job import Job, stream_of
 
 
 def is_dataset(operands: list[str], request: Request) -> bool:

@@ -13,7 +13,7 @@ from dropcli.dataset.tally import Tally
 from dropcli.dataset.tasks import Outcome, Task, make_work, recall
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
-from dropcli.files.temporary import remove_stale
+from dropcli.files import remove_stale
 from dropcli.masks.keystream import CONTRACT
 from dropcli.parallel.engines import choose_engine
 from dropcli.parallel.threads import usable_cores

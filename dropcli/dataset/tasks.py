@@ -14,7 +14,7 @@ from typing import Any
 from dropcli.dataset.journal import Stamp
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, located
-from dropcli.files.commit import Group
+from dropcli.files import Transaction
 from dropcli.parallel.signals import held
 from dropcli.parallel.work import Work
 from dropcli.pipeline.job import Job, copy_file, is_applied, run_file
@@ -105,16 +105,16 @@ def _work(
 
     A signal ends the work, but what was finished by then is published.
     """
-    group, stop = Group(), None
+    transaction, stop = Transaction(), None
     outcomes: list[Outcome] = []
     try:
         for task in tasks:
-            outcomes.append(_do(task, dropout, settings, group, on_bytes))
+            outcomes.append(_do(task, dropout, settings, transaction, on_bytes))
     except Interrupted as error:
         stop = error
     try:
         with held():
-            failed = group.commit()
+            failed = transaction.commit()
             outcomes = [_published(outcome, failed) for outcome in outcomes]
     except Interrupted as error:
         stop = error
@@ -125,12 +125,12 @@ def _do(
     task: Task,
     dropout: Dropout,
     settings: dict[str, Any],
-    group: Group,
+    transaction: Transaction,
     on_bytes: Callable[[int], None],
 ) -> Outcome:
     source = task.job.source
     try:
-        return _done(task, dropout, settings, group, on_bytes)
+        return _done(task, dropout, settings, transaction, on_bytes)
     except DropcliError as error:
         return Outcome(task, error=error)
     except MemoryError:
@@ -146,7 +146,7 @@ def _done(
     task: Task,
     dropout: Dropout,
     settings: dict[str, Any],
-    group: Group,
+    transaction: Transaction,
     on_bytes: Callable[[int], None],
 ) -> Outcome:
     started, job = time.perf_counter(), task.job
@@ -164,9 +164,9 @@ def _done(
             )
     skipped = report is not None
     if report is None and task.untouched:
-        report = copy_file(job, on_bytes, group, tensors=task.tensors)
+        report = copy_file(job, on_bytes, transaction, tensors=task.tensors)
     elif report is None:
-        report = run_file(job, dropout, lambda total: on_bytes, group)
+        report = run_file(job, dropout, lambda total: on_bytes, transaction)
 
     document = {"settings": settings, **report.document(), "output": task.name}
     document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}

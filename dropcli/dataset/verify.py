@@ -13,8 +13,7 @@ import numpy as np
 
 from dropcli.dataset.discover import TENSOR_SUFFIXES, Input
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, located
-from dropcli.files.paths import is_file, is_folder
-from dropcli.files.reader import Reader
+from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import open_source
 from dropcli.formats.pt.source import PtSource
 from dropcli.pipeline.job import Job, derive_file

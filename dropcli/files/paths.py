@@ -1,13 +1,20 @@
-"""What is at a path: a file, a folder, something else, or nothing.
+"""What a path means: what is there, whether two are one file, and whether one can be written.
 
 `os.path` answers no where the system does not say, and then a folder that cannot be looked at is
 taken for an empty one, and a file for a pipe. Here that is an error.
 """
 
 import os
+import shlex
 import stat
 
-from dropcli.errors import located
+from dropcli.errors import FileError, located
+
+STDIN = "-"
+STDOUT = "-"
+STDOUT_NAME = "standard output"
+
+Identity = tuple[int, int]  # device and inode
 
 
 def mode_of(path: str) -> int | None:
@@ -33,3 +40,92 @@ def is_special(path: str) -> bool:
     """Whether there is a pipe or a device, which holds nothing that could be lost."""
     mode = mode_of(path)
     return mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def is_piped(source: str) -> bool:
+    """Whether an input is standard input, a pipe or a device."""
+    return source == STDIN or is_special(source)
+
+
+def goes_to_stdout(output: str) -> bool:
+    """Whether an output is standard output, as `-` or by another name of it."""
+    if output == STDOUT:
+        return True
+    try:
+        return os.path.samestat(os.stat(output), os.fstat(1)) and not os.path.isfile(output)
+    except OSError:
+        return False
+
+
+def place_of(source: str) -> str:
+    """The input's name in messages."""
+    return "standard input" if source == STDIN else source
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """The same for all names of a file or a folder, and for no other."""
+    return status.st_dev, status.st_ino
+
+
+def identity(path: str) -> Identity | None:
+    """`identity_of` what is there; None for nothing, or where the system does not say."""
+    try:
+        return identity_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def same_file(source: str, output: str) -> bool:
+    """Whether an input and an output are one file, seen through links and spellings.
+
+    Pipes and devices are compared by name: standard input and output may share a socket.
+    """
+    try:
+        read = os.fstat(0) if source == STDIN else os.stat(source)
+        written = os.fstat(1) if output == STDOUT else os.stat(output)
+        if os.path.samestat(read, written) and stat.S_ISREG(read.st_mode):
+            return True
+    except OSError:  # two names of what is not there yet
+        pass
+    return STDIN not in (source, output) and os.path.realpath(source) == os.path.realpath(output)
+
+
+def file_exists_error() -> FileError:
+    """Something is in the way."""
+    return FileError(
+        "exists", "expected a new name, got a file that exists", "replace it with --force"
+    )
+
+
+def check_destination(path: str, *, replace: bool) -> None:
+    """FileError if something is in the way of writing `path`."""
+    with located(path):
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            folder = os.path.dirname(os.path.realpath(path))
+            if not is_folder(folder):
+                hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
+                raise FileError("no-folder", "expected its folder to exist", hint) from None
+            return
+        if stat.S_ISDIR(mode):
+            raise FileError("is-a-directory", "expected a file to write, got a folder")
+        if stat.S_ISREG(mode) and not replace:
+            raise file_exists_error()
+        if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
+
+
+def foresee_destination(path: str, size: int, *, replace: bool) -> None:
+    """FileError for what shows to be in the way of writing `size` bytes, folders included.
+
+    Nothing is made or written: a file of that size may hold the very same bytes already.
+    """
+    with located(path):
+        if os.path.exists(path) and not replace and os.path.getsize(path) != size:
+            raise file_exists_error()
+        folder = os.path.dirname(path)
+        while folder and not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if folder and not os.path.isdir(folder):
+            raise FileError("no-folder", f"expected '{folder}' to be a folder, got a file")

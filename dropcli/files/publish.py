@@ -5,107 +5,116 @@ folder is synced. Whatever escapes on the way, Ctrl-C included, removes it.
 """
 
 import errno
+import filecmp
 import os
-import shlex
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
-from dropcli.errors import FileError, located
-from dropcli.files.commit import Finished, Group, exists
-from dropcli.files.paths import is_folder, is_special
-from dropcli.files.temporary import remove_stale, temporary_name
-from dropcli.parallel.signals import held
+from dropcli.errors import DropcliError, FileError, located
+from dropcli.files.paths import check_destination, file_exists_error, is_special
+from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
+from dropcli.files.writer import Output
+from dropcli.parallel.threads import Inline, Threads
 
-_SMALL_BYTES = 1 << 16
-_WRITEBACK_BYTES = 32 << 20
-_SMALL_FILE = 1 << 20
+_SYNCS = 4  # at once
 
 
-class Output:
-    """An open file that is written in order; `path` is its name in messages.
+@dataclass
+class Finished:
+    """A temporary file that is written, and is to be known as `path`, which leads to `target`.
 
-    `written` counts what was taken, of which small things may wait for `flush`.
+    `replace` takes the place of a file that exists; `adopt` is content with one that holds the
+    very same bytes.
     """
 
-    def __init__(self, fd: int, path: str) -> None:
-        self._fd = fd
-        self._path = path
-        self._waiting = bytearray()
-        self._started = 0  # bytes on their way to the disk
-        self.written = 0
+    path: str
+    fd: int
+    temporary: str
+    target: str
+    replace: bool
+    adopt: bool
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Take all of it; a system call for each of many small tensors would cost the most."""
-        self.written += len(data)
-        if len(data) < _SMALL_BYTES:
-            self._waiting += data
-            if len(self._waiting) >= _SMALL_BYTES:
-                self.flush()
+    @property
+    def folder(self) -> str:
+        """Where it becomes known."""
+        return os.path.dirname(self.target)
+
+    def rename(self) -> None:
+        """Give it its name; FileError if another file has it."""
+        if self.adopt and not self.replace and _is_same(self.temporary, self.target):
+            os.unlink(self.temporary)
         else:
-            self.flush()
-            self._write(data)
-        if self.written - self._started >= _WRITEBACK_BYTES:
-            self._start_writeback()
+            _rename(self.temporary, self.target, replace=self.replace)
 
-    def flush(self) -> None:
-        """Give the system what is waiting."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, bytearray()
-            self._write(waiting)
-
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
-        """However much the system takes at a time."""
-        rest = memoryview(data)
-        with located(self._path):
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-
-    def _start_writeback(self) -> None:
-        """Have the system write to the disk while we compute, or all of it waits for the fsync."""
-        if hasattr(os, "posix_fadvise"):
-            start, count = self._started, self.written - self._started
-            # What is still dirty is not dropped by this, only queued: readers find it in memory.
-            with suppress(OSError):
-                os.posix_fadvise(self._fd, start, count, os.POSIX_FADV_DONTNEED)
-        self._started = self.written
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.temporary)
 
 
-def check_destination(path: str, *, replace: bool) -> None:
-    """FileError if something is in the way of writing `path`."""
-    with located(path):
+class Transaction:
+    """Finished files that are published together, because they wait for the disk together."""
+
+    def __init__(self) -> None:
+        self._finished: list[Finished] = []
+
+    def add(self, finished: Finished) -> None:
+        """Take in another file; only `commit` publishes it."""
+        finished.fd = os.dup(finished.fd)
+        self._finished.append(finished)
+
+    def commit(self) -> dict[str, DropcliError]:
+        """Publish all, and give what failed by its path."""
+        failed: dict[str, DropcliError] = {}
+        synced: set[str] = set()
+
+        def sync_folder(finished: Finished) -> None:
+            if finished.folder not in synced:
+                _sync_folder(finished.folder)
+                synced.add(finished.folder)
+
         try:
-            mode = os.stat(path).st_mode
-        except FileNotFoundError:
-            folder = os.path.dirname(os.path.realpath(path))
-            if not is_folder(folder):
-                hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
-                raise FileError("no-folder", "expected its folder to exist", hint) from None
-            return
-        if stat.S_ISDIR(mode):
-            raise FileError("is-a-directory", "expected a file to write, got a folder")
-        if stat.S_ISREG(mode) and not replace:
-            raise exists()
-        if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
-            raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
+            self._sync(failed)
+            self._each(failed, Finished.rename)
+            self._each(failed, sync_folder)
+        finally:
+            for finished in self._finished:
+                os.close(finished.fd)
+                finished.remove()
+            self._finished = []
+        return failed
 
+    def _sync(self, failed: dict[str, DropcliError]) -> None:
+        """Some at once: each waits for the disk, and the disk waits for the next.
 
-def make_folders(path: str) -> None:
-    """Make a folder and those it lies in, however many; os.makedirs calls itself for each."""
-    missing = []
-    while path and not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for folder in reversed(missing):
-        with suppress(FileExistsError):  # another process was quicker, or a file is in the way
-            os.mkdir(folder)
+        Never retried: after a failed sync the system forgets what was lost.
+        """
+        with Threads(_SYNCS) if len(self._finished) > 1 else Inline() as pool:
+            syncs = {file.temporary: pool.submit(os.fsync, file.fd) for file in self._finished}
+        self._each(failed, lambda finished: syncs[finished.temporary].result())
+
+    def _each(self, failed: dict[str, DropcliError], step: Callable[[Finished], None]) -> None:
+        for finished in self._finished:
+            if finished.path in failed:
+                continue
+            try:
+                with located(finished.path):
+                    step(finished)
+            except DropcliError as error:
+                failed[finished.path] = error
 
 
 @contextmanager
 def publish(
-    path: str, *, size: int, replace: bool, adopt: bool = False, group: Group | None = None
+    path: str,
+    *,
+    size: int,
+    replace: bool,
+    adopt: bool = False,
+    transaction: Transaction | None = None,
 ) -> Iterator[Output]:
-    """Write `size` bytes, then publish them as `path`, or leave that to the group.
+    """Write `size` bytes, then publish them as `path`, or leave that to the transaction.
 
     `replace` takes the place of a file that exists; `adopt` is content with one that holds the
     very same bytes, as an earlier run may have left it.
@@ -120,18 +129,18 @@ def publish(
         return
 
     target = os.path.realpath(path)
-    if group is None:  # a dataset sees to that by itself
+    if transaction is None:  # a dataset sees to that by itself
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
-    with located(path), _create(temporary, target, size) as fd:
+    with located(path), create_temporary(temporary, target, size) as fd:
         output = Output(fd, path)
         yield output
         output.flush()
         if output.written != size:
             raise FileError("short-write", f"expected {size:,} bytes, got {output.written:,}")
-        together = group or Group()
+        together = transaction or Transaction()
         together.add(Finished(path, fd, temporary, target, replace, adopt))
-        if group is None:
+        if transaction is None:
             for error in together.commit().values():
                 raise error
 
@@ -148,48 +157,45 @@ def _open_device(path: str) -> Iterator[Output]:
             os.close(fd)
 
 
-@contextmanager
-def _create(temporary: str, target: str, size: int) -> Iterator[int]:
-    """The temporary file: owner and mode of the file it replaces, or what the umask leaves.
+def make_folders(path: str) -> None:
+    """Make a folder and those it lies in, however many; os.makedirs calls itself for each."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):  # another process was quicker, or a file is in the way
+            os.mkdir(folder)
 
-    It is removed if anything escapes; one that was there before is somebody else's.
-    """
-    fd = -1
+
+def _is_same(temporary: str, target: str) -> bool:
+    return os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False)
+
+
+def _rename(temporary: str, target: str, *, replace: bool) -> None:
+    if replace:
+        os.replace(temporary, target)
+        return
     try:
-        with held():  # or a signal would find it made, and nobody to know
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with suppress(FileNotFoundError):
-            old = os.stat(target)
-            with suppress(PermissionError):  # only root can give files away
-                os.fchown(fd, old.st_uid, old.st_gid)
-            os.fchmod(fd, stat.S_IMODE(old.st_mode))
-            _copy_attributes(target, fd)
-        _reserve(fd, size)
-        yield fd
-    except BaseException:
-        if fd >= 0:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-        raise
+        os.link(temporary, target)  # unlike a rename, it cannot replace what appeared meanwhile
+    except FileExistsError:
+        raise file_exists_error() from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(target):  # a file system without links: the next best
+            raise file_exists_error() from None
+        os.replace(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
     finally:
-        if fd >= 0:
-            os.close(fd)
-
-
-def _copy_attributes(target: str, fd: int) -> None:
-    """Extended attributes, access lists among them, as far as the system lets us."""
-    if hasattr(os, "listxattr"):
-        with suppress(OSError):
-            for name in os.listxattr(target):
-                with suppress(OSError):
-                    os.setxattr(fd, name, os.getxattr(target, name))
-
-
-def _reserve(fd: int, size: int) -> None:
-    """A full disk is found before long work, where the file system can tell."""
-    if size > _SMALL_FILE and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(fd, 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                raise
+        os.close(fd)

@@ -10,13 +10,7 @@ import tempfile
 from typing import IO
 
 from dropcli.errors import FileError, FormatError, UsageError
-
-STDIN = "-"
-
-
-def place_of(path: str) -> str:
-    """The input's name in messages."""
-    return "standard input" if path == STDIN else path
+from dropcli.files.paths import STDIN
 
 
 class Reader:

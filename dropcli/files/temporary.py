@@ -1,10 +1,16 @@
-"""Names of unfinished outputs: hidden, beside their targets, with the process that writes them."""
+"""Unfinished outputs: hidden, beside their targets, named after the process that writes them."""
 
+import errno
 import os
 import re
 import secrets
-from contextlib import suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from dropcli.parallel.signals import held
+
+_SMALL_BYTES = 1 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
 _TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 
@@ -32,6 +38,34 @@ def remove_stale(folder: str, target: str = "") -> None:
                     os.unlink(entry.path)
 
 
+@contextmanager
+def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
+    """The temporary file: owner and mode of the file it replaces, or what the umask leaves.
+
+    It is removed if anything escapes; one that was there before is somebody else's.
+    """
+    fd = -1
+    try:
+        with held():  # or a signal would find it made, and nobody to know
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(FileNotFoundError):
+            old = os.stat(target)
+            with suppress(PermissionError):  # only root can give files away
+                os.fchown(fd, old.st_uid, old.st_gid)
+            os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            _copy_attributes(target, fd)
+        _reserve(fd, size)
+        yield fd
+    except BaseException:
+        if fd >= 0:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -40,3 +74,22 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return True  # of another user
     return True
+
+
+def _copy_attributes(target: str, fd: int) -> None:
+    """Extended attributes, access lists among them, as far as the system lets us."""
+    if hasattr(os, "listxattr"):
+        with suppress(OSError):
+            for name in os.listxattr(target):
+                with suppress(OSError):
+                    os.setxattr(fd, name, os.getxattr(target, name))
+
+
+def _reserve(fd: int, size: int) -> None:
+    """A full disk is found before long work, where the file system can tell."""
+    if size > _SMALL_BYTES and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 
 from dropcli.errors import FormatError
-from dropcli.files.reader import Reader
+from dropcli.files import Reader
 from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt
 from dropcli.formats.pt.legacy import modernize
 from dropcli.formats.pt.source import PtSource

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropcli.errors import located
-from dropcli.files.reader import place_of
+from dropcli.files import place_of
 from dropcli.formats import open_source
 from dropcli.tensors import TensorInfo
 

@@ -1,7 +1,6 @@
 """One file to one file: open, augment, publish."""
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,10 +10,21 @@ from typing import Any
 
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import FileError, FormatError, UsageError, located
-from dropcli.files.commit import Group, exists
-from dropcli.files.paths import is_special
-from dropcli.files.publish import Output, check_destination, make_folders, publish
-from dropcli.files.reader import STDIN, Reader, place_of
+from dropcli.files import (
+    STDIN,
+    STDOUT,
+    STDOUT_NAME,
+    Output,
+    Reader,
+    Transaction,
+    check_destination,
+    foresee_destination,
+    is_piped,
+    make_folders,
+    place_of,
+    publish,
+    same_file,
+)
 from dropcli.formats import convert, open_source
 from dropcli.formats.concat import Concatenated, label
 from dropcli.pipeline.loop import augment, blank_reports, plan
@@ -22,7 +32,6 @@ from dropcli.pipeline.pieces import Plans
 from dropcli.pipeline.report import FileReport, Status, TensorReport
 from dropcli.tensors import Source
 
-STDOUT = "-"
 _COPY_BYTES = 1 << 20
 
 Write = Callable[[bytes | memoryview], None]
@@ -49,31 +58,16 @@ class Job:
     in_dataset: bool = False  # folders are made, and an output with the very same bytes is ours
 
 
-def is_piped(source: str) -> bool:
-    """Whether it is standard input, a pipe or a device."""
-    return source == STDIN or is_special(source)
-
-
 def stream_of(source: str) -> str:
     """The name of a single file in the mask key: its stem, or `-` for what is piped in."""
     # A pipe has a number for a name, which says nothing of what comes through it.
     return STDIN if is_piped(source) else PurePath(source).stem
 
 
-def goes_to_stdout(output: str) -> bool:
-    """Whether the tensors take standard output, as `-` or by another name of it."""
-    if output == STDOUT:
-        return True
-    try:
-        return os.path.samestat(os.stat(output), os.fstat(1)) and not os.path.isfile(output)
-    except OSError:
-        return False
-
-
 def run_file(
-    job: Job, dropout: Dropout, on_total: OnTotal, group: Group | None = None
+    job: Job, dropout: Dropout, on_total: OnTotal, transaction: Transaction | None = None
 ) -> FileReport:
-    """Write one output and report on it; with a group it is published when that is committed.
+    """Write one output and report on it; with a transaction it is published when that is committed.
 
     `on_total` hears the size of the output, and gives what is to hear of every few bytes of it.
     """
@@ -83,7 +77,10 @@ def run_file(
         if job.dry_run:
             tensors = blank_reports(source.tensors, ready.plans)
         else:
-            with _destination(job, ready.size, group) as output, located(place_of(job.source)):
+            with (
+                _destination(job, ready.size, transaction) as output,
+                located(place_of(job.source)),
+            ):
                 tensors = ready.write(output.write, on_total(ready.size))
 
     return FileReport(
@@ -133,7 +130,11 @@ def _prepared(job: Job, dropout: Dropout) -> Iterator[_Ready]:
 
 
 def copy_file(
-    job: Job, on_bytes: Callable[[int], None], group: Group | None = None, *, tensors: bool
+    job: Job,
+    on_bytes: Callable[[int], None],
+    transaction: Transaction | None = None,
+    *,
+    tensors: bool,
 ) -> FileReport:
     """Write the file as it is; one of `tensors` only if it is sound."""
     reports: list[TensorReport] = []
@@ -145,7 +146,7 @@ def copy_file(
             size = reader.size or 0
             _check_output(job, size)
             if not job.dry_run:
-                with _destination(job, size, group) as output, located(job.source):
+                with _destination(job, size, transaction) as output, located(job.source):
                     for start in range(0, size, _COPY_BYTES):
                         data = reader.read(start, min(_COPY_BYTES, size - start))
                         output.write(data)
@@ -233,26 +234,14 @@ def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
     )
 
 
-def _foresee(job: Job, size: int) -> None:
-    """Find what will be in the way, as far as it shows without writing."""
-    with located(job.output):
-        if os.path.exists(job.output) and not job.force and os.path.getsize(job.output) != size:
-            raise exists()
-        folder = os.path.dirname(job.output)
-        while folder and not os.path.lexists(folder):
-            folder = os.path.dirname(folder)
-        if folder and not os.path.isdir(folder):
-            raise FileError("no-folder", f"expected '{folder}' to be a folder, got a file")
-
-
 def _check_output(job: Job, size: int) -> None:
     """Find what is in the way before any work."""
-    if not job.in_place and _same_file(job.source, job.output):
+    if not job.in_place and same_file(job.source, job.output):
         raise UsageError(
             "same-file",
             "expected an output other than the input, got the same file",
             "replace it with --in-place instead of -o",
-            "standard output" if job.output == STDOUT else job.output,
+            STDOUT_NAME if job.output == STDOUT else job.output,
         )
     if job.output == STDOUT:
         return
@@ -261,7 +250,7 @@ def _check_output(job: Job, size: int) -> None:
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
         )
     if job.in_dataset and job.dry_run:
-        _foresee(job, size)
+        foresee_destination(job.output, size, replace=job.force)
         return
     if job.in_dataset:
         with located(job.output):
@@ -270,23 +259,15 @@ def _check_output(job: Job, size: int) -> None:
         check_destination(job.output, replace=job.force or job.in_place)
 
 
-def _same_file(source: str, output: str) -> bool:
-    """By inode, so that links and other spellings of a path are seen through."""
-    try:
-        read = os.fstat(0) if source == STDIN else os.stat(source)
-        written = os.fstat(1) if output == STDOUT else os.stat(output)
-    except OSError:
-        return False
-    return os.path.samestat(read, written) and stat.S_ISREG(read.st_mode)
-
-
 @contextmanager
-def _destination(job: Job, size: int, group: Group | None) -> Iterator[Output]:
+def _destination(job: Job, size: int, transaction: Transaction | None) -> Iterator[Output]:
     if job.output == STDOUT:
-        output = Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, "standard output")
+        output = Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, STDOUT_NAME)
         yield output
         output.flush()
     else:
         replace, adopt = job.force or job.in_place, job.in_dataset
-        with publish(job.output, size=size, replace=replace, adopt=adopt, group=group) as output:
+        with publish(
+            job.output, size=size, replace=replace, adopt=adopt, transaction=transaction
+        ) as output:
             yield output

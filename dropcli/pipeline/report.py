@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from dropcli.dropout.over import shape_text
 from dropcli.errors import UsageError
-from dropcli.files.publish import check_destination, publish
+from dropcli.files import check_destination, publish, same_file
 from dropcli.masks.probability import Spread
 from dropcli.pipeline.stats import Summary
 
@@ -239,7 +239,7 @@ def check_stats_path(
         raise UsageError(
             "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
         )
-    if os.path.realpath(path) in map(os.path.realpath, others):
+    if any(same_file(other, path) for other in others):
         raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
     folder = os.path.dirname(os.path.abspath(path))
     if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):

@@ -14,7 +14,7 @@ from typing import IO, cast
 from isal import isal_zlib
 
 from dropcli.errors import FormatError
-from dropcli.files.reader import Reader
+from dropcli.files import Reader
 from dropcli.tensors import Checksum, Late, Segment
 
 _MOST_32 = 0xFFFFFFFF

@@ -5,7 +5,7 @@ import tempfile
 import warnings
 
 from dropcli.errors import FormatError, needing
-from dropcli.files.reader import Reader
+from dropcli.files import Reader
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.unpickle import Global, load
 
