@@ -181,7 +181,7 @@ def test_a_signal_while_python_tidies_up(number: int) -> None:
     save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
     Path("interrupted.py").write_text(
         "import os, sys\n"
-        "from dropcli import cli\n"
+        "from dropcli.__main__ import main\n"
         "from dropcli.pipeline import job\n"
         "class Tidy:\n"
         "    def __del__(self):\n"
@@ -191,7 +191,7 @@ def test_a_signal_while_python_tidies_up(number: int) -> None:
         "    Tidy()\n"
         "    return real(path)\n"
         "job.open_source = open_source\n"
-        "sys.exit(cli.main())\n"
+        "sys.exit(main())\n"
     )
     words = ["apply", "x.safetensors", "-o", "y.safetensors", *WORDS]
     done = subprocess.run([sys.executable, "interrupted.py", *words], capture_output=True)

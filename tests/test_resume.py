@@ -385,7 +385,7 @@ def test_e04_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:
     for number in range(6):
         sample(f"data/{number}.pt", number)
     Path("kill.py").write_text(
-        "import os, signal, dropcli.run as run\n"
+        "import os, signal, dropcli.pipeline.job as run\n"
         "real = run.open_source\n"
         "def open_source(path):\n"
         "    if path.endswith('3.pt'): os.kill(os.getpid(), signal.SIGKILL)\n"
