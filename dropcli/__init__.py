@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dropcli.__version__ import __version__
 from dropcli.errors import (
     ArgumentError,
     DropcliError,
@@ -14,8 +15,6 @@ from dropcli.errors import (
 
 if TYPE_CHECKING:
     from dropcli.api import apply, drop, keep_mask
-
-__version__ = "0.1.0"  # here and nowhere else: asking the installed metadata costs 20 ms
 
 __all__ = [
     "ArgumentError",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli import __version__
+from dropcli.__version__ import __version__
 from dropcli.cli.progress import Progress
 from dropcli.cli.values import choose_output, parse_over
 from dropcli.dataset.plan import Request, plan_batch
@@ -23,11 +23,10 @@ from dropcli.dropout.over import CHANNELS, Over
 from dropcli.dropout.ranges import Between
 from dropcli.dropout.settings import Dropout, whole_number
 from dropcli.errors import ArgumentError, TensorError, UsageError
-from dropcli.formats.torch_dtypes import TORCH_DTYPES
 from dropcli.pipeline.job import run_file
 from dropcli.pipeline.recipe import Application
 from dropcli.pipeline.report import Report
-from dropcli.tensors import DTYPES, Dtype, TensorInfo
+from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:
     import torch
@@ -227,9 +226,9 @@ def _drop_tensor(
 
 def _dtype(name: str) -> Dtype:
     """The dtype that torch, numpy and ml_dtypes call by this name."""
-    if name not in TORCH_DTYPES:
+    if name not in BY_TORCH_NAME:
         raise TypeError(f"expected a dtype of numbers, got {name}")
-    return DTYPES[TORCH_DTYPES[name]]
+    return BY_TORCH_NAME[name]
 
 
 def _drop_raw(

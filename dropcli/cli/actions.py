@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dropcli import __version__
+from dropcli.__version__ import __version__
 from dropcli.cli import console
 from dropcli.cli.progress import progress
 from dropcli.dataset.discover import Found, discover, parse_list

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dropcli import __version__
+from dropcli.__version__ import __version__
 from dropcli.cli import console, options, values
 from dropcli.cli.command import Command, Group
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
@@ -170,7 +170,7 @@ def info(files: options.Files, json: options.Json = False, verbose: options.Verb
       dropcli info --json *.safetensors | jq '.files[].tensors[].name'
     """  # noqa: D301
     with signals.held():
-        from dropcli.formats.info import read_info
+        from dropcli.formats import read_info
         from dropcli.pipeline.report import Report
 
     report = Report(__version__, "info")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dropcli.dataset.plan import Request
     from dropcli.dataset.tally import Tally
     from dropcli.dataset.verify import Verdict
-    from dropcli.formats.info import FileInfo
+    from dropcli.formats import FileInfo
     from dropcli.pipeline.report import FileReport
 
 STDOUT_NAME = "standard output"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from dropcli.cli.text import printable
-from dropcli.dropout.over import shape_text
 from dropcli.pipeline.report import asked
+from dropcli.tensors import shape_text
 
 if TYPE_CHECKING:
     from dropcli.dataset.plan import Request
     from dropcli.dataset.tally import Tally
     from dropcli.dataset.verify import Verdict
-    from dropcli.formats.info import FileInfo
+    from dropcli.formats import FileInfo
     from dropcli.pipeline.report import FileReport, TensorReport
 
 _ROWS = 10  # of a table, unless more are asked for

@@ -14,11 +14,10 @@ import numpy as np
 from dropcli.dataset.discover import TENSOR_SUFFIXES, Input
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, located
 from dropcli.files import Reader, is_file, is_folder
-from dropcli.formats import open_source
-from dropcli.formats.pt.source import PtSource
+from dropcli.formats import PtSource, Source, open_source
 from dropcli.pipeline.job import Job, derive_file
 from dropcli.pipeline.provenance import copies_from, settings_from
-from dropcli.tensors import Source, TensorInfo
+from dropcli.tensors import TensorInfo
 
 _ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)  # copy 0 of --copies
 _BLOCK = 1 << 20

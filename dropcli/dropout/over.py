@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 
 from dropcli.errors import TensorError
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as people read it: 2x3x4."""
-    return "x".join(map(str, shape)) if shape else "scalar"
+from dropcli.tensors import shape_text
 
 
 @dataclass(frozen=True)

@@ -131,16 +131,16 @@ class Dropout:
             return False
         if self.key:
             return any(_matches(tensor.name, pattern) for pattern in self.key)
-        return tensor.dtype.kind == "float" and not tensor.refusal
+        return tensor.dtype.kind == "float" and not tensor.unsupported
 
     def _check_dtype(self, tensor: TensorInfo) -> None:
         kind, name = tensor.dtype.kind, tensor.dtype.name
-        if tensor.refusal:
+        if tensor.unsupported:
             raise in_tensor(
                 tensor,
                 TensorError(
                     "special-tensor",
-                    f"expected an ordinary tensor, but {tensor.refusal}",
+                    f"expected an ordinary tensor, but {tensor.unsupported}",
                     "leave it out with --exclude: it is then copied",
                 ),
             )

@@ -92,8 +92,8 @@ class Reader:
             done += count
         self._position += len(buffer)
 
-    def check_finished(self) -> None:
-        """Raise if a file changed since it was opened, or a pipe has more to say."""
+    def finish(self) -> None:
+        """FormatError if a file changed since it was opened, or a pipe has more to give."""
         if self.seekable:
             now = os.fstat(self.fd)
             before = self._opened
@@ -112,7 +112,6 @@ class Reader:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
         os.close(self.fd)
 
     def _take_peeked(self, buffer: memoryview) -> int:
@@ -123,23 +122,3 @@ class Reader:
 
     def _readv(self, buffers: list[memoryview]) -> int:
         return os.readv(self.fd, buffers)
-
-
-class FileSource:
-    """What every source that reads one file has in common."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.seekable = reader.seekable
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from there; FormatError if the file ends first."""
-        self._reader.read_into(offset, buffer)
-
-    def finish(self) -> None:
-        """FormatError unless everything was there, nothing more, and nothing changed."""
-        self._reader.check_finished()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()

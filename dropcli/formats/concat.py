@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from dropcli.errors import FormatError, TensorError, UsageError
-from dropcli.formats.base import Derived
+from dropcli.formats.base import Derived, Segment, Source, segment_of
 from dropcli.formats.safetensors import new_header
-from dropcli.tensors import Segment, Source, TensorInfo, elements
+from dropcli.tensors import TensorInfo
 
 
 class Concatenated(Derived):
@@ -42,12 +42,12 @@ class Concatenated(Derived):
         yield new_header(self.tensors, self.metadata, provenance)
         for tensor in self._source.tensors:
             if not self._grows(tensor):
-                yield elements(replace(tensor, name=label(tensor.name, -1)))
+                yield segment_of(replace(tensor, name=label(tensor.name, -1)))
                 continue
             for copy in self._copies:
                 tied_to = tensor.tied_to and label(tensor.tied_to, copy)
                 name = label(tensor.name, copy)
-                yield elements(replace(tensor, name=name, tied_to=tied_to))
+                yield segment_of(replace(tensor, name=name, tied_to=tied_to))
 
     def _grows(self, tensor: TensorInfo) -> bool:
         return tensor.shape[:1] == (self._size,)

@@ -9,15 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dropcli.errors import FormatError
-from dropcli.formats.base import Derived
-from dropcli.formats.pt.archive import Writer
-from dropcli.formats.pt.source import PROVENANCE as PT_PROVENANCE
-from dropcli.formats.pt.source import PtSource
-from dropcli.formats.pt.source import dump as dump_provenance
+from dropcli.formats.base import Checksum, Derived, Extent, Segment, dump_entries, segment_of
+from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
+from dropcli.formats.pt import PtSource, Writer
 from dropcli.formats.safetensors import PROVENANCE, SafetensorsSource, new_header
-from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
 from dropcli.layouts import Layout
-from dropcli.tensors import Checksum, Extent, Segment, TensorInfo, elements
+from dropcli.tensors import TensorInfo
 
 
 class SafetensorsFromPt(Derived):
@@ -28,15 +25,15 @@ class SafetensorsFromPt(Derived):
     def __init__(self, source: PtSource) -> None:
         super().__init__(source)
         self._pt = source
-        if left_over := source.left_over():
+        if left_over := source.first_non_tensor():
             raise FormatError(
                 "not-only-tensors",
                 f"expected tensors alone for a safetensors file, got '{left_over}', which is none",
                 "keep it with an output whose name ends in .pt",
             )
         for tensor in source.tensors:
-            if tensor.refusal or tensor.dtype.name in ("?", "C128"):
-                reason = tensor.refusal or f"its dtype is {tensor.dtype.name}"
+            if tensor.unsupported or tensor.dtype.name in ("?", "C128"):
+                reason = tensor.unsupported or f"its dtype is {tensor.dtype.name}"
                 raise FormatError(
                     "not-in-safetensors",
                     f"tensor '{tensor.name}': expected one that safetensors can hold, but {reason}",
@@ -50,7 +47,7 @@ class SafetensorsFromPt(Derived):
 
         # A tied tensor is written for itself: the format has no ties.
         for tensor in tensors:
-            yield elements(tensor)
+            yield segment_of(tensor)
 
     def finish(self) -> None:
         """FormatError if a checksum of the archive does not fit, or the file changed."""
@@ -66,9 +63,8 @@ class PtFromSafetensors(Derived):
     def __init__(self, source: SafetensorsSource, root: str) -> None:
         super().__init__(source)
         self._root = root
-        known = {*STORAGES.values(), *TORCH_DTYPES.values()}
         for tensor in source.tensors:
-            if tensor.dtype.name not in known:
+            if not tensor.dtype.torch_name:
                 raise FormatError(
                     "not-in-pt",
                     f"tensor '{tensor.name}': expected a dtype that torch.save knows, got "
@@ -92,7 +88,8 @@ class PtFromSafetensors(Derived):
             yield from writer.add(f"{root}/data/{number}", tensor.nbytes, payload)
         yield from writer.add_known(f"{root}/version", b"3\n")
         if provenance is not None:
-            yield from writer.add_known(f"{root}/{PT_PROVENANCE}", dump_provenance(provenance))
+            data = dump_entries(provenance).encode()
+            yield from writer.add_known(f"{root}/{PT_PROVENANCE}", data)
         yield from writer.end()
 
 
@@ -105,21 +102,18 @@ def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
 
 
 def _tensor(tensor: TensorInfo, number: int) -> bytes:
-    storages = {dtype: kind for kind, dtype in STORAGES.items()}
     strides = [
         Layout.row_major((1, *tensor.shape[axis + 1 :])).elements
         for axis in range(len(tensor.shape))
     ]
-    kind = storages.get(tensor.dtype.name)
+    dtype_name, kind = tensor.dtype.torch_name, tensor.dtype.storage
+    assert dtype_name
     if kind:
         rebuild, storage = b"_rebuild_tensor_v2", b"ctorch\n" + kind.encode() + b"\n"
         count, dtype = tensor.elements, b""
     else:
         rebuild, storage = b"_rebuild_tensor_v3", b"ctorch.storage\nUntypedStorage\n"
-        torch_name = next(
-            name for name, dtype in TORCH_DTYPES.items() if dtype == tensor.dtype.name
-        )
-        count, dtype = tensor.nbytes, b"ctorch\n" + torch_name.encode() + b"\n"
+        count, dtype = tensor.nbytes, b"ctorch\n" + dtype_name.encode() + b"\n"
     where = (
         b"(" + _text("storage") + storage + _text(str(number)) + _text("cpu") + _int(count) + b"tQ"
     )

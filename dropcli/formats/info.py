@@ -6,7 +6,7 @@ from typing import Any
 
 from dropcli.errors import located
 from dropcli.files import place_of
-from dropcli.formats import open_source
+from dropcli.formats.detect import open_source
 from dropcli.tensors import TensorInfo
 
 

@@ -7,14 +7,15 @@ provenance, which is the entry "dropcli" of `__metadata__`.
 
 import json
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
 
 from dropcli.errors import FormatError, located
-from dropcli.files.reader import FileSource, Reader
-from dropcli.tensors import DTYPES, Extent, Segment, TensorInfo
+from dropcli.files import Reader
+from dropcli.formats.base import Extent, Segment, Source, dump_entries, parse_entries
+from dropcli.tensors import DTYPES, TensorInfo
 
 _MOST_HEADER_BYTES = 100_000_000  # the library's own limit
 _MOST_VALUES = 1 << 21  # in a header that describes few tensors; parsed they are half a gigabyte
@@ -24,11 +25,10 @@ METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
 
-class SafetensorsSource(FileSource):
+class SafetensorsSource(Source):
     """An open safetensors file. FormatError if the library would not open it, or names repeat."""
 
     format = "safetensors"
-    strangers: Sequence[str] = ()  # it holds nothing but tensors
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
@@ -41,7 +41,7 @@ class SafetensorsSource(FileSource):
         _check(reader, self._header_bytes, self.size)
 
         self.metadata: dict[str, str] = self._header.get(METADATA) or {}
-        self.provenance = _provenance(self.metadata)
+        self.provenance = parse_entries(self.metadata.get(PROVENANCE, "[]"))
         entries = [(name, entry) for name, entry in self._header.items() if name != METADATA]
         entries.sort(key=lambda item: item[1]["data_offsets"])
         self.tensors = [_tensor(name, entry, start) for name, entry in entries]
@@ -55,10 +55,6 @@ class SafetensorsSource(FileSource):
         for tensor in self.tensors:
             yield Extent(tensor.offset, tensor.nbytes, (tensor,))
 
-    def output_size(self, provenance: list[Any] | None) -> int:
-        """The bytes of the header and of the data."""
-        return len(self._output_header(provenance)) + self.size - 8 - len(self._header_bytes)
-
     def _output_header(self, provenance: list[Any] | None) -> bytes:
         """The length and the header; the data after it stays as aligned as it was."""
         if self._made is None or self._made[0] is not provenance:
@@ -68,7 +64,7 @@ class SafetensorsSource(FileSource):
     def _make_header(self, provenance: list[Any] | None) -> bytes:
         header = self._header_bytes
         if provenance is not None:
-            entry = {PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
+            entry = {PROVENANCE: dump_entries(provenance)}
             changed = {METADATA: {}, **self._header} | {METADATA: {**self.metadata, **entry}}
             header = dump(changed)
             start = 8 + len(self._header_bytes)
@@ -191,21 +187,12 @@ def _tensor(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
     return TensorInfo(name, dtype, tuple(entry["shape"]), start + begin, end - begin)
 
 
-def _provenance(metadata: dict[str, str]) -> list[Any] | None:
-    try:
-        entries = json.loads(metadata.get(PROVENANCE, "[]"), parse_constant=_no_constant)
-        json.dumps(entries, allow_nan=False)  # 1e999 is read as infinity, which nobody can write
-    except (ValueError, RecursionError):
-        return None
-    return entries if isinstance(entries, list) else None
-
-
 def new_header(
     tensors: Iterable[TensorInfo], metadata: dict[str, str], provenance: list[Any] | None
 ) -> bytes:
     """The length and the header of a file that holds these tensors in this order."""
     if provenance is not None:
-        metadata = {**metadata, PROVENANCE: json.dumps(provenance, separators=(",", ":"))}
+        metadata = {**metadata, PROVENANCE: dump_entries(provenance)}
     header: dict[str, Any] = {METADATA: metadata} if metadata else {}
     position = 0
     for tensor in tensors:

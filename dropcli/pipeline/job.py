@@ -25,12 +25,10 @@ from dropcli.files import (
     publish,
     same_file,
 )
-from dropcli.formats import convert, open_source
-from dropcli.formats.concat import Concatenated, label
+from dropcli.formats import Concatenated, Source, convert, label, open_source
 from dropcli.pipeline.loop import augment, blank_reports, plan
 from dropcli.pipeline.pieces import Plans
 from dropcli.pipeline.report import FileReport, Status, TensorReport
-from dropcli.tensors import Source
 
 _COPY_BYTES = 1 << 20
 
@@ -94,7 +92,7 @@ def run_file(
         applied_before=_applied_before(source.provenance or [], dropout, job),
         evaluation=dropout.eval,
         notes=list(source.notes),
-        strangers=list(source.strangers),
+        strangers=list(source.unknown_classes),
     )
 
 
@@ -151,7 +149,7 @@ def copy_file(
                         data = reader.read(start, min(_COPY_BYTES, size - start))
                         output.write(data)
                         on_bytes(len(data))
-                    reader.check_finished()
+                    reader.finish()
     status: Status = "planned" if job.dry_run else "written"
     return FileReport(
         job.source, job.output, job.stream, job.copy, size, status, reports, evaluation=True

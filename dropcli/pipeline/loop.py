@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from dropcli.dropout.settings import Dropout
 from dropcli.dropout.wrappers import Kernel
 from dropcli.errors import TensorError
-from dropcli.layouts import Layout
+from dropcli.formats import Checksum, Deferred, Source
 from dropcli.masks.probability import Spread, spread_of
 from dropcli.parallel.threads import Inline, Threads, usable_cores
 from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
 from dropcli.pipeline.recipe import Application, TensorDropout
 from dropcli.pipeline.report import TensorReport
 from dropcli.pipeline.stats import Summary, is_finite, summarize
-from dropcli.tensors import Checksum, Late, Source, TensorInfo
+from dropcli.tensors import TensorInfo
 
 _MOST_WORKERS = 4  # reading and writing bound the work; more workers only take memory
 
@@ -100,7 +100,7 @@ def augment(
             for checksum, crc, nbytes in done.checksums:
                 checksum.add(crc, nbytes)
             for item in done.output:
-                data = item.make() if isinstance(item, Late) else item
+                data = item.make() if isinstance(item, Deferred) else item
                 write(data)
                 on_bytes(len(data))
             for part in done.parts:
@@ -125,7 +125,7 @@ class _PartDone:
 @dataclass
 class _PieceDone:
     buffer: bytearray
-    output: list[bytes | memoryview | Late] = field(default_factory=list)
+    output: list[bytes | memoryview | Deferred] = field(default_factory=list)
     parts: list[_PartDone] = field(default_factory=list)
     checksums: list[tuple[Checksum, int, int]] = field(default_factory=list)
 
@@ -214,7 +214,7 @@ def _drop_tied(
 ) -> None:
     """Drop elements as the tensor does whose memory they are, which has reported on them."""
     first = plan.tensor
-    layout = first.layout or Layout.row_major(first.shape)
+    layout = first.elements_layout
     between = (tensor.offset - first.offset) // (first.dtype.bits // 8)
     logical = layout.logical_at(places + between)
     _apply(plan, plan.kernel_at(logical), raw, plan.mask.keep_at(logical))
@@ -230,7 +230,7 @@ def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _P
 def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
     """Drop those elements of a tensor whose places are among these bytes of the source."""
     tensor = plan.tensor
-    layout = tensor.layout or Layout.row_major(tensor.shape)
+    layout = tensor.elements_layout
     itemsize = tensor.dtype.bits // 8
     start = (offset - tensor.offset) // itemsize
     ranks = layout.rank(start), layout.rank(start + len(raw) // itemsize)

@@ -7,9 +7,10 @@ does not depend on what lies around; short neighbours share a piece.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dropcli.formats import Checksum, Deferred, Extent, Gathered, Segment
 from dropcli.pipeline.recipe import TensorDropout
 from dropcli.pipeline.stats import BLOCK
-from dropcli.tensors import Checksum, Extent, Gathered, Late, Segment, TensorInfo
+from dropcli.tensors import TensorInfo
 
 PIECE_BYTES = 1 << 21
 _PIECE_ITEMS = 1024
@@ -51,7 +52,7 @@ class Piece:
 
     offset: int = 0
     nbytes: int = 0
-    items: list[bytes | Late | Part | Gather] = field(default_factory=list)
+    items: list[bytes | Deferred | Part | Gather] = field(default_factory=list)
 
     def fits(self, part: Part) -> bool:
         """Whether the part can be read along with those that are there."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.dropout.kernels import Arithmetic, make_kernel
-from dropcli.dropout.over import Over, shape_text
+from dropcli.dropout.over import Over
 from dropcli.dropout.ranges import Between
 from dropcli.dropout.settings import Dropout, in_tensor, whole_number
 from dropcli.dropout.wrappers import Kernel
@@ -20,7 +20,7 @@ from dropcli.masks.keystream import Words, mask_key, p_key
 from dropcli.masks.mask import Mask, block_grid, cells_of, element_grid
 from dropcli.masks.probability import Chance, SampleChances, Spread, draw
 from dropcli.masks.torch_rng import TorchDecisions, TorchDraws
-from dropcli.tensors import Dtype, TensorInfo
+from dropcli.tensors import Dtype, TensorInfo, shape_text
 
 _MOST_IDLE = 1 << 24  # decisions that no element obeys
 

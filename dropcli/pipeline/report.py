@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal, Protocol, TypeAlias
 
-from dropcli.dropout.over import shape_text
 from dropcli.errors import UsageError
 from dropcli.files import check_destination, publish, same_file
 from dropcli.masks.probability import Spread
 from dropcli.pipeline.stats import Summary
+from dropcli.tensors import shape_text
 
 SCHEMA = 1
 

@@ -1,1 +1,7 @@
-""".pt files, read without being run."""
+"""`.pt` files, read without being run."""
+
+from dropcli.formats.pt.archive import Writer
+from dropcli.formats.pt.legacy import convert_legacy
+from dropcli.formats.pt.source import PROVENANCE, PtSource
+
+__all__ = ["PROVENANCE", "PtSource", "Writer", "convert_legacy"]

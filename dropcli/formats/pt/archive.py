@@ -4,18 +4,18 @@ Reading is the standard library's, checked for what readers disagree about. Writ
 because a member's checksum follows its payload, and a payload is streamed.
 """
 
+import os
 import struct
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, cast
 
 from isal import isal_zlib
 
 from dropcli.errors import FormatError
 from dropcli.files import Reader
-from dropcli.tensors import Checksum, Late, Segment
+from dropcli.formats.base import Checksum, Deferred, Segment
 
 _MOST_32 = 0xFFFFFFFF
 _FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
@@ -42,13 +42,14 @@ class Member:
 def read_members(reader: Reader) -> list[Member]:
     """The members in the order of their payloads; FormatError for a damaged or doubtful archive."""
     assert reader.size is not None
-    file = _Seekable(reader)
+    _end(reader)  # where the system refuses to read: the library takes that for a damaged archive
     try:
-        with zipfile.ZipFile(cast(IO[bytes], file)) as archive:
+        with (
+            os.fdopen(os.dup(reader.fd), "rb") as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
-        if file.refused:  # which the library takes for the end of the file
-            raise file.refused from None
         raise FormatError(
             "damaged-archive",
             f"expected a whole zip archive, got one that is damaged ({error})",
@@ -177,7 +178,7 @@ class Writer:
         header = _local_header(member.name, self._position, nbytes, self._alignment)
         yield header
         yield from payload(member.checksum)
-        yield Late(_descriptor_size(nbytes), finish)
+        yield Deferred(_descriptor_size(nbytes), finish)
         self._position += len(header) + nbytes + _descriptor_size(nbytes)
 
     def add_known(self, name: str, data: bytes) -> Iterator[Segment]:
@@ -192,7 +193,7 @@ class Writer:
     def end(self) -> Iterator[Segment]:
         """The central directory."""
         size = len(_directory(self._members, self._position))
-        yield Late(size, lambda: _directory(self._members, self._position))
+        yield Deferred(size, lambda: _directory(self._members, self._position))
 
 
 @dataclass(slots=True)
@@ -249,33 +250,3 @@ def _entry(member: _Written) -> bytes:
     fields = (b"PK\1\2", 0, 0, _FLAGS, 0, 0, _DATE, member.checksum.value, size, size)
     rest = (len(member.name), len(extra), 0, 0, 0, 0, min(member.offset, _MOST_32))
     return _CENTRAL.pack(*fields, *rest) + member.name + extra
-
-
-class _Seekable:
-    """What `zipfile` needs of a file, by positional reads."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._at = 0
-        self.refused: OSError | None = None  # what the system last said
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        size = self._reader.size or 0
-        self._at = max(0, offset + (0, self._at, size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, count: int = -1) -> bytes:
-        left = max(0, (self._reader.size or 0) - self._at)
-        try:
-            data = self._reader.read(self._at, left if count < 0 else min(count, left))
-        except OSError as error:
-            self.refused = error
-            raise
-        self._at += len(data)
-        return data

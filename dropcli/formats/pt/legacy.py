@@ -14,7 +14,7 @@ _PICKLES = 4
 _MOST_PICKLE_BYTES = 1 << 26
 
 
-def modernize(reader: Reader) -> None:
+def convert_legacy(reader: Reader) -> None:
     """Have the reader go on with the same content as a zip file of today.
 
     Needs memory for all of it, and imports torch, which refuses classes it does not know.

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from dropcli.errors import TensorError
-from dropcli.layouts import Layout
 from dropcli.tensors import TensorInfo
 
 _WINDOW = 1 << 20  # elements that are looked at at a time
@@ -17,8 +16,8 @@ def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
     first: dict[Any, str] = {}
     tied = []
     for tensor in tensors:
-        layout = tensor.layout or Layout.row_major(tensor.shape)
-        if tensor.nbytes and not tensor.refusal and not layout.overlapping:
+        layout = tensor.elements_layout
+        if tensor.nbytes and not tensor.unsupported and not layout.overlapping:
             memory = (tensor.offset, tensor.dtype.name, layout.places)
             name = first.setdefault(memory, tensor.name)
             if name != tensor.name:

@@ -34,7 +34,7 @@ _MOST_WRAPPERS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundTensor:
     """A tensor in a pickle: a view of a storage, or (special) one that can only be copied.
 
     Offset and strides are in elements; `dtype` is torch's name of it, where the tensor says so
@@ -76,7 +76,7 @@ class _Node:
         return ".".join(reversed(parts))
 
 
-def find_tensors(root: Any) -> Iterator[Found]:
+def find_tensors(root: Any) -> Iterator[FoundTensor]:
     """Every tensor, in the order of the file; one that stands in two places is found twice."""
     taken: set[str] = set()
     counts: dict[str, int] = {}
@@ -98,7 +98,7 @@ def find_tensors(root: Any) -> Iterator[Found]:
         yield _found(name, node)
 
 
-def left_over(root: Any) -> str | None:
+def first_non_tensor(root: Any) -> str | None:
     """The name of the first value that is neither a tensor nor holds any, if there is one."""
     for node in _walk(root, plain=True):
         if not _is_tensor(node.value):
@@ -192,11 +192,11 @@ def _innermost(call: Any) -> Call | None:
     return None
 
 
-def _found(name: str, node: _Node) -> Found:
+def _found(name: str, node: _Node) -> FoundTensor:
     call = _innermost(node.value)
     if call is None:
         kind = _SPECIAL.get(node.value.function.name, "of a special kind")
-        return Found(name, special=kind, inside=node.inside)
+        return FoundTensor(name, special=kind, inside=node.inside)
     try:
         name.encode()
         return _view(name, call, node.inside)
@@ -206,7 +206,7 @@ def _found(name: str, node: _Node) -> Found:
         ) from None
 
 
-def _view(name: str, call: Call, inside: bool) -> Found:
+def _view(name: str, call: Call, inside: bool) -> FoundTensor:
     storage, offset, shape, strides, *more = call.arguments
     if not isinstance(storage, Reference) or len(shape) > _MOST_DIMENSIONS:
         raise TypeError
@@ -223,7 +223,7 @@ def _view(name: str, call: Call, inside: bool) -> Found:
     metadata = more[-1] if len(more) > (3 if typed else 2) else None
     flags = [key for key, value in metadata.pairs if value] if isinstance(metadata, Dict) else []
     special = f"a {flags[0]} view" if flags else None
-    return Found(name, storage.id, offset, shape, strides, dtype, special, inside)
+    return FoundTensor(name, storage.id, offset, shape, strides, dtype, special, inside)
 
 
 def _key_text(key: Any) -> str:

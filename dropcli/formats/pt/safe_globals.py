@@ -1,8 +1,8 @@
-"""Which names in a pickle are known, which are strangers, and which would be programs.
+"""Which names in a pickle are known, which are not, and which would be programs.
 
 Nothing a pickle names is ever imported here, but the output carries the pickle on to whoever
 loads it: programs that hide in one are not passed on. So names are allowed one by one, and
-functions are refused where only data can be expected; strangers are the classes of other packages.
+functions are refused where only data can be expected; unknown are the classes of other packages.
 """
 
 import re
@@ -76,8 +76,8 @@ _LOADERS = {"pip", "setuptools", "distutils", "cloudpickle", "dill"}
 
 
 def check_globals(names: list[Global]) -> list[str]:
-    """The strangers among these names, as text; FormatError for programs."""
-    strangers = []
+    """The classes of other packages among these names, as text; FormatError for programs."""
+    unknown = []
     for name in names:
         if _is_known(name):
             continue
@@ -87,8 +87,8 @@ def check_globals(names: list[Global]) -> list[str]:
                 f"expected data, got a pickle that would call {name}",
                 "do not load this file with anything that runs pickles",
             )
-        strangers.append(str(name))
-    return strangers
+        unknown.append(str(name))
+    return unknown
 
 
 def _is_known(name: Global) -> bool:

@@ -1,11 +1,10 @@
 """`.pt` files: zip archives of a pickle and of storages, rewritten without being unpickled.
 
-The pickle says where each tensor lies in which storage (see `objects`). It and all other members
+The pickle says where each tensor lies in which storage (see `rebuild`). It and all other members
 are copied; only the bytes of selected tensors change, and the checksums that follow them.
 """
 
 import gc
-import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,15 +12,22 @@ from typing import Any
 from isal import isal_zlib
 
 from dropcli.errors import FormatError
-from dropcli.files.reader import FileSource, Reader
+from dropcli.files import Reader
+from dropcli.formats.base import (
+    Checksum,
+    Extent,
+    Segment,
+    Source,
+    dump_entries,
+    parse_entries,
+)
 from dropcli.formats.pt.archive import Member, Writer, read_members, trailing_bytes
 from dropcli.formats.pt.overlaps import check_apart, clusters, tie
-from dropcli.formats.pt.rebuild import Found, find_tensors, left_over
+from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.unpickle import Global, load
-from dropcli.formats.torch_dtypes import STORAGES, TORCH_DTYPES
 from dropcli.layouts import Layout
-from dropcli.tensors import DTYPES, Checksum, Dtype, Extent, Segment, TensorInfo, total
+from dropcli.tensors import BY_STORAGE, BY_TORCH_NAME, Dtype, TensorInfo
 
 PROVENANCE = "dropcli.json"
 _UNKNOWN = Dtype("?", 8, "opaque", "")
@@ -31,7 +37,7 @@ _MOST_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million te
 _MOST_SMALL_BYTES = 1 << 10  # of other members that are read whole
 
 
-class PtSource(FileSource):
+class PtSource(Source):
     """An open `.pt` file. FormatError for what is damaged, hostile, or no data."""
 
     format = "pt"
@@ -39,6 +45,7 @@ class PtSource(FileSource):
 
     def __init__(self, reader: Reader, notes: Sequence[str] = ()) -> None:
         super().__init__(reader)
+        self._reader = reader
         self.notes = list(notes)
         self._members = {member.name: member for member in read_members(reader)}
         self.root = _root(self._members)
@@ -54,14 +61,14 @@ class PtSource(FileSource):
         in_tensors = {id(tensor.storage) for tensor in found}
         for reference in loaded.references:  # also of storages that are in no tensor
             if id(reference.id) not in in_tensors:
-                self._storage(Found("(a storage)", reference.id))
+                self._storage(FoundTensor("(a storage)", reference.id))
         if loaded.rest:
             self.notes.append(
                 f"{loaded.rest:,} bytes follow the end of its pickle and are carried on"
             )
         if after := trailing_bytes(reader):
             self.notes.append(f"{after:,} bytes follow the archive and are left out")
-        self.strangers: Sequence[str] = check_globals(loaded.globals)
+        self.unknown_classes = check_globals(loaded.globals)
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
         # What special tensors are made of is not ours to drop, nor to overwrite by the way.
         self._inside = [self._info(tensor) for tensor in found if tensor.inside]
@@ -85,17 +92,14 @@ class PtSource(FileSource):
             if provenance is None or member.name != f"{self.root}/{PROVENANCE}":
                 yield from self._copy(writer, member, inside)
         if provenance is not None:
-            yield from writer.add_known(f"{self.root}/{PROVENANCE}", dump(provenance))
+            data = dump_entries(provenance).encode()
+            yield from writer.add_known(f"{self.root}/{PROVENANCE}", data)
         yield from writer.end()
 
-    def output_size(self, provenance: list[Any] | None) -> int:
-        """The bytes of all segments."""
-        return total(self.segments(provenance))
-
-    def left_over(self) -> str | None:
+    def first_non_tensor(self) -> str | None:
         """The name of the first value in the file that is no tensor, if there is one."""
         with _no_collection():
-            return left_over(load(self._read("data.pkl")).record)
+            return first_non_tensor(load(self._read("data.pkl")).record)
 
     def verify(self) -> None:
         """FormatError for a member that does not fit its checksum, after reading them all."""
@@ -183,17 +187,12 @@ class PtSource(FileSource):
     def _read_provenance(self) -> list[Any] | None:
         if f"{self.root}/{PROVENANCE}" not in self._members:
             return []
-        try:
-            entries = json.loads(self._read(PROVENANCE))
-            json.dumps(entries, allow_nan=False)
-        except (ValueError, RecursionError):
-            return None
-        return entries if isinstance(entries, list) else None
+        return parse_entries(self._read(PROVENANCE))
 
-    def _info(self, found: Found) -> TensorInfo:
+    def _info(self, found: FoundTensor) -> TensorInfo:
         if found.special and found.storage is None:
             why = f"it is {found.special}"
-            return TensorInfo(found.name, _UNKNOWN, found.shape, 0, 0, refusal=why)
+            return TensorInfo(found.name, _UNKNOWN, found.shape, 0, 0, unsupported=why)
         member, dtype, numel = self._storage(found)
         layout = Layout(found.shape, found.strides)
         itemsize = dtype.bits // 8
@@ -203,7 +202,7 @@ class PtSource(FileSource):
                 f"tensor '{found.name}': expected to lie within its storage of {numel:,} elements, "
                 f"got {found.offset + layout.span:,}",
             )
-        refusal = f"it is {found.special}" if found.special else None
+        unsupported = f"it is {found.special}" if found.special else None
         return TensorInfo(
             found.name,
             dtype,
@@ -211,10 +210,10 @@ class PtSource(FileSource):
             member.offset + found.offset * itemsize,
             layout.span * itemsize,
             None if layout.contiguous else layout,
-            refusal,
+            unsupported,
         )
 
-    def _storage(self, found: Found) -> tuple[Member, Dtype, int]:
+    def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
         """The member of a storage, its element type and its number of elements."""
         match found.storage:
             case ("storage", Global() as kind, str() as key, _, int() as numel) if numel < 2**63:
@@ -230,9 +229,9 @@ class PtSource(FileSource):
             raise FormatError(
                 "damaged-storage", f"member 'data/{key}': expected a storage of torch's, got {kind}"
             )
-        dtype = DTYPES.get(STORAGES.get(kind.name, ""), _UNKNOWN)
+        dtype = BY_STORAGE.get(kind.name, _UNKNOWN)
         if found.dtype is not None:
-            dtype = DTYPES.get(TORCH_DTYPES.get(found.dtype, ""), _UNKNOWN)
+            dtype = BY_TORCH_NAME.get(found.dtype, _UNKNOWN)
         itemsize = _ITEM_SIZES.get(kind.name, dtype.bits // 8)
         known = dtype is not _UNKNOWN or kind.name in _ITEM_SIZES
         if known and numel * itemsize != member.nbytes:
@@ -264,8 +263,3 @@ def _root(members: Collection[str]) -> str:
     if len(roots) != 1 or not inside or roots & {"", "."}:
         raise FormatError("no-root", "expected one folder at the top of the archive, got otherwise")
     return roots.pop()
-
-
-def dump(provenance: list[Any]) -> bytes:
-    """The member that holds the provenance."""
-    return json.dumps(provenance, separators=(",", ":")).encode()
