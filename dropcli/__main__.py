@@ -11,7 +11,7 @@ def main() -> int:
     """Run the command line; Ctrl-C is heard before the first slow import."""
     signals.hold()
     _start_quickly()
-    from dropcli.cli.app import main as run
+    from dropcli.cli import main as run
 
     return run()
 

@@ -9,15 +9,12 @@ from typing import Annotated
 import typer
 
 from dropcli.__version__ import __version__
-from dropcli.cli import console, options, values
-from dropcli.cli.command import Command, Group
+from dropcli.cli import commands, console
+from dropcli.cli.parsing import Command, Group
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
 from dropcli.parallel import signals
 
 _LONG_COMMAND = 1000
-_MANY = 300  # files, for which starting workers is worth while
-
-# What a command needs is imported when it runs: `--help` and `--version` stay quick.
 
 app = typer.Typer(
     cls=Group,
@@ -55,167 +52,9 @@ def _main(
         raise typer.Exit(2)
 
 
-@app.command("apply", cls=Command)
-def apply(
-    inputs: options.Inputs = None,
-    output: options.Output = None,
-    in_place: options.InPlace = False,
-    p: options.P = 0.5,
-    p_per: options.PPer = None,
-    seed: options.Seed = None,
-    stream: options.Stream = None,
-    mode: options.Mode = None,
-    over: options.Dims = None,
-    key: options.Key = None,
-    exclude: options.Exclude = None,
-    rescale: options.Rescale = True,
-    fill: options.Fill = None,
-    alpha: options.Alpha = False,
-    exact: options.Exact = False,
-    min_keep: options.MinKeep = None,
-    rng: options.Rng = None,
-    evaluation: options.Evaluation = False,
-    copies: options.Copies = 0,
-    keep_original: options.KeepOriginal = False,
-    concat: options.Concat = False,
-    files_from: options.FilesFrom = None,
-    null: options.Null = False,
-    copy_others: options.CopyOthers = False,
-    force: options.Force = False,
-    resume: options.Resume = False,
-    fail_fast: options.FailFast = False,
-    dry_run: options.DryRun = False,
-    jobs: options.Jobs = 0,
-    stats: options.Stats = None,
-    json: options.Json = False,
-    provenance: options.Provenance = True,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> int:
-    """Drop elements or channels, and write the result.
-
-    \b
-    Examples:
-      dropcli apply x.safetensors -o y.safetensors -p 0.3 --seed 7
-      dropcli apply x.safetensors -o y.safetensors --mode channel -k images
-      dropcli apply x.safetensors --in-place -p 0.1
-      dropcli apply data/ -o augmented/ -p 0.2 --seed 7 --copies 3
-      cat x.safetensors | dropcli apply - -o - -p 0.2 > y.safetensors
-
-    Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
-    torch.nn.Dropout does. The same seed gives the same bytes on every machine.
-    """  # noqa: D301
-    with signals.held():
-        import secrets
-
-        from dropcli.dataset.discover import has_many
-        from dropcli.parallel.threads import usable_cores
-
-        if jobs != 1 and usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
-            from dropcli.parallel.processes import warm_up
-
-            warm_up("dropcli.dataset.tasks")  # which takes as long as the imports that follow
-        from dropcli.cli.actions import Show, apply_dataset, apply_file, read_list
-        from dropcli.dataset.plan import Request
-        from dropcli.dataset.request import is_dataset
-        from dropcli.dropout.combinations import check_torch_input
-        from dropcli.dropout.settings import Dropout
-
-    operands = list(inputs or ())
-    values.check_apply(operands, files_from, null=null, quiet=quiet, verbose=verbose)
-    request = Request(
-        values.choose_output(output, in_place),
-        stream=stream,
-        copies=copies,
-        keep_original=keep_original,
-        concat=concat,
-        copy_others=copy_others,
-        force=force,
-        resume=resume,
-        dry_run=dry_run,
-        provenance=provenance,
-        fail_fast=fail_fast,
-        jobs=jobs or None,
-    )
-    dropout = Dropout(
-        p=p,
-        seed=secrets.randbits(64) if seed is None else seed,
-        over=values.choose_over(mode, over),
-        rescale=rescale,
-        fill=fill,
-        key=tuple(key or ()),
-        exclude=tuple(exclude or ()),
-        eval=evaluation,
-        p_per=p_per or "file",
-        alpha=alpha,
-        exact=exact,
-        min_keep=min_keep,
-        rng=rng or "dropcli",
-    )
-    check_torch_input(dropout.rng, stream, copies or None)
-    show = Show(json=json, stats=stats, quiet=quiet, verbose=verbose)
-    if files_from is None and not is_dataset(operands, request):
-        return apply_file(operands[0], request, dropout, seed is None, show)
-    listed = None if files_from is None else read_list(files_from, null)
-    return apply_dataset(operands, listed, request, dropout, seed is None, show)
-
-
-@app.command("info", cls=Command)
-def info(files: options.Files, json: options.Json = False, verbose: options.Verbose = False) -> int:
-    """Show what tensor files hold, from their headers.
-
-    \b
-    Examples:
-      dropcli info x.safetensors
-      dropcli info --json *.safetensors | jq '.files[].tensors[].name'
-    """  # noqa: D301
-    with signals.held():
-        from dropcli.formats import read_info
-        from dropcli.pipeline.report import Report
-
-    report = Report(__version__, "info")
-    for path in map(values.parse_path, files):
-        try:
-            found = read_info(path)
-        except UsageError:
-            raise
-        except DropcliError as error:
-            report.errors.append(error.document())
-            console.show_error(error)
-            continue
-        if report.files and not json:
-            console.write_out("\n")
-        report.files.append(found)
-        if not json:
-            console.show_info(found, verbose=verbose)
-    if json:
-        console.write_out(report.to_json())
-    return {"success": 0, "partial": 3, "error": 1}[report.status]
-
-
-@app.command("verify", cls=Command)
-def verify(
-    outputs: options.Outputs,
-    source: options.Source,
-    jobs: options.Jobs = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> int:
-    """Derive outputs again from their provenance and sources, and compare bytes.
-
-    \b
-    Examples:
-      dropcli verify y.safetensors --source x.safetensors
-      dropcli verify augmented/ --source data/
-
-    Exits with 0 if all are the same, 4 if one is not.
-    """  # noqa: D301
-    with signals.held():
-        from dropcli.cli.actions import Show, verify_outputs
-
-    show = Show(json=json, stats=None, quiet=quiet, verbose=verbose)
-    return verify_outputs(list(outputs), source, jobs or None, show)
+app.command("apply", cls=Command)(commands.apply)
+app.command("info", cls=Command)(commands.info)
+app.command("verify", cls=Command)(commands.verify)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

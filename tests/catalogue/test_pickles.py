@@ -273,7 +273,7 @@ def audit(event, arguments):
     if armed and event == "import" and arguments[0].split(".")[0] in ("runpy", "posix", "torch"):
         sys.stderr.write("RAN " + event)
 sys.addaudithook(audit)
-import dropcli.actions  # with all that it imports by itself
+import dropcli.dataset.run  # with all that it imports by itself
 from dropcli.cli.app import main
 armed = True
 sys.exit(main(["apply", "x.pt", "-o", "y.pt"]))

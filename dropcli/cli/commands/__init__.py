@@ -1,0 +1,7 @@
+"""The commands, a module each, which import what they need when they run."""
+
+from dropcli.cli.commands.apply import apply
+from dropcli.cli.commands.info import info
+from dropcli.cli.commands.verify import verify
+
+__all__ = ["apply", "info", "verify"]

@@ -1,0 +1,38 @@
+"""`dropcli info`: what tensor files hold."""
+
+from dropcli.__version__ import __version__
+from dropcli.cli import console, options, values
+from dropcli.errors import DropcliError, UsageError
+from dropcli.parallel import signals
+
+
+def info(files: options.Files, json: options.Json = False, verbose: options.Verbose = False) -> int:
+    """Show what tensor files hold, from their headers.
+
+    \b
+    Examples:
+      dropcli info x.safetensors
+      dropcli info --json *.safetensors | jq '.files[].tensors[].name'
+    """  # noqa: D301
+    with signals.held():
+        from dropcli.formats.info import read_info
+        from dropcli.pipeline.report import Report
+
+    report = Report(__version__, "info")
+    for path in map(values.parse_path, files):
+        try:
+            found = read_info(path)
+        except UsageError:
+            raise
+        except DropcliError as error:
+            report.errors.append(error.document())
+            console.show_error(error)
+            continue
+        if report.files and not json:
+            console.write_out("\n")
+        report.files.append(found)
+        if not json:
+            console.show_info(found, verbose=verbose)
+    if json:
+        console.write_out(report.to_json())
+    return {"success": 0, "partial": 3, "error": 1}[report.status]
