@@ -178,6 +178,7 @@ def test_provenance_is_the_only_change_of_the_header(run: Run, x: torch.Tensor) 
                 "fill": None,
                 "key": [],
                 "exclude": [],
+                "select": "data/1",
                 "eval": False,
             },
             "stream": "x",
@@ -238,15 +239,6 @@ def test_a_closed_pipe_for_the_table_ends_quietly(x: torch.Tensor) -> None:
 def test_a14_dev_null(run: Run, x: torch.Tensor) -> None:
     assert run("apply", "x.safetensors", "-o", "/dev/null", "-q").code == 0
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
-
-
-def test_nothing_to_drop_is_said(run: Run) -> None:
-    for tensors in ({}, {"labels": torch.arange(3)}):
-        save_file(tensors, "x.safetensors")
-        result = run("apply", "x.safetensors", "-o", "y.safetensors", "-f")
-        assert result.code == 0
-        assert result.err.startswith("warning: x.safetensors: no tensor was dropped")
-        assert load_file("y.safetensors").keys() == tensors.keys()
 
 
 def test_many_small_tensors_in_one_file(run: Run) -> None:

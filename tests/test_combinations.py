@@ -70,7 +70,7 @@ def test_settings_are_as_they_were_where_nothing_new_is_used(run: Run) -> None:
     save_file({"x": torch.ones(2)}, "in.safetensors")
     document = run("apply", "in.safetensors", "-o", "out.safetensors", "--json").json
     assert list(document["settings"]) == [
-        *("p", "seed", "over", "rescale", "fill", "key", "exclude", "eval")
+        *("p", "seed", "over", "rescale", "fill", "key", "exclude", "select", "eval")
     ]
     (tensor,) = document["files"][0]["tensors"]
     assert list(tensor)[-2:] == ["before", "after"]

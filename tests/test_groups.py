@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import os
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from dropcli.masks import exact as groups
-from dropcli.masks.exact import Axes, Counts, Grouped
+import dropcli
+from dropcli.dropout import Dropout
+from dropcli.masks import FileMasks
+from dropcli.masks.keystream import Keystream
+from dropcli.tensors import DTYPES, TensorInfo
 from tests import oracle
 from tests.conftest import Run
 from tests.test_ranges import chances, words
@@ -68,8 +73,15 @@ def check(
     save_file({"x": x}, "in.safetensors")
     options = ["--over", text_of(over)] + ["--exact"] * exact
     options += ["--min-keep", str(min_keep)] * (min_keep > 0)
+    last = list(over)[-1]
+    size = -(-shape[last] // over[last])
+    reachable = not exact or p in (0, 1) or 0 < round(p * size) < size or math.prod(shape) == 0
     result = run("apply", "in.safetensors", "-o", "out.safetensors", "-f", "-p", repr(p), "--seed",
                  3, "--json", *options)  # fmt: skip
+    if not reachable:
+        assert result.code == 1
+        assert result.json["errors"][0]["code"] == "exact-out-of-reach"
+        return {}
     assert result.code == 0, result.err
     cells = expected_drop(shape, over, p, exact, min_keep, oracle.key(3, "in", "x"))
     drop = spread_out(cells, shape, over)
@@ -180,39 +192,61 @@ def test_strides_of_pt_files(run: Run) -> None:
 
 
 @pytest.mark.parametrize("inner", [1, 3])
-@pytest.mark.parametrize("counts", [Counts(exact=True), Counts(min_keep=2), Counts(True, 990)])
-def test_large_groups_as_small_ones_and_in_any_order(
-    monkeypatch: pytest.MonkeyPatch, counts: Counts, inner: int
-) -> None:
-    """Groups that are too large to be sorted are narrowed down in passes, to the same decisions."""
-    axes, key = Axes(2, 1000, inner), oracle.key(1, "s", "t")
-    decisions = 2 * 1000 * inner
-    whole = np.empty(decisions, np.bool_)
-    Grouped(key, 0.37, counts, axes).decide(0, whole)
-
-    monkeypatch.setattr(groups, "_SORTED", 100)
-    narrowed = Grouped(key, 0.37, counts, axes)
+@pytest.mark.parametrize(
+    "counted", [{"exact": True}, {"min_keep": 2}, {"exact": True, "min_keep": 990}]
+)
+def test_any_range_and_any_order(counted: dict[str, Any], inner: int) -> None:
+    shape = (2, 1000, inner)
+    dropout = Dropout.of(1, p=0.37, over="0,2,1" if inner > 1 else "0,1", **counted)
+    mask = FileMasks(dropout, "s", 0).mask_for(TensorInfo("t", DTYPES["F32"], shape, 0, 0))
+    whole = np.empty(math.prod(shape), np.bool_)
+    mask.keep(0, whole)
     chance = random.Random(1)
     for _ in range(50):
-        start = chance.randrange(decisions)
-        part = np.empty(chance.randint(1, decisions - start), np.bool_)
-        narrowed.decide(start, part)
+        start = chance.randrange(len(whole))
+        part = np.empty(chance.randint(1, len(whole) - start), np.bool_)
+        mask.keep(start, part)
         assert np.array_equal(part, whole[start : start + len(part)])
-    order = np.random.default_rng(1).permutation(decisions)
-    assert np.array_equal(narrowed.decide_at(order), whole[order])
+    order = np.random.default_rng(1).permutation(len(whole))
+    assert np.array_equal(mask.keep_at(order), whole[order])
 
 
-@pytest.mark.parametrize("sorted_up_to", [10, 1 << 20])
-def test_ties_go_by_index(monkeypatch: pytest.MonkeyPatch, sorted_up_to: int) -> None:
+def test_ties_go_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of words that are all the same, the first drop; no key gives such words, so they are made."""
-    monkeypatch.setattr(groups, "_SORTED", sorted_up_to)
     for value, p, dropped in ((5, 0.25, 250), (2**32 - 1, 1.0, 1000), (0, 0.0, 0)):
-        grouped = Grouped(oracle.key(1, "s", "t"), p, Counts(exact=True), Axes(1, 1000, 1))
-        monkeypatch.setattr(
-            grouped._words,
-            "chunks",
-            lambda start, count, value=value: iter([(0, np.full(count, value, np.uint32))]),
-        )
-        keep = np.empty(1000, np.bool_)
-        grouped.decide(0, keep)
+
+        def chunks(
+            self: Keystream, start: int, count: int, value: int = value
+        ) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+            yield 0, np.full(count, value, np.uint32)
+
+        monkeypatch.setattr(Keystream, "chunks", chunks)
+        keep = dropcli.keep_mask((1000,), p=p, seed=1, stream="s", over=0, exact=True)
         assert np.flatnonzero(~keep).tolist() == list(range(dropped))
+
+
+def test_groups_that_are_too_large_to_sort_are_refused() -> None:
+    with pytest.raises(dropcli.ArgumentError) as raised:
+        dropcli.keep_mask((2**23 + 1,), p=0.5, seed=1, stream="s", over=0, exact=True)
+    assert raised.value.code == "group-too-large"
+    keep = dropcli.keep_mask((2, 2**20), p=0.5, seed=1, stream="s", over=(0, 1), exact=True)
+    assert keep.sum(axis=1).tolist() == [2**19, 2**19]
+
+
+@pytest.mark.parametrize(
+    ("p", "shape", "says"),
+    [
+        (0.05, (4, 8, 2, 2), "none of each group of 8 decisions"),
+        (0.99, (4, 8, 2, 2), "all of each group of 8 decisions"),
+        (0.25, (4, 1, 8, 8), "none of each group of 1 decision"),
+    ],
+)
+def test_a_p_that_groups_cannot_reach(run: Run, p: float, shape: Shape, says: str) -> None:
+    save_file({"x": torch.randn(shape)}, "in.safetensors")
+    options = ("-o", "out.safetensors", "--mode", "channel", "--exact", "--seed", 1)
+    result = run("apply", "in.safetensors", *options, "-p", p)
+    assert result.code == 1
+    assert says in result.err
+    assert ("0.125 to 0.875" in result.err) == (shape[1] == 8)
+    assert not os.path.exists("out.safetensors")
+    assert run("apply", "in.safetensors", *options, "-p", f"0:{p}").code == 0

@@ -9,9 +9,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcli.masks.decisions import Independent, threshold
+from dropcli.dropout import Dropout, Over
+from dropcli.masks import FileMasks, Mask
+from dropcli.masks.decisions import threshold
 from dropcli.masks.keystream import mask_key
-from dropcli.masks.mask import Mask, block_grid, element_grid
+from dropcli.tensors import DTYPES, TensorInfo
 from tests import oracle
 
 # seed, stream, tensor, copy, p, the key, and whether each of the first 32 decisions drops
@@ -34,13 +36,27 @@ VECTORS = [
 ]
 
 
+def mask_of(
+    shape: tuple[int, ...],
+    p: float,
+    seed: int,
+    stream: str = "s",
+    tensor: str = "t",
+    copy: int = 0,
+    over: dict[int, int] | None = None,
+) -> Mask:
+    dropout = Dropout(p=p, seed=seed, over=Over(tuple(over.items())) if over else None)
+    info = TensorInfo(tensor, DTYPES["F32"], shape, 0, 0)
+    return FileMasks(dropout, stream, copy).mask_for(info)
+
+
 @pytest.mark.parametrize(("seed", "stream", "tensor", "copy", "p", "key", "bits"), VECTORS)
 def test_vectors(
     seed: int, stream: str, tensor: str, copy: int, p: float, key: str, bits: str
 ) -> None:
     made = mask_key(seed, stream.encode(), tensor, copy)
     keep = np.empty(32, np.bool_)
-    Mask(Independent(made, p), element_grid((32,))).keep(0, keep)
+    mask_of((32,), p, seed, stream, tensor, copy).keep(0, keep)
     assert made.hex() == key
     assert "".join("01"[not kept] for kept in keep) == bits
 
@@ -71,9 +87,8 @@ def test_any_range_equals_that_part_of_the_whole(
     start = data.draw(st.integers(0, elements - 1))
     stop = data.draw(st.integers(start + 1, elements))
     key = oracle.key(1, "s", "t")
-    grid = element_grid(shape) if over is None else block_grid(shape, over)
     keep = np.empty(stop - start, np.bool_)
-    Mask(Independent(key, 0.4), grid).keep(start, keep)
+    mask_of(shape, 0.4, 1, over=over).keep(start, keep)
     expected = ~oracle.dropped(shape, 0.4, key, over).reshape(-1)[start:stop]
     assert np.array_equal(keep, expected)
 
@@ -91,7 +106,7 @@ def test_any_range_equals_that_part_of_the_whole(
 )
 def test_large_grids(shape: tuple[int, ...], over: dict[int, int]) -> None:
     key = oracle.key(2, "s", "t")
-    mask = Mask(Independent(key, 0.3), block_grid(shape, over))
+    mask = mask_of(shape, 0.3, 2, over=over)
     expected = ~oracle.dropped(shape, 0.3, key, over).reshape(-1)
     keep = np.empty(100_003, np.bool_)  # no multiple of anything
     for start in range(0, len(expected), len(keep)):
@@ -105,7 +120,7 @@ def test_counts_beyond_32_bits_are_addressed() -> None:
     key = oracle.key(3, "s", "t")
     start = 2**34 + 1
     keep = np.empty(8, np.bool_)
-    Mask(Independent(key, 0.5), element_grid((2**35,))).keep(start, keep)
+    mask_of((2**35,), 0.5, 3).keep(start, keep)
 
     counter = (start // 4).to_bytes(16, "big")
     cipher = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
@@ -114,11 +129,10 @@ def test_counts_beyond_32_bits_are_addressed() -> None:
 
 
 def test_smaller_p_drops_a_subset() -> None:
-    key = oracle.key(4, "s", "t")
     kept = []
     for p in (0.1, 0.2, 0.5, 0.9):
         keep = np.empty(10_000, np.bool_)
-        Mask(Independent(key, p), element_grid((10_000,))).keep(0, keep)
+        mask_of((10_000,), p, 4).keep(0, keep)
         kept.append(keep)
     for more, fewer in itertools.pairwise(kept):
         assert not (fewer & ~more).any()
@@ -129,8 +143,7 @@ def test_independent_names_have_independent_masks() -> None:
     keeps = []
     for stream, tensor, copy in (("a", "t", 0), ("b", "t", 0), ("a", "u", 0), ("a", "t", 1)):
         keep = np.empty(100_000, np.bool_)
-        key = mask_key(5, stream.encode(), tensor, copy)
-        Mask(Independent(key, 0.5), element_grid((100_000,))).keep(0, keep)
+        mask_of((100_000,), 0.5, 5, stream, tensor, copy).keep(0, keep)
         keeps.append(keep)
     for i, left in enumerate(keeps):
         for right in keeps[i + 1 :]:

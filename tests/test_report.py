@@ -54,7 +54,9 @@ def numbers(x: torch.Tensor) -> dict[str, Any]:
 @pytest.mark.parametrize("options", [("-p", "0.3"), ("-p", "0"), ("-p", "1"), ("--fill", "2")])
 def test_numbers_are_those_of_numpy(run: Run, options: tuple[str, ...]) -> None:
     save_file(TENSORS, "x.safetensors")
-    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--json", *options)
+    result = run(
+        "apply", "x.safetensors", "-o", "y.safetensors", "--all-floats", "--json", *options
+    )
     after = load_file("y.safetensors")
     document = result.json
     assert result.code == 0
@@ -65,6 +67,7 @@ def test_numbers_are_those_of_numpy(run: Run, options: tuple[str, ...]) -> None:
         "status",
         "settings",
         "files",
+        "warnings",
         "errors",
     }
     assert (document["schema"], document["command"], document["status"]) == (1, "apply", "success")
@@ -154,7 +157,7 @@ def test_the_table_reads_at_80_columns(run: Run) -> None:
     tensors = {"model.layers.11.attention.query.weight": torch.randn(64, 64), **TENSORS}
     del tensors["high"], tensors["far"]  # numbers of ten digits, which have their own test
     save_file(tensors, "x.safetensors")
-    command = "dropcli apply x.safetensors -vfo y.safetensors"
+    command = "dropcli apply x.safetensors --all-floats -vfo y.safetensors"
     table = shell(command, COLUMNS="80").stdout.decode()
     assert max(len(line) for line in table.splitlines()) <= 80
     for word in ("asked", "rate", "before", "after", "zeros", "NaN", "inf", "1 copied"):

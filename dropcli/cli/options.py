@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from dropcli.cli import values
-from dropcli.dropout.over import Over
+from dropcli.dropout import Over
 
 Inputs = Annotated[
     list[str] | None,
@@ -68,9 +68,10 @@ Mode = Annotated[
     str | None,
     typer.Option(
         "--mode",
-        metavar="[element|channel]",
+        metavar="MODE",
         parser=values.parse_mode,
-        help="What one decision covers; channel: as nn.Dropout2d.",
+        help="What one decision covers: element (default), channel, pixel, sample, feature, or "
+        "patch:S for square holes.",
     ),
 ]
 Dims = Annotated[
@@ -88,12 +89,19 @@ Key = Annotated[
         "-k",
         "--key",
         metavar="GLOB",
-        help="Drop these tensors alone, not all floats; repeatable.",
+        help="Drop these tensors alone, whatever they look like; repeatable.",
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option("--exclude", metavar="GLOB", help="Copy the tensors of this name; repeatable."),
+]
+AllFloats = Annotated[
+    bool,
+    typer.Option(
+        "--all-floats",
+        help="Drop every float tensor, also those that look like labels.",
+    ),
 ]
 Rescale = Annotated[
     bool,

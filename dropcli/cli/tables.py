@@ -109,7 +109,7 @@ def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Tab
 def _asked_text(tensor: "TensorReport", settings: dict[str, Any]) -> str:
     """The p that the rate comes near to; of one for each sample the mean."""
     p = asked(tensor.document(), settings)
-    return "" if p is None else f"{p:.4g}" if tensor.chance else f"{p:g}"
+    return "" if p is None else f"{p:.4g}" if tensor.asked else f"{p:g}"
 
 
 def _statistics_table(tensors: list["TensorReport"]) -> Table:

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from dropcli.dropout.over import CHANNELS, Over
-from dropcli.dropout.ranges import Between
+from dropcli.dropout import Over, Range
 from dropcli.errors import UsageError
 
 _NUMBER = re.compile(
@@ -19,22 +18,21 @@ _NUMBER = re.compile(
 )  # exponents that Decimal can take
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = re.compile(r"[0-9]+")
-_OVER = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
 
 
-def parse_p(value: str | float) -> float | Between:
-    """A probability, or two as in 0.1:0.5 to draw one between."""
+def parse_p(value: str | float) -> float | Range:
+    """A probability, or two as in 0.1:0.5 to draw one bounds."""
     low, colon, high = str(value).partition(":")  # typer parses the default too
     if not colon:
         return _parse_probability(low)
-    between = Between(_parse_probability(low), _parse_probability(high))
-    if between.low > between.high:
+    bounds = Range(_parse_probability(low), _parse_probability(high))
+    if bounds.low > bounds.high:
         raise UsageError(
             "bad-p",
             f"-p: expected the lower end first, got '{value}'",
             f"did you mean {high}:{low}?",
         )
-    return between
+    return bounds
 
 
 def parse_p_per(text: str) -> str:
@@ -90,11 +88,8 @@ def _p_hint(text: str) -> str | None:
 
 
 def parse_mode(text: str) -> str:
-    """What one decision covers: an element, or a channel of a sample."""
-    if text not in ("element", "channel"):
-        near = difflib.get_close_matches(text, ("element", "channel"), 1)
-        hint = f"did you mean {near[0]}?" if near else "for anything else there is --over"
-        raise UsageError("bad-mode", f"--mode: expected element or channel, got '{text}'", hint)
+    """The name of what one decision covers."""
+    Over.of_mode(text)
     return text
 
 
@@ -122,20 +117,7 @@ def parse_fill(text: str) -> float | int:
     return float(text)
 
 
-def parse_over(text: str) -> Over:
-    """Dimensions, each perhaps with a block size: `0,2:8,3:8`. Negative ones count from the end."""
-    expected = f"--over: expected dimensions as in 0,1 or 0,2:8,3:8, got '{text}'"
-    if not _OVER.fullmatch(text) or len(text) > 1000:
-        raise UsageError("bad-over", expected)
-    blocks = []
-    for item in text.split(","):
-        dimension, _, size = item.partition(":")
-        blocks.append((int(dimension), int(size or 1)))
-        if size and int(size) < 1:
-            raise UsageError("bad-over", f"{expected}, where a block is empty")
-    if len({dimension for dimension, _ in blocks}) < len(blocks):
-        raise UsageError("bad-over", f"{expected}, where a dimension stands twice")
-    return Over(tuple(blocks))
+parse_over = Over.parse
 
 
 def parse_path(text: str) -> str:
@@ -202,4 +184,4 @@ def choose_over(mode: str | None, over: Over | None) -> Over | None:
             f"expected --mode or --over, got both --mode {mode} and --over {over}",
             "--mode channel is --over 0,1; without either every element decides alone",
         )
-    return CHANNELS if mode == "channel" else over
+    return over if mode is None else Over.of_mode(mode)

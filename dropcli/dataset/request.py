@@ -7,7 +7,7 @@ from dataclasses import replace
 from dropcli.dataset.discover import TENSOR_SUFFIXES, Found, discover, is_several
 from dropcli.dataset.journal import settings_of
 from dropcli.dataset.plan import Request
-from dropcli.dropout.settings import Dropout
+from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
 from dropcli.files import STDIN, goes_to_stdout, is_folder, is_piped
 from dropcli.pipeline.job import Job, stream_of

@@ -11,10 +11,10 @@ from dropcli.dataset.journal import Journal, check_settings
 from dropcli.dataset.plan import Plan, Request
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.tasks import Outcome, Task, make_work, recall
-from dropcli.dropout.settings import Dropout
+from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
 from dropcli.files import remove_stale
-from dropcli.masks.keystream import CONTRACT
+from dropcli.masks import CONTRACT
 from dropcli.parallel.engines import choose_engine
 from dropcli.parallel.threads import usable_cores
 from dropcli.parallel.work import Engine

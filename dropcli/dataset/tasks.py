@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from dropcli.dataset.journal import Stamp
-from dropcli.dropout.settings import Dropout
+from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.files import Transaction
 from dropcli.parallel.signals import held
@@ -171,7 +171,7 @@ def _done(
     document = {"settings": settings, **report.document(), "output": task.name}
     document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
     document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
-    warnings = tuple(report.warnings(verbose=False))
+    warnings = tuple(f"{report.source}: {notice.message}" for notice in report.notices())
     seconds = time.perf_counter() - started
     return _outcome(task, document, seconds=seconds, skipped=skipped, warnings=warnings)
 

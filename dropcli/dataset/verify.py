@@ -16,7 +16,7 @@ from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, lo
 from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import PtSource, Source, open_source
 from dropcli.pipeline.job import Job, derive_file
-from dropcli.pipeline.provenance import copies_from, settings_from
+from dropcli.pipeline.provenance import copies_from, read_entry
 from dropcli.tensors import TensorInfo
 
 _ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)  # copy 0 of --copies
@@ -119,7 +119,7 @@ def verify_file(
                 "it was written with --no-provenance, or not by dropcli",
             )
         entry = entries[-1]
-        dropout = settings_from(entry)
+        dropout, entry = read_entry(entry)
         stream, copy = entry["stream"], entry["copy"]
         made_from = _source_of(item, stream, source)
         if mirrored and not _is_called(item, stream, copy):
@@ -136,7 +136,7 @@ def verify_file(
         )
 
         def derive(write: Callable[[bytes | memoryview], None]) -> None:
-            derive_file(job, dropout, write, lambda total: on_bytes)
+            derive_file(job, dropout, entry, write, lambda total: on_bytes)
 
         verdict = _compare(reader, made_from, derive, tensors)
         return replace(verdict, output=item.path, stream=job.stream, copy=job.copy)

@@ -1,31 +1,109 @@
-"""What one decision covers: `--over DIMS` and `--mode channel`."""
+"""What one decision covers: `--over DIMS`, and the modes that have a name."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from operator import index
+from typing import Any
 
-from dropcli.errors import TensorError
+from dropcli.errors import TensorError, UsageError
 from dropcli.tensors import shape_text
+
+_PATTERN = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
+_MODES = {"channel": "0,1", "pixel": "0,2,3", "sample": "0", "feature": "-1"}
+MODES = ("element", *_MODES, "patch:S")
+
+# What an ambiguous shape may mean, by its number of dimensions; %s is the block of a patch.
+_CHANNEL_HINT = "`--over 0` for one image (C, H, W), `--over 0,1` for a batch (N, C, L)"
+_IMAGE_HINTS = {
+    "pixel": "`--over 0,1` for one image (H, W), `--over 1,2` for one image (C, H, W), "
+    "`--over 0,1,2` for a batch (N, H, W)",
+    "patch": "`--over 0:{0},1:{0}` for one image (H, W), `--over 1:{0},2:{0}` for one image "
+    "(C, H, W), `--over 0,1:{0},2:{0}` for a batch (N, H, W)",
+}
+_CHANNELS_LAST = {"channel": "0,3", "pixel": "0,1,2", "patch": "0,1:{0},2:{0}"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A run of dimensions taken as one: its size, how many indices share a decision, the cells."""
+
+    size: int
+    block: int
+    cells: int
 
 
 @dataclass(frozen=True)
 class Over:
-    """`--over DIMS`: the dimensions along which decisions differ, each with its block size."""
+    """The dimensions along which decisions differ, each with its block size.
+
+    `mode` is the name that it was written with, which refuses shapes that it does not fit.
+    """
 
     blocks: tuple[tuple[int, int], ...]
-    channels: bool = False  # written as `--mode channel`, which refuses ambiguous shapes
+    mode: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def parse(cls, text: str, mode: str | None = None) -> "Over":
+        """From text such as `0,2:8,3:8`; negative dimensions count from the end."""
+        expected = f"--over: expected dimensions as in 0,1 or 0,2:8,3:8, got '{text}'"
+        if not _PATTERN.fullmatch(text) or len(text) > 1000:
+            raise UsageError("bad-over", expected)
+        blocks = []
+        for item in text.split(","):
+            dimension, _, size = item.partition(":")
+            blocks.append((int(dimension), int(size or 1)))
+            if size and int(size) < 1:
+                raise UsageError("bad-over", f"{expected}, where a block is empty")
+        if len({dimension for dimension, _ in blocks}) < len(blocks):
+            raise UsageError("bad-over", f"{expected}, where a dimension stands twice")
+        return cls(tuple(blocks), mode)
+
+    @classmethod
+    def of_mode(cls, text: str) -> "Over | None":
+        """What `--mode` stands for; None for one decision per element."""
+        if text == "element":
+            return None
+        if text in _MODES:
+            return cls.parse(_MODES[text], text)
+        if re.fullmatch(r"patch:0*[1-9][0-9]{0,8}", text):
+            size = int(text.removeprefix("patch:"))
+            return cls.parse(f"0,2:{size},3:{size}", "patch")
+        hint = "a patch has a size, as in patch:8" if text.startswith("patch") else None
+        raise UsageError(
+            "bad-mode",
+            f"--mode: '{text}' is not one of {', '.join(MODES)}",
+            hint or "--over names any other dimensions",
+        )
+
+    @classmethod
+    def of(cls, value: Any) -> "Over | None":
+        """What people write in Python: None, `"0,2:8"`, 0, (0, 1) or the name of a mode."""
+        if value is None or isinstance(value, Over):
+            return value
+        if isinstance(value, str):
+            return cls.of_mode(value) if value[:1].isalpha() else cls.parse(value)
+        dimensions = value if isinstance(value, Sequence) else [value]
+        try:
+            if any(isinstance(dimension, bool) for dimension in dimensions):
+                raise TypeError
+            return cls.parse(",".join(str(index(dimension)) for dimension in dimensions))
+        except TypeError:
+            raise UsageError(
+                "bad-over", f"over: {value!r} is neither dimensions nor text such as '0,2:8'"
+            ) from None
 
     def __str__(self) -> str:
         return ",".join(f"{dim}:{size}" if size > 1 else f"{dim}" for dim, size in self.blocks)
 
+    @property
+    def _size(self) -> int:
+        return self.blocks[-1][1]
+
     def resolve(self, shape: tuple[int, ...]) -> dict[int, int]:
-        """Dimension to block size for this shape; negative dimensions count from the end."""
-        if self.channels and len(shape) < 4:
-            raise TensorError(
-                "ambiguous-channels",
-                f"expected 4 dimensions or more (N, C, ...) for channel mode, got {len(shape)}: "
-                f"{shape_text(shape)}",
-                "say what the channels are: `--over 0` for one image (C, H, W), "
-                "`--over 0,1` for a batch (N, C, L)",
-            )
+        """Dimension to block size for this shape; TensorError where it does not fit."""
+        self._check_mode(shape)
         resolved: dict[int, int] = {}
         for dim, size in self.blocks:
             if not -len(shape) <= dim < len(shape):
@@ -43,5 +121,62 @@ class Over:
             resolved[dim % len(shape)] = size
         return resolved
 
+    def _check_mode(self, shape: tuple[int, ...]) -> None:
+        if self.mode == "channel" and len(shape) < 4:
+            raise TensorError(
+                "ambiguous-channels",
+                f"expected 4 dimensions or more (N, C, ...) for channel mode, got {len(shape)}: "
+                f"{shape_text(shape)}",
+                f"say what the channels are: {_CHANNEL_HINT}",
+            )
+        if self.mode in _IMAGE_HINTS and len(shape) != 4:
+            raise TensorError(
+                "ambiguous-mode",
+                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), got {len(shape)}: "
+                f"{shape_text(shape)}",
+                f"say which dimensions are meant: {_IMAGE_HINTS[self.mode].format(self._size)}",
+            )
 
-CHANNELS = Over(((0, 1), (1, 1)), channels=True)
+    def channels_last_hint(self, shape: tuple[int, ...]) -> str | None:
+        """The `--over` that was probably meant where a mode meets a shape like (N, H, W, C)."""
+        if self.mode not in _CHANNELS_LAST or len(shape) != 4:
+            return None
+        if shape[3] not in (1, 3, 4) or shape[3] >= min(shape[1:3]):
+            return None
+        return f"--over {_CHANNELS_LAST[self.mode].format(self._size)}"
+
+
+def cells_of(shape: tuple[int, ...], blocks: dict[int, int] | None) -> tuple[int, ...]:
+    """The decisions along each dimension; `blocks` None for one per element."""
+    if blocks is None:
+        return shape
+    return tuple(
+        -(-size // blocks[dimension]) if dimension in blocks else 1
+        for dimension, size in enumerate(shape)
+    )
+
+
+def grid_of(shape: tuple[int, ...], blocks: dict[int, int] | None) -> tuple[Axis, ...]:
+    """Decisions along the dimensions of `blocks` (dimension to block size), shared along others.
+
+    Neighbouring dimensions that are treated alike become one axis: row-major order makes that
+    exact, and it leaves a handful of axes however many dimensions there are.
+    """
+    if blocks is None:
+        elements = prod(shape)
+        return (Axis(elements, 1, elements),)
+    axes: list[Axis] = []
+    for dimension, (size, cells) in enumerate(zip(shape, cells_of(shape, blocks), strict=True)):
+        axis = Axis(size, blocks.get(dimension, size), cells)
+        merged = _merge(axes[-1], axis) if axes else None
+        axes[-1:] = [merged] if merged else [*axes[-1:], axis]
+    return tuple(axes)
+
+
+def _merge(left: Axis, right: Axis) -> Axis | None:
+    size = left.size * right.size
+    if left.cells == left.size and right.cells == right.size:
+        return Axis(size, 1, size)
+    if left.cells == 1 == right.cells:
+        return Axis(size, size, 1)
+    return None

@@ -1,13 +1,18 @@
 """Numbers in the bits of a dtype: scales, fills, and NaN that are the same on every machine."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.errors import TensorError
-from dropcli.masks.probability import Array
 from dropcli.tensors import Dtype
+
+Array = NDArray[np.float64]
+Raw = NDArray[np.uint8]
+Keep = NDArray[np.bool_]
+Share = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def wide(dtype: Dtype) -> type[np.floating[Any]]:

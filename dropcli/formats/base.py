@@ -86,6 +86,7 @@ class Source(ABC):
     metadata: dict[str, str]
     provenance: list[Any] | None  # None where something else has its place
     notes: list[str]  # what the user should know of how the file was read
+    holds_arrays: bool = False  # of numpy, beside the tensors
     unknown_classes: Sequence[str] = ()  # in the file, not torch's, carried on unread
 
     def __init__(self, origin: "Reader | Source") -> None:
@@ -128,6 +129,7 @@ class Derived(Source):
         self.provenance = source.provenance
         self.tensors = source.tensors
         self.notes = list(source.notes)
+        self.holds_arrays = source.holds_arrays
 
     def check_selected(self, names: Collection[str]) -> None:
         self._source.check_selected(names)

@@ -1,1 +1,8 @@
 """Which elements drop: a pure function of the seed and of names."""
+
+from dropcli.masks.file_masks import FileMasks
+from dropcli.masks.keystream import CONTRACT
+from dropcli.masks.mask import Mask
+from dropcli.masks.probability import RateSummary, SampleProbabilities, combined
+
+__all__ = ["CONTRACT", "FileMasks", "Mask", "RateSummary", "SampleProbabilities", "combined"]

@@ -6,22 +6,23 @@ round, halves to even), else as many as have words below the threshold; `--min-k
 back the last of them until K are kept.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.masks.decisions import Keep, thresholds
-from dropcli.masks.keystream import CHUNK, Words
-from dropcli.masks.probability import Chance, SampleChances
+from dropcli.dropout import Keep
+from dropcli.errors import TensorError
+from dropcli.masks.decisions import thresholds
+from dropcli.masks.keystream import Keystream
+from dropcli.masks.probability import Probability, SampleProbabilities
 
 Indices = NDArray[np.int64]
 Ranks = NDArray[np.uint64]  # a word, then the index in the group: the order of its decisions
 
 _BLOCK = 1 << 16  # decisions of neighbouring groups that are looked at together
-_SORTED = 1 << 20  # of one group that are sorted in memory; more are counted in several passes
+_MAX_GROUP = 1 << 23  # decisions that are sorted in memory
 _REMEMBERED = 1 << 18  # groups
 _ALL = np.uint64(2**64 - 1)
 
@@ -60,11 +61,19 @@ class Axes:
         return outer * self.inner + last, index
 
 
-class Grouped:
+class ExactPerGroup:
     """The decisions of a tensor, so many of each group."""
 
-    def __init__(self, key: bytes, p: Chance, counts: Counts, axes: Axes) -> None:
-        self._words = Words(key)
+    def __init__(self, key: bytes, p: Probability, counts: Counts, axes: Axes) -> None:
+        if axes.size > _MAX_GROUP:
+            raise TensorError(
+                "group-too-large",
+                f"a group has {axes.size:,} decisions, and --exact and --min-keep sort at most "
+                f"{_MAX_GROUP:,}",
+                "groups run along the last dimension of --over: name a smaller one last, or use "
+                "larger blocks",
+            )
+        self._keystream = Keystream(key)
         self._p = p
         self._counts = counts
         self._axes = axes
@@ -74,7 +83,7 @@ class Grouped:
 
     def decide(self, start: int, out: Keep) -> None:
         """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
-        for first, words in self._words.chunks(start, len(out)):
+        for first, words in self._keystream.chunks(start, len(out)):
             part = out[first : first + len(words)]
             if self._axes.inner == 1:
                 part[:] = self._kept_run(start + first, words)
@@ -84,7 +93,7 @@ class Grouped:
 
     def decide_at(self, cells: Indices) -> Keep:
         """These decisions, in any order, shape (n,)."""
-        return self._kept(cells, self._words.at(cells))
+        return self._kept(cells, self._keystream.at(cells))
 
     def _kept(self, cells: Indices, words: NDArray[np.uint32]) -> Keep:
         group, index = self._axes.group(cells)
@@ -116,14 +125,11 @@ class Grouped:
         first = block * self._block
         groups = np.arange(first, min(first + self._block, self._axes.groups))
         size = self._axes.size
-        if size > _SORTED:
-            return np.array([self._find_limit(int(group)) for group in groups], np.uint64)
-
         if self._axes.inner == 1:
-            words = self._words.read(first * size, len(groups) * size)
+            words = self._keystream.read(first * size, len(groups) * size)
         else:
-            words = self._words.at(self._cells(groups[:, None], np.arange(size)).reshape(-1))
-        return self._limits_of(words.reshape(len(groups), size), self._chances(groups))
+            words = self._keystream.at(self._cells(groups[:, None], np.arange(size)).reshape(-1))
+        return self._limits_of(words.reshape(len(groups), size), self._probabilities(groups))
 
     def _limits_of(self, words: NDArray[np.uint32], p: NDArray[np.float64]) -> Ranks:
         """The same for groups of these words, a row for each; sorting words alone is quicker."""
@@ -136,42 +142,15 @@ class Grouped:
         index = indices[np.searchsorted(rows, np.arange(len(words))) + rest]
         return np.where(dropped < self._axes.size, _ranks(word[:, 0], index), _ALL)
 
-    def _find_limit(self, group: int) -> np.uint64:
-        """The same for a group that is too large to be sorted: narrow it down, 16 bits a pass."""
-        p = self._chances(np.array([group]))
-        limit = thresholds(p)[0]
-        high, below = np.zeros(1 << 16, np.int64), 0
-        for _, words in self._group(group):
-            high += np.bincount(words >> 16, minlength=1 << 16)
-            below += int(np.count_nonzero(words < limit))
-        dropped = int(self._to_drop(p, np.array([below]))[0])
-        if dropped == self._axes.size:
-            return _ALL
-
-        top, rest = _find(high, dropped)
-        low = np.zeros(1 << 16, np.int64)
-        for _, words in self._group(group):
-            low += np.bincount(words[words >> 16 == top] & 0xFFFF, minlength=1 << 16)
-        bottom, rest = _find(low, rest)
-
-        word = np.uint32(top << 16 | bottom)
-        for first, words in self._group(group):
-            same = np.flatnonzero(words == word)
-            if rest < len(same):
-                index = first + same[rest : rest + 1]
-                return np.uint64(_ranks(np.array([word]), index)[0])
-            rest -= len(same)
-        raise AssertionError("the passes saw different words")
-
     def _to_drop(self, p: NDArray[np.float64], below: Indices) -> Indices:
         """How many of each group drop, where so many words are below the threshold."""
         size = self._axes.size
         dropped = np.rint(p * size).astype(np.int64) if self._counts.exact else below
         return np.minimum(dropped, max(0, size - self._counts.min_keep))
 
-    def _chances(self, groups: Indices) -> NDArray[np.float64]:
+    def _probabilities(self, groups: Indices) -> NDArray[np.float64]:
         """The p of each group."""
-        if not isinstance(self._p, SampleChances):
+        if not isinstance(self._p, SampleProbabilities):
             return np.full(len(groups), self._p)
         p, share = self._p.of(groups, self._axes.groups // self._p.samples)
         return share(p)
@@ -180,24 +159,7 @@ class Grouped:
         outer, last = np.divmod(groups, self._axes.inner)
         return (outer * self._axes.size + indices) * self._axes.inner + last
 
-    def _group(self, group: int) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-        """The words of a group, a few at a time, and how many came before."""
-        size = self._axes.size
-        if self._axes.inner == 1:
-            yield from self._words.chunks(group * size, size)
-            return
-        for first in range(0, size, CHUNK):
-            indices = np.arange(first, min(first + CHUNK, size))
-            yield first, self._words.at(self._cells(np.array(group), indices))
-
 
 def _ranks(words: NDArray[np.uint32], indices: Indices) -> Ranks:
     ranks: Ranks = words.astype(np.uint64) << np.uint64(32) | indices.astype(np.uint64)
     return ranks
-
-
-def _find(counts: Indices, number: int) -> tuple[int, int]:
-    """Which bucket holds the item of this number, and its number in there."""
-    sums = np.cumsum(counts)
-    bucket = int(np.searchsorted(sums, number, side="right"))
-    return bucket, number - int(sums[bucket] - counts[bucket])

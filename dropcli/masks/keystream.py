@@ -39,7 +39,7 @@ def _key(purpose: str, seed: int, stream: bytes, tensor: str, copy: int) -> byte
     return hashlib.sha256(text).digest()[:16]
 
 
-class Words:
+class Keystream:
     """The words of one key."""
 
     def __init__(self, key: bytes) -> None:

@@ -1,73 +1,29 @@
-"""Masks: which elements each decision of a grid covers.
+"""The mask of a tensor: which elements each decision of a grid covers.
 
 A grid has a cell for each decision. Cells are numbered row-major, whatever strides and memory
 formats the elements have, and any range of elements finds its decisions alone.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dropcli.dropout import Axis
 from dropcli.masks.decisions import Decisions
 from dropcli.masks.keystream import CHUNK
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A run of dimensions taken as one: its size, how many indices share a decision, the cells."""
-
-    size: int
-    block: int
-    cells: int
-
-
-def cells_of(shape: tuple[int, ...], blocks: dict[int, int] | None) -> tuple[int, ...]:
-    """The decisions along each dimension; `blocks` None for one per element."""
-    if blocks is None:
-        return shape
-    return tuple(
-        -(-size // blocks[dimension]) if dimension in blocks else 1
-        for dimension, size in enumerate(shape)
-    )
-
-
-def element_grid(shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    """One decision per element."""
-    elements = prod(shape)
-    return (Axis(elements, 1, elements),)
-
-
-def block_grid(shape: tuple[int, ...], blocks: dict[int, int]) -> tuple[Axis, ...]:
-    """Decisions along the dimensions of `blocks` (dimension to block size), shared along others.
-
-    Neighbouring dimensions that are treated alike become one axis: row-major order makes that
-    exact, and it leaves a handful of axes however many dimensions there are.
-    """
-    axes: list[Axis] = []
-    for dimension, size in enumerate(shape):
-        block = blocks.get(dimension)
-        axis = Axis(size, size, 1) if block is None else Axis(size, block, -(-size // block))
-        merged = _merge(axes[-1], axis) if axes else None
-        axes[-1:] = [merged] if merged else [*axes[-1:], axis]
-    return tuple(axes)
-
-
-def _merge(left: Axis, right: Axis) -> Axis | None:
-    size = left.size * right.size
-    if left.cells == left.size and right.cells == right.size:
-        return Axis(size, 1, size)
-    if left.cells == 1 == right.cells:
-        return Axis(size, size, 1)
-    return None
+from dropcli.masks.probability import Probability
 
 
 class Mask:
-    """The decisions of one tensor, at any range of its row-major element indices."""
+    """The decisions of one tensor, at any range of its row-major element indices.
 
-    def __init__(self, decisions: Decisions, grid: tuple[Axis, ...]) -> None:
+    `p` is the probability that they were made with.
+    """
+
+    def __init__(self, decisions: Decisions, grid: tuple[Axis, ...], p: Probability) -> None:
+        self.p = p
         self._decisions = decisions
         self._grid = grid
         # Elements and cells of one index of each axis: the products over the axes after it.

@@ -1,31 +1,26 @@
 """Probabilities: one for all decisions, or one drawn for each file or sample.
 
 `-p LOW:HIGH` draws p = LOW + (HIGH - LOW) * word / 2**32 in float64, from words of a key of its
-own (`words.p_key`), so that p and the mask are independent.
+own (`keystream.p_key`), so that p and the mask are independent.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.dropout.ranges import Between
-from dropcli.masks.keystream import CHUNK, Words
-
-Array = NDArray[np.float64]
-Share = Callable[[NDArray[Any]], NDArray[Any]]
+from dropcli.dropout import Array, Range, Share
+from dropcli.masks.keystream import CHUNK, Keystream
 
 
-def draw(between: Between, words: NDArray[np.uint32]) -> Array:
+def draw(bounds: Range, words: NDArray[np.uint32]) -> Array:
     """The probability that each word stands for, shape (n,)."""
-    return between.low + (between.high - between.low) * words.astype(np.float64) / 2**32
+    return bounds.low + (bounds.high - bounds.low) * words.astype(np.float64) / 2**32
 
 
 @dataclass(frozen=True)
-class Spread:
+class RateSummary:
     """What was asked for: a p or, of several, the mean, the lowest and the highest."""
 
     mean: float
@@ -33,30 +28,30 @@ class Spread:
     high: float | None = None
 
 
-def spread_of(several: list[Spread]) -> Spread | None:
+def combined(several: list[RateSummary]) -> RateSummary | None:
     """What was asked for in several copies of as many decisions; None if there is none."""
     if len(several) < 2:
         return several[0] if several else None
     low = min(one.mean if one.low is None else one.low for one in several)
     high = max(one.mean if one.high is None else one.high for one in several)
-    return Spread(math.fsum(one.mean for one in several) / len(several), low, high)
+    return RateSummary(math.fsum(one.mean for one in several) / len(several), low, high)
 
 
-class SampleChances:
+class SampleProbabilities:
     """A probability for each index of dimension 0 of one tensor."""
 
-    def __init__(self, between: Between, key: bytes, samples: int) -> None:
-        self._between = between
-        self._words = Words(key)
+    def __init__(self, bounds: Range, key: bytes, samples: int) -> None:
+        self._bounds = bounds
+        self._keystream = Keystream(key)
         self.samples = samples
 
     def read(self, first: int, last: int) -> Array:
         """Those of the samples from `first` to before `last`."""
-        return draw(self._between, self._words.read(first, last - first))
+        return draw(self._bounds, self._keystream.read(first, last - first))
 
     def at(self, samples: NDArray[np.int64]) -> Array:
         """Those of these samples."""
-        return draw(self._between, self._words.at(samples))
+        return draw(self._bounds, self._keystream.at(samples))
 
     def run(self, start: int, count: int, each: int) -> tuple[Array, Share]:
         """Those of a run of items, `each` of them in a sample: p of some samples, shape (k,).
@@ -74,7 +69,7 @@ class SampleChances:
         samples, places = np.unique(items // each, return_inverse=True)
         return self.at(samples), lambda numbers: numbers[places]
 
-    def spread(self) -> Spread | None:
+    def summary(self) -> RateSummary | None:
         """Of all samples; None where there is none."""
         if not self.samples:
             return None
@@ -84,7 +79,7 @@ class SampleChances:
             sums.append(float(part.sum()))
             low, high = min(low, float(part.min())), max(high, float(part.max()))
         mean = math.fsum(sums) / self.samples
-        return Spread(mean, low, high)
+        return RateSummary(mean, low, high)
 
 
-Chance = float | SampleChances
+Probability = float | SampleProbabilities

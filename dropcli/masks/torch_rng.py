@@ -15,9 +15,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from dropcli.dropout import Keep
 from dropcli.errors import located, needing
 from dropcli.layouts import Layout
-from dropcli.masks.decisions import Keep
 
 _CHUNK = 1 << 18  # decisions that are drawn at a time; torch draws alike for any number
 _GAP = 64  # bytes that are cheaper to read along than to leave out

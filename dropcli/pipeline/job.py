@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from dropcli.dropout.settings import Dropout
+from dropcli.dropout import (
+    Dropout,
+    Selection,
+    check_exact,
+    nothing_selected,
+    select,
+)
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.files import (
     STDIN,
@@ -26,8 +32,9 @@ from dropcli.files import (
     same_file,
 )
 from dropcli.formats import Concatenated, Source, convert, label, open_source
-from dropcli.pipeline.loop import augment, blank_reports, plan
-from dropcli.pipeline.pieces import Plans
+from dropcli.pipeline.loop import augment, initial_reports, recipes_for
+from dropcli.pipeline.pieces import Recipes
+from dropcli.pipeline.provenance import is_twin, record, was_applied
 from dropcli.pipeline.report import FileReport, Status, TensorReport
 
 _COPY_BYTES = 1 << 20
@@ -71,15 +78,16 @@ def run_file(
     """
     with _prepared(job, dropout) as ready:
         source = ready.source
+        with located(place_of(job.source)):
+            _check_selection(ready, dropout, job)
         _check_output(job, ready.size)
-        if job.dry_run:
-            tensors = blank_reports(source.tensors, ready.plans)
-        else:
+        reports = initial_reports(source.tensors, ready.recipes, ready.selection.reasons)
+        if not job.dry_run:
             with (
                 _destination(job, ready.size, transaction) as output,
                 located(place_of(job.source)),
             ):
-                tensors = ready.write(output.write, on_total(ready.size))
+                ready.write(output.write, on_total(ready.size), reports)
 
     return FileReport(
         job.source,
@@ -88,18 +96,28 @@ def run_file(
         job.copy,
         ready.size,
         "planned" if job.dry_run else "written",
-        tensors,
-        applied_before=_applied_before(source.provenance or [], dropout, job),
-        evaluation=dropout.eval,
+        reports,
+        applied_before=was_applied(
+            source.provenance or [], dropout, record(dropout, job.stream, job.copy)
+        ),
+        untouched=dropout.drops_nothing,
         notes=list(source.notes),
         strangers=list(source.unknown_classes),
+        channels_last=_channels_last(ready, dropout),
     )
 
 
-def derive_file(job: Job, dropout: Dropout, write: Write, on_total: OnTotal) -> int:
-    """Give the bytes of the output to `write` instead of a file, and return their number."""
-    with _prepared(job, dropout) as ready:
-        ready.write(write, on_total(ready.size))
+def derive_file(
+    job: Job, dropout: Dropout, entry: dict[str, Any], write: Write, on_total: OnTotal
+) -> int:
+    """Give the bytes of the output to `write` instead of a file, and return their number.
+
+    `entry` is how the application was recorded, perhaps by an older version.
+    """
+    with _prepared(job, dropout, entry) as ready:
+        ready.write(
+            write, on_total(ready.size), initial_reports(ready.source.tensors, ready.recipes)
+        )
         return ready.size
 
 
@@ -108,23 +126,51 @@ class _Ready:
     """An open source, and all that is to be known before the first byte is written."""
 
     source: Source
-    plans: Plans
+    selection: Selection
+    recipes: Recipes
     provenance: list[Any] | None
     size: int
 
-    def write(self, write: Write, on_bytes: Callable[[int], None]) -> list[TensorReport]:
-        tensors = augment(self.source, self.plans, self.provenance, write, on_bytes)
+    def write(
+        self, write: Write, on_bytes: Callable[[int], None], reports: list[TensorReport]
+    ) -> None:
+        augment(self.source, self.recipes, reports, self.provenance, write, on_bytes)
         self.source.finish()
-        return tensors
 
 
 @contextmanager
-def _prepared(job: Job, dropout: Dropout) -> Iterator[_Ready]:
+def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -> Iterator[_Ready]:
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.in_place else convert(opened, job.output)
-        source, plans = _plan(source, dropout, job)
-        provenance = _provenance(job, dropout, source)
-        yield _Ready(source, plans, provenance, source.output_size(provenance))
+        selection = select(dropout, source.tensors)
+        source, recipes = _recipes(source, selection, dropout, job)
+        entry = entry or record(dropout, job.stream, job.copy, job.concat)
+        provenance = _provenance(job, source, entry)
+        size = source.output_size(provenance)
+        yield _Ready(source, selection, recipes, provenance, size)
+
+
+def _check_selection(ready: _Ready, dropout: Dropout, job: Job) -> None:
+    """TensorError where the settings would do to this file what nobody can have meant."""
+    tensors = [tensor for tensor in ready.source.tensors if tensor.name in ready.selection.names]
+    for tensor in tensors:
+        check_exact(dropout, tensor)
+    if not (tensors or dropout.drops_nothing or job.in_dataset):
+        others = "a numpy array" if ready.source.holds_arrays else None
+        if ready.source.unknown_classes and not others:
+            others = "other objects"
+        raise nothing_selected(dropout, ready.source.tensors, ready.selection.reasons, others)
+
+
+def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
+    """For selected tensors that look like (N, H, W, C) the `--over` that was probably meant."""
+    return {
+        tensor.name: hint
+        for tensor in ready.source.tensors
+        if tensor.name in ready.selection.names
+        and dropout.over
+        and (hint := dropout.over.channels_last_hint(tensor.shape))
+    }
 
 
 def copy_file(
@@ -139,7 +185,7 @@ def copy_file(
     with located(job.source):
         if tensors:
             with closing(open_source(job.source)) as source:
-                reports = blank_reports(source.tensors, {})
+                reports = initial_reports(source.tensors, {})
         with closing(Reader(job.source)) as reader:
             size = reader.size or 0
             _check_output(job, size)
@@ -152,7 +198,7 @@ def copy_file(
                     reader.finish()
     status: Status = "planned" if job.dry_run else "written"
     return FileReport(
-        job.source, job.output, job.stream, job.copy, size, status, reports, evaluation=True
+        job.source, job.output, job.stream, job.copy, size, status, reports, untouched=True
     )
 
 
@@ -163,46 +209,46 @@ def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None
     """
     with located(job.source), closing(open_source(job.source)) as source:
         entries = source.provenance or []
-        ours = dropout.provenance(job.stream, job.copy)
+        ours = record(dropout, job.stream, job.copy)
         if entries[-1:] != [ours]:
-            if strict and entries and _is_twin(entries[-1], ours):
+            if strict and entries and is_twin(entries[-1], ours):
                 raise FileError(
                     "other-settings",
                     "--resume: expected an untouched file or these settings, got others in it",
                     "`dropcli info` shows them; without --resume it is dropped once more",
                 )
             return None
-        plans = plan(source, dropout, job.stream, job.copy)
-        tensors = blank_reports(source.tensors, plans)
+        selection = select(dropout, source.tensors)
+        recipes = recipes_for(source, dropout, selection.names, job.stream, job.copy)
+        tensors = initial_reports(source.tensors, recipes, selection.reasons)
         size = source.size
     return FileReport(
-        job.source, job.output, job.stream, job.copy, size, "skipped", tensors, evaluation=True
+        job.source, job.output, job.stream, job.copy, size, "skipped", tensors, untouched=True
     )
 
 
-def _is_twin(entry: Any, ours: dict[str, Any]) -> bool:
-    """Whether both are applications to a file of the same name."""
-    names = ("contract", "stream", "copy")
-    return isinstance(entry, dict) and all(entry.get(name) == ours[name] for name in names)
-
-
-def _plan(source: Source, dropout: Dropout, job: Job) -> tuple[Source, Plans]:
-    """What is to be written, and the tensors to drop in it."""
+def _recipes(
+    source: Source, selection: Selection, dropout: Dropout, job: Job
+) -> tuple[Source, Recipes]:
+    """What is to be written, and what to do with the selected tensors in it."""
+    names, statistics = selection.names, job.statistics
     if not job.concat:
-        return source, plan(source, dropout, job.stream, job.copy, statistics=job.statistics)
-    selected = replace(dropout, eval=False).select(source.tensors)
-    plans = {
-        label(name, copy): found
+        found = recipes_for(source, dropout, names, job.stream, job.copy, statistics=statistics)
+        return source, found
+    recipes = {
+        label(name, copy): recipe
         for copy in job.concat
         if copy
-        for name, found in plan(
-            source, dropout, job.stream, copy, statistics=job.statistics
+        for name, recipe in recipes_for(
+            source, dropout, names, job.stream, copy, statistics=statistics
         ).items()
     }
-    return Concatenated(source, selected, list(job.concat)), plans
+    # In evaluation mode tensors are repeated all the same.
+    names = select(replace(dropout, eval=False), source.tensors).names if dropout.eval else names
+    return Concatenated(source, names, list(job.concat)), recipes
 
 
-def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
+def _provenance(job: Job, source: Source, entry: dict[str, Any]) -> list[Any] | None:
     if not job.provenance:
         return None
     if source.provenance is None:
@@ -211,25 +257,7 @@ def _provenance(job: Job, dropout: Dropout, source: Source) -> list[Any] | None:
             "expected a list of applications in the place of the provenance, got something else",
             "keep it as it is with --no-provenance",
         )
-    entry = dropout.provenance(job.stream, job.copy)
-    if job.concat:
-        entry["concat"] = {"copies": job.concat[-1], "original": job.concat[0] == 0}
     return [*source.provenance, entry]
-
-
-def _applied_before(entries: list[Any], dropout: Dropout, job: Job) -> bool:
-    """Whether this file went through the very same masks already."""
-    now = dropout.provenance(job.stream, job.copy)
-    # torch's masks depend on the seed alone.
-    parts = ("contract",) if dropout.rng == "torch" else ("contract", "stream", "copy")
-    return any(
-        isinstance(entry, dict)
-        and isinstance(entry.get("settings"), dict)
-        and not (dropout.eval or entry["settings"].get("eval"))
-        and entry["settings"].get("seed") == dropout.seed
-        and all(entry.get(key) == now[key] for key in parts)
-        for entry in entries
-    )
 
 
 def _check_output(job: Job, size: int) -> None:

@@ -5,7 +5,7 @@ output is produced strictly in order, so one path serves files, pipes and archiv
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,26 +14,30 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from dropcli.dropout.settings import Dropout
-from dropcli.dropout.wrappers import Kernel
+from dropcli.dropout import Dropout, Kernel
 from dropcli.errors import TensorError
 from dropcli.formats import Checksum, Deferred, Source
-from dropcli.masks.probability import Spread, spread_of
+from dropcli.masks import FileMasks, RateSummary, combined
 from dropcli.parallel.threads import Inline, Threads, usable_cores
-from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Plans, cut
-from dropcli.pipeline.recipe import Application, TensorDropout
+from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Recipes, cut
+from dropcli.pipeline.recipe import Recipe, recipe_for
 from dropcli.pipeline.report import TensorReport
 from dropcli.pipeline.stats import Summary, is_finite, summarize
 from dropcli.tensors import TensorInfo
 
-_MOST_WORKERS = 4  # reading and writing bound the work; more workers only take memory
+_MAX_WORKERS = 4  # reading and writing bound the work; more workers only take memory
 
 
-def plan(
-    source: Source, dropout: Dropout, stream: str, copy: int, *, statistics: bool = True
-) -> Plans:
-    """The tensors to drop, by name; TensorError where the settings do not fit one of them."""
-    selected = dropout.select(source.tensors)
+def recipes_for(
+    source: Source,
+    dropout: Dropout,
+    selected: Collection[str],
+    stream: str,
+    copy: int,
+    *,
+    statistics: bool = True,
+) -> Recipes:
+    """What to do with the selected tensors; TensorError where the settings do not fit one."""
     source.check_selected(selected)
     for tensor in source.tensors:
         if tensor.tied_to and (tensor.name in selected) != (tensor.tied_to in selected):
@@ -43,60 +47,67 @@ def plan(
                 "whose memory it shares, got one of them alone",
                 "choose both or neither",
             )
-    application = Application(dropout, stream, copy, statistics=statistics)
+    masks = FileMasks(dropout, stream, copy)
     return {
-        tensor.name: application.plan(tensor)
+        tensor.name: recipe_for(dropout, masks, tensor, statistics=statistics)
         for tensor in source.tensors
         if tensor.name in selected and not tensor.tied_to
     }
 
 
-def blank_reports(tensors: Iterable[TensorInfo], plans: Plans) -> list[TensorReport]:
-    """The tensors' reports before their first elements."""
+def initial_reports(
+    tensors: Iterable[TensorInfo],
+    recipes: Recipes,
+    reasons: Mapping[str, str] | None = None,
+) -> list[TensorReport]:
+    """The tensors' reports before their first elements; `reasons` why some are copied."""
     decisions: Counter[str] = Counter()
-    chances: defaultdict[str, list[Spread]] = defaultdict(list)
-    for plan in plans.values():
-        decisions[plan.tensor.name] += plan.mask.decisions
-        if chance := plan.chance():
-            chances[plan.tensor.name].append(chance)
+    rates: defaultdict[str, list[RateSummary]] = defaultdict(list)
+    for recipe in recipes.values():
+        decisions[recipe.tensor.name] += recipe.mask.decisions
+        if rate := recipe.rate():
+            rates[recipe.tensor.name].append(rate)
     reports = []
     for tensor in tensors:
         report = TensorReport(tensor.name, tensor.dtype.name, tensor.shape, tensor.elements)
         if tensor.name in decisions:
             report.action, report.decisions = "dropped", decisions[tensor.name]
-            report.chance = spread_of(chances[tensor.name])
+            report.asked = combined(rates[tensor.name])
         elif tensor.tied_to in decisions:
             report.action, report.tied_to = "tied", tensor.tied_to
+        else:
+            report.reason = (reasons or {}).get(tensor.name)
         reports.append(report)
     return reports
 
 
 def augment(
     source: Source,
-    plans: Plans,
+    recipes: Recipes,
+    reports: list[TensorReport],
     provenance: list[Any] | None,
     write: Callable[[bytes | memoryview], None],
     on_bytes: Callable[[int], None] = lambda count: None,
-) -> list[TensorReport]:
-    """Write the output of `source` and report on each tensor, in file order.
+) -> None:
+    """Write the output of `source`, and fill in the reports on its tensors.
 
     `on_bytes` hears the number of bytes of each write.
     """
-    reports = {report.name: report for report in blank_reports(source.tensors, plans)}
-    for plan in plans.values():
-        if plan.statistics:
-            report = reports[plan.tensor.name]
+    named = {report.name: report for report in reports}
+    for recipe in recipes.values():
+        if recipe.statistics:
+            report = named[recipe.tensor.name]
             report.before, report.after = Summary(), Summary()
 
     # A thread takes as long to start as a small file to drop.
-    workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MOST_WORKERS)
+    workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MAX_WORKERS)
     with Threads(workers) if workers else Inline() as pool:
         counts = [
-            (plan.tensor.name, pool.submit(plan.mask.count_dropped))
-            for plan in plans.values()
-            if not plan.mask.per_element
+            (recipe.tensor.name, pool.submit(recipe.mask.count_dropped))
+            for recipe in recipes.values()
+            if not recipe.mask.per_element
         ]
-        for done in _in_order(pool, source, cut(source.segments(provenance), plans), workers):
+        for done in _in_order(pool, source, cut(source.segments(provenance), recipes), workers):
             for checksum, crc, nbytes in done.checksums:
                 checksum.add(crc, nbytes)
             for item in done.output:
@@ -104,14 +115,12 @@ def augment(
                 write(data)
                 on_bytes(len(data))
             for part in done.parts:
-                _merge(reports[part.name], part)
+                _merge(named[part.name], part)
         counted = {name for name, _ in counts}
-        for report in reports.values():
+        for report in reports:
             report.dropped = 0 if report.name in counted else report.elements_dropped
         for name, count in counts:
-            reports[name].dropped += count.result()
-
-    return list(reports.values())
+            named[name].dropped += count.result()
 
 
 @dataclass
@@ -179,10 +188,10 @@ def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
     if part.read:
         done.checksums.append((part.read, isal_zlib.crc32(data), len(data)))
     raw = np.frombuffer(data, np.uint8)
-    if part.plan:
-        done.parts.append(_drop(part.plan, part.first_element, raw))
-    for plan in part.placed:
-        done.parts.append(_drop_placed(plan, part.offset, raw))
+    if part.recipe:
+        done.parts.append(_drop(part.recipe, part.first_element, raw))
+    for recipe in part.placed:
+        done.parts.append(_drop_placed(recipe, part.offset, raw))
     if part.written:
         done.checksums.append((part.written, isal_zlib.crc32(data), len(data)))
 
@@ -202,34 +211,34 @@ def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
         gathered[near] = np.frombuffer(run, gathered.dtype)[places[near] - first]
 
     raw = gathered.view(np.uint8)
-    if item.plan and tensor.tied_to:
-        _drop_tied(item.plan, tensor, places, raw)
-    elif item.plan:
-        done.parts.append(_drop(item.plan, item.first_element, raw))
+    if item.recipe and tensor.tied_to:
+        _drop_tied(item.recipe, tensor, places, raw)
+    elif item.recipe:
+        done.parts.append(_drop(item.recipe, item.first_element, raw))
     return raw.data
 
 
 def _drop_tied(
-    plan: TensorDropout, tensor: TensorInfo, places: NDArray[np.int64], raw: NDArray[np.uint8]
+    recipe: Recipe, tensor: TensorInfo, places: NDArray[np.int64], raw: NDArray[np.uint8]
 ) -> None:
     """Drop elements as the tensor does whose memory they are, which has reported on them."""
-    first = plan.tensor
+    first = recipe.tensor
     layout = first.elements_layout
     between = (tensor.offset - first.offset) // (first.dtype.bits // 8)
     logical = layout.logical_at(places + between)
-    _apply(plan, plan.kernel_at(logical), raw, plan.mask.keep_at(logical))
+    _apply(recipe, recipe.kernel_at(logical), raw, recipe.mask.keep_at(logical))
 
 
-def _drop(plan: TensorDropout, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:
+def _drop(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:
     """Drop contiguous elements, from this one on."""
-    keep = np.empty(len(raw) // (plan.tensor.dtype.bits // 8), np.bool_)
-    plan.mask.keep(first_element, keep)
-    return _apply(plan, plan.kernel(first_element, len(keep)), raw, keep)
+    keep = np.empty(len(raw) // (recipe.tensor.dtype.bits // 8), np.bool_)
+    recipe.mask.keep(first_element, keep)
+    return _apply(recipe, recipe.kernel(first_element, len(keep)), raw, keep)
 
 
-def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
+def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
     """Drop those elements of a tensor whose places are among these bytes of the source."""
-    tensor = plan.tensor
+    tensor = recipe.tensor
     layout = tensor.elements_layout
     itemsize = tensor.dtype.bits // 8
     start = (offset - tensor.offset) // itemsize
@@ -238,26 +247,26 @@ def _drop_placed(plan: TensorDropout, offset: int, raw: NDArray[np.uint8]) -> _P
 
     elements = raw.view(f"V{itemsize}")
     taken = elements[places - start]
-    keep = plan.mask.keep_at(logical)
-    done = _apply(plan, plan.kernel_at(logical), taken.view(np.uint8), keep)
+    keep = recipe.mask.keep_at(logical)
+    done = _apply(recipe, recipe.kernel_at(logical), taken.view(np.uint8), keep)
     elements[places - start] = taken
     return done
 
 
 def _apply(
-    plan: TensorDropout, kernel: Kernel, raw: NDArray[np.uint8], keep: NDArray[np.bool_]
+    recipe: Recipe, kernel: Kernel, raw: NDArray[np.uint8], keep: NDArray[np.bool_]
 ) -> _PartDone:
     with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
         values = kernel.values(raw)
-        before = summarize(values) if plan.statistics else []
-        if plan.statistics:
+        before = summarize(values) if recipe.statistics else []
+        if recipe.statistics:
             finite = not any(summary.nan or summary.inf for summary in before)
         else:
             finite = is_finite(values)
         kernel.apply(raw, values, keep, finite)
-        after = summarize(kernel.values(raw)) if plan.statistics else []
+        after = summarize(kernel.values(raw)) if recipe.statistics else []
     dropped = len(keep) - int(np.count_nonzero(keep))
-    return _PartDone(plan.tensor.name, dropped, before, after)
+    return _PartDone(recipe.tensor.name, dropped, before, after)
 
 
 def _merge(report: TensorReport, part: _PartDone) -> None:

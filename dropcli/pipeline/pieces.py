@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dropcli.formats import Checksum, Deferred, Extent, Gathered, Segment
-from dropcli.pipeline.recipe import TensorDropout
+from dropcli.pipeline.recipe import Recipe
 from dropcli.pipeline.stats import BLOCK
 from dropcli.tensors import TensorInfo
 
@@ -16,22 +16,22 @@ PIECE_BYTES = 1 << 21
 _PIECE_ITEMS = 1024
 GAP = 1 << 12  # bytes that are cheaper to read along than to leave out
 
-Plans = Mapping[str, TensorDropout]
+Recipes = Mapping[str, Recipe]
 
 
 @dataclass
 class Part:
     """A run of bytes of the source: to copy, or with elements of tensors to drop.
 
-    Of one plan alone the elements are contiguous, from `first_element` on. Of `placed` plans they
+    Of one `recipe` the elements are contiguous, from `first_element` on. Of `placed` recipes they
     lie where the tensors' layouts say.
     """
 
     offset: int
     nbytes: int
-    plan: TensorDropout | None = None
+    recipe: Recipe | None = None
     first_element: int = 0
-    placed: tuple[TensorDropout, ...] = ()
+    placed: tuple[Recipe, ...] = ()
     read: Checksum | None = None
     written: Checksum | None = None
 
@@ -43,7 +43,7 @@ class Gather:
     segment: Gathered
     first_element: int
     count: int
-    plan: TensorDropout | None
+    recipe: Recipe | None
 
 
 @dataclass
@@ -67,21 +67,21 @@ class Piece:
         self.items.append(part)
 
 
-def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
+def cut(segments: Iterable[Segment], recipes: Recipes) -> Iterator[Piece]:
     """The pieces of these segments, in order."""
     piece = Piece()
     for segment in segments:
         if isinstance(segment, Gathered):
             if piece.items:
                 yield piece
-            for gather in _gathers(segment, plans):
+            for gather in _gathers(segment, recipes):
                 yield Piece(items=[gather])
             piece = Piece()
             continue
         if not isinstance(segment, Extent):
             piece.items.append(segment)
             continue
-        for part in _parts(segment, plans):
+        for part in _parts(segment, recipes):
             if piece.nbytes and (not piece.fits(part) or len(piece.items) >= _PIECE_ITEMS):
                 yield piece
                 piece = Piece()
@@ -90,12 +90,12 @@ def cut(segments: Iterable[Segment], plans: Plans) -> Iterator[Piece]:
         yield piece
 
 
-def _gathers(segment: Gathered, plans: Plans) -> Iterator[Gather]:
+def _gathers(segment: Gathered, recipes: Recipes) -> Iterator[Gather]:
     tensor = segment.tensor
-    plan = plans.get(tensor.tied_to or tensor.name)
+    recipe = recipes.get(tensor.tied_to or tensor.name)
     step = min(BLOCK, PIECE_BYTES * 8 // tensor.dtype.bits)
     for first in range(0, tensor.elements, step):
-        yield Gather(segment, first, min(step, tensor.elements - first), plan)
+        yield Gather(segment, first, min(step, tensor.elements - first), recipe)
 
 
 def _fills(tensor: TensorInfo, extent: Extent) -> bool:
@@ -103,8 +103,8 @@ def _fills(tensor: TensorInfo, extent: Extent) -> bool:
     return not tensor.layout and (tensor.offset, tensor.nbytes) == (extent.offset, extent.nbytes)
 
 
-def _parts(extent: Extent, plans: Plans) -> Iterator[Part]:
-    found = [plans[tensor.name] for tensor in extent.tensors if tensor.name in plans]
+def _parts(extent: Extent, recipes: Recipes) -> Iterator[Part]:
+    found = [recipes[tensor.name] for tensor in extent.tensors if tensor.name in recipes]
     checks = (extent.read, extent.written)
     if len(found) == 1 and _fills(found[0].tensor, extent):
         itemsize = found[0].tensor.dtype.bits // 8

@@ -1,55 +1,51 @@
-"""The record of an application, read back: settings from JSON, however damaged it may be."""
+"""The record of an application inside its output: written, read back, recognised."""
 
 import os
 from typing import Any
 
-from dropcli.cli.values import parse_over
-from dropcli.dropout.ranges import Between
-from dropcli.dropout.settings import Dropout, torch_version
+from dropcli.dropout import Dropout, torch_version
 from dropcli.errors import FormatError, UsageError
+from dropcli.masks import CONTRACT
 
-_MOST_COPIES = 100_000  # of a file that is joined from them, lest a number fills the memory
-_NONE = type(None)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "p": (float, int, list),
-    "seed": (int, _NONE),
-    "over": (str, _NONE),
-    "fill": (float, int, _NONE),
-    **dict.fromkeys(("key", "exclude"), (list,)),
-    **dict.fromkeys(("rescale", "eval", "alpha", "exact"), (bool,)),
-    **dict.fromkeys(("p_per", "rng", "torch"), (str,)),
-    "min_keep": (int,),
-}
+_MAX_COPIES = 100_000  # in one file, or a damaged number fills the memory
 
 
-def settings_from(entry: Any) -> Dropout:
-    """The settings that this entry of a provenance records.
+def record(
+    dropout: Dropout, stream: str, copy: int, concat: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """One entry of the provenance: all that is needed to derive the output again.
 
-    FormatError if it is none of ours, or of a torch that is not installed.
+    `concat` are the copies that are written into one file, 0 the untouched one.
+    """
+    settings = dropout.settings()
+    contract = f"torch/{settings['torch']}" if dropout.rng == "torch" else CONTRACT
+    entry = {"contract": contract, "settings": settings, "stream": stream, "copy": copy}
+    if concat:
+        entry["concat"] = {"copies": concat[-1], "original": concat[0] == 0}
+    return entry
+
+
+def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
+    """The settings that an entry records, and the entry as it was written.
+
+    Raises:
+        FormatError: it is none of ours, or of a torch that is not installed.
     """
     try:
-        settings = dict(entry["settings"])
-        _check_types(settings)
-        os.fsencode(entry["stream"])
-        torch = settings.pop("torch", None)
-        if torch not in (None, torch_version()):
+        settings, stream, copy = entry["settings"], entry["stream"], entry["copy"]
+        os.fsencode(stream)
+        if settings.get("torch") not in (None, torch_version()):
             raise FormatError(
                 "other-torch",
-                f"expected masks of torch {torch_version()}, which is installed, got {torch}",
-                f"install torch {torch} to verify it",
+                f"expected masks of torch {torch_version()}, which is installed, got "
+                f"{settings['torch']}",
+                f"install torch {settings['torch']} to verify it",
             )
-        p, over = settings.pop("p"), settings.pop("over")
-        dropout = Dropout(
-            p=Between(*p) if isinstance(p, list) else p,
-            over=None if over is None else parse_over(over),
-            seed=settings.pop("seed") or 0,
-            key=tuple(settings.pop("key")),
-            exclude=tuple(settings.pop("exclude")),
-            **settings,
-        )
-        stream, copy = entry["stream"], entry["copy"]
-        known = dropout.provenance(stream, copy)
-        same = (
+        dropout = Dropout.from_settings(settings)
+        known = record(dropout, stream, copy)
+        if "select" not in settings:  # written before there were two rules
+            known["settings"].pop("select")
+        ours = (
             isinstance(stream, str)
             and type(copy) is int
             and known == {key: entry[key] for key in known}
@@ -58,24 +54,16 @@ def settings_from(entry: Any) -> Dropout:
     except UsageError as error:
         raise FormatError("foreign-provenance", f"expected settings, got these: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        same = False
-    if not same:
+        ours = False
+    if not ours:
         raise FormatError(
             "foreign-provenance",
             "expected the settings of an application, got something else in the provenance",
             "was it written by another version of dropcli?",
         )
-    return dropout
-
-
-def _check_types(settings: dict[str, Any]) -> None:
-    """TypeError unless every setting is what JSON has for it."""
-    for name, value in settings.items():
-        if type(value) not in _TYPES[name]:
-            raise TypeError(name)
-    for name in ("key", "exclude"):
-        if not all(isinstance(pattern, str) for pattern in settings[name]):
-            raise TypeError(name)
+    if "concat" in entry:
+        known["concat"] = entry["concat"]
+    return dropout, known
 
 
 def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
@@ -84,9 +72,29 @@ def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
         case None:
             return ()
         case {"copies": int() as copies, "original": bool() as original, **more} if (
-            0 < copies <= _MOST_COPIES and not more and copies is not True
+            0 < copies <= _MAX_COPIES and not more and copies is not True
         ):
             return tuple(range(0 if original else 1, copies + 1))
     raise FormatError(
         "foreign-provenance", "expected a number of copies in the provenance, got something else"
+    )
+
+
+def is_twin(entry: Any, ours: dict[str, Any]) -> bool:
+    """Whether both are applications to a file of the same name."""
+    names = ("contract", "stream", "copy")
+    return isinstance(entry, dict) and all(entry.get(name) == ours[name] for name in names)
+
+
+def was_applied(entries: list[Any], dropout: Dropout, ours: dict[str, Any]) -> bool:
+    """Whether a file with these entries went through the very same masks already."""
+    # torch's masks depend on the seed alone.
+    parts = ("contract",) if dropout.rng == "torch" else ("contract", "stream", "copy")
+    return any(
+        isinstance(entry, dict)
+        and isinstance(entry.get("settings"), dict)
+        and not (dropout.eval or entry["settings"].get("eval"))
+        and entry["settings"].get("seed") == dropout.seed
+        and all(entry.get(key) == ours[key] for key in parts)
+        for entry in entries
     )

@@ -4,20 +4,28 @@ import csv
 import io
 import json
 import os
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from dropcli.dropout import torch_version
 from dropcli.errors import UsageError
 from dropcli.files import check_destination, publish, same_file
-from dropcli.masks.probability import Spread
 from dropcli.pipeline.stats import Summary
 from dropcli.tensors import shape_text
+
+if TYPE_CHECKING:
+    from dropcli.dropout import Dropout
+    from dropcli.masks import RateSummary
 
 SCHEMA = 1
 
 Status: TypeAlias = Literal["written", "planned", "skipped"]
+
+_CLASSES_SHOWN = 3  # unless --verbose
 
 _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 
@@ -37,7 +45,8 @@ class TensorReport:
     before: Summary | None = None
     after: Summary | None = None
     tied_to: str | None = None
-    chance: Spread | None = None  # the p asked for, where the settings do not say it all
+    asked: "RateSummary | None" = None  # the p asked for, where the settings do not say it all
+    reason: str | None = None  # why it is copied, though floats are dropped
 
     @property
     def rate(self) -> float | None:
@@ -64,20 +73,38 @@ class TensorReport:
             "before": self.before.document() if self.before else None,
             "after": self.after.document() if self.after else None,
             **({"tied_to": self.tied_to} if self.tied_to else {}),
-            **self._chance_document(self.chance),
+            **({"reason": self.reason} if self.reason else {}),
+            **self._asked_document(self.asked),
         }
 
     @property
     def deviation(self) -> float | None:
         """How far the realised rate is from the p asked for, where that is of interest."""
         rate = self.rate
-        return rate - self.chance.mean if self.chance and rate is not None else None
+        return rate - self.asked.mean if self.asked and rate is not None else None
 
-    def _chance_document(self, chance: Spread | None) -> dict[str, float | None]:
-        if chance is None:
+    def _asked_document(self, asked: "RateSummary | None") -> dict[str, float | None]:
+        if asked is None:
             return {}
-        ends = {} if chance.low is None else {"p_min": chance.low, "p_max": chance.high}
-        return {"p": chance.mean, **ends, "deviation": self.deviation}
+        ends = {} if asked.low is None else {"p_min": asked.low, "p_max": asked.high}
+        return {"p": asked.mean, **ends, "deviation": self.deviation}
+
+
+class Notice(NamedTuple):
+    """A warning: what the user should know, though it is no failure."""
+
+    code: str
+    message: str  # without the file, so that files with the same warning have it in common
+
+
+def settings_notices(dropout: "Dropout") -> Iterator[Notice]:
+    """The warnings about the settings alone."""
+    if dropout.depends_on_torch:
+        yield Notice(
+            "torch-masks",
+            f"--rng torch: these are the masks of torch {torch_version()}, which does not promise "
+            "the same ones in its next version",
+        )
 
 
 @dataclass
@@ -92,9 +119,10 @@ class FileReport:
     status: Status
     tensors: list[TensorReport]
     applied_before: bool = False
-    evaluation: bool = False
+    untouched: bool = False  # copied as it is, or in evaluation mode
     notes: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    channels_last: dict[str, str] = field(default_factory=dict)  # tensor: the --over to try
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
@@ -108,29 +136,48 @@ class FileReport:
             "tensors": [tensor.document() for tensor in self.tensors],
         }
 
-    def warnings(self, *, verbose: bool) -> Iterator[str]:
-        """What the user should know, though it is no failure."""
-        yield from (f"{self.source}: {note}" for note in self.notes)
+    def notices(self, *, verbose: bool = False) -> Iterator[Notice]:
+        """The warnings about this file."""
+        yield from (Notice("file-note", note) for note in self.notes)
         if self.applied_before:
-            yield (
-                f"{self.source}: this seed and stream were applied to it before, so the same "
-                "decisions drop again; take another --seed"
+            yield Notice(
+                "applied-before",
+                "this seed and stream were applied to it before, so the same decisions drop "
+                "again; take another --seed",
             )
         if self.strangers:
-            shown = self.strangers if verbose else self.strangers[:3]
+            shown = self.strangers if verbose else self.strangers[:_CLASSES_SHOWN]
             more = ", ..." if len(shown) < len(self.strangers) else ""
-            yield (
-                f"{self.source}: holds objects that are not torch's, carried on unread "
-                f"({', '.join(shown)}{more}); load the output only where you trust the input"
+            yield Notice(
+                "unknown-classes",
+                "holds objects that are not torch's, carried on unread "
+                f"({', '.join(shown)}{more}); load the output only where you trust the input",
             )
-        if not (self.evaluation or any(tensor.action == "dropped" for tensor in self.tensors)):
-            yield f"{self.source}: no tensor was dropped; see --key for how to choose them"
+        if not (self.untouched or any(tensor.action == "dropped" for tensor in self.tensors)):
+            yield Notice("nothing-selected", "no tensor was dropped; -k names what to drop")
         for tensor in self.tensors:
-            if tensor.overflows:
-                yield (
-                    f"{self.source}: tensor '{tensor.name}': at least {tensor.overflows:,} values "
-                    f"became too large for {tensor.dtype} and are now infinite"
-                )
+            yield from self._tensor_notices(tensor)
+
+    def _tensor_notices(self, tensor: TensorReport) -> Iterator[Notice]:
+        if tensor.reason:
+            yield Notice(
+                "looks-like-label",
+                f"tensor '{tensor.name}' is copied, because it looks like a label or state "
+                f"({tensor.reason}); -k {shlex.quote(tensor.name)} drops it, --all-floats every "
+                "float tensor",
+            )
+        if over := self.channels_last.get(tensor.name):
+            yield Notice(
+                "looks-like-nhwc",
+                f"tensor '{tensor.name}' looks like (N, H, W, C), and the mode takes it for "
+                f"(N, C, H, W); did you mean {over}?",
+            )
+        if tensor.overflows:
+            yield Notice(
+                "overflow",
+                f"tensor '{tensor.name}': at least {tensor.overflows:,} values became too large "
+                f"for {tensor.dtype} and are now infinite",
+            )
 
 
 class Documented(Protocol):
@@ -149,6 +196,7 @@ class Report:
     settings: dict[str, Any] | None = None
     files: list[Documented] = field(default_factory=list)
     errors: list[dict[str, str | None]] = field(default_factory=list)
+    notices: Counter[Notice] = field(default_factory=Counter)  # each with its number of files
     different: int = 0  # of the files, those that verify found to be
 
     @property
@@ -167,6 +215,9 @@ class Report:
             "status": self.status,
             "settings": self.settings,
             "files": [file.document() for file in self.files],
+            "warnings": [
+                {**notice._asdict(), "files": files} for notice, files in self.notices.items()
+            ],
             "errors": self.errors,
         }
 

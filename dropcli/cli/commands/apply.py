@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from dropcli.dataset.discover import Found
     from dropcli.dataset.plan import Request
     from dropcli.dataset.tally import Tally
-    from dropcli.dropout.settings import Dropout
+    from dropcli.dropout import Dropout
 
 _MANY = 300  # files, for which starting workers is worth while
 
@@ -41,6 +42,7 @@ def apply(
     over: options.Dims = None,
     key: options.Key = None,
     exclude: options.Exclude = None,
+    all_floats: options.AllFloats = False,
     rescale: options.Rescale = True,
     fill: options.Fill = None,
     alpha: options.Alpha = False,
@@ -90,8 +92,7 @@ def apply(
             warm_up("dropcli.dataset.tasks")  # which takes as long as the imports that follow
         from dropcli.dataset.plan import Request
         from dropcli.dataset.request import is_dataset
-        from dropcli.dropout.combinations import check_torch_input
-        from dropcli.dropout.settings import Dropout
+        from dropcli.dropout import Dropout, check_torch_input
 
     operands = list(inputs or ())
     values.check_apply(operands, files_from, null=null, quiet=quiet, verbose=verbose)
@@ -117,6 +118,7 @@ def apply(
         fill=fill,
         key=tuple(key or ()),
         exclude=tuple(exclude or ()),
+        all_floats=all_floats,
         eval=evaluation,
         p_per=p_per or "file",
         alpha=alpha,
@@ -141,7 +143,12 @@ def _apply_file(
         from dropcli.dataset.request import job_of
         from dropcli.files import goes_to_stdout
         from dropcli.pipeline.job import run_file
-        from dropcli.pipeline.report import Report, check_stats_path, write_stats
+        from dropcli.pipeline.report import (
+            Report,
+            check_stats_path,
+            settings_notices,
+            write_stats,
+        )
 
     asked = not show.quiet or show.json or show.stats is not None
     job = replace(job_of(source, request), statistics=asked)
@@ -158,7 +165,9 @@ def _apply_file(
             return lambda count: shown.advance(nbytes=count)
 
         file = run_file(job, dropout, on_total)
-    report = Report(__version__, "apply", dropout.settings(), [file])
+    about_settings = [*settings_notices(dropout)]
+    notices = Counter([*about_settings, *file.notices()])
+    report = Report(__version__, "apply", dropout.settings(), [file], notices=notices)
     if show.stats and not request.dry_run:
         write_stats(show.stats, report, replace=request.force)
 
@@ -170,8 +179,8 @@ def _apply_file(
     elif drawn and not request.provenance and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
     if not show.quiet:
-        for warning in [*dropout.warnings(), *file.warnings(verbose=show.verbose)]:
-            console.warn(warning)
+        about_file = [f"{source}: {n.message}" for n in file.notices(verbose=show.verbose)]
+        console.warn_all([*(n.message for n in about_settings), *about_file], verbose=True)
     return 0
 
 
@@ -220,7 +229,9 @@ def _apply_dataset(
 
 def _announce(found: "Found", request: "Request", dropout: "Dropout", drawn: bool) -> None:
     """What is good to know before the work."""
-    for note in [*dropout.warnings(), *found.notes]:
+    from dropcli.pipeline.report import settings_notices
+
+    for note in [*(n.message for n in settings_notices(dropout)), *found.notes]:
         console.warn(note)
     if drawn and request.output is None and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted

@@ -67,7 +67,7 @@ def verify(
     different = sum(bool(verdict.difference) for verdict in compared)
 
     documents = [error.document() for error in errors]
-    report = Report(__version__, "verify", None, [*compared], documents, different)
+    report = Report(__version__, "verify", None, [*compared], documents, different=different)
     if json:
         console.write_out(report.to_json())
     elif not quiet:

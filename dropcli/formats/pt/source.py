@@ -69,6 +69,10 @@ class PtSource(Source):
         if after := trailing_bytes(reader):
             self.notes.append(f"{after:,} bytes follow the archive and are left out")
         self.unknown_classes = check_globals(loaded.globals)
+        self.holds_arrays = any(
+            name.module.startswith("numpy") and name.name in ("_reconstruct", "_frombuffer")
+            for name in loaded.globals
+        )
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
         # What special tensors are made of is not ours to drop, nor to overwrite by the way.
         self._inside = [self._info(tensor) for tensor in found if tensor.inside]

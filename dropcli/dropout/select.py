@@ -1,0 +1,233 @@
+"""Which tensors of a file are dropped: those that are named, or those that look like data.
+
+The default is the rule `data/1`: of the F64, F32, F16 and BF16 tensors all but those that look
+like labels or state, so that a folder of inputs and float labels keeps its labels.
+"""
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+
+from dropcli.dropout.over import cells_of
+from dropcli.dropout.settings import Dropout
+from dropcli.errors import TensorError
+from dropcli.tensors import TensorInfo
+
+_NAMES_SHOWN = 10
+_CLASH = re.compile(r"#[0-9]+$")  # the end of a name that came again
+_LABELS = frozenset(["label", "labels", "target", "targets", "class", "classes", "score", "scores"])
+_STATE = frozenset(
+    ["step", "lr", "running_mean", "running_var", "exp_avg", "exp_avg_sq", "num_batches_tracked"]
+)
+
+SCALAR = "a scalar beside other tensors"
+LABEL_NAME = "named like a label"
+STATE_NAME = "named like training state"
+ONE_PER_SAMPLE = "one value per sample"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The names of the tensors to drop, and why others look like labels or state."""
+
+    names: frozenset[str]
+    reasons: dict[str, str]
+
+
+def select(dropout: Dropout, tensors: Iterable[TensorInfo]) -> Selection:
+    """What the settings select; TensorError if a pattern matches nothing, or what cannot drop.
+
+    In evaluation mode the settings are checked, and nothing is selected.
+    """
+    tensors = list(tensors)
+    for option, patterns in (("--key", dropout.key), ("--exclude", dropout.exclude)):
+        for pattern in patterns:
+            if not any(_matches(tensor.name, pattern) for tensor in tensors):
+                raise _no_match(option, pattern, [tensor.name for tensor in tensors])
+
+    selected = [tensor for tensor in tensors if _may_drop(dropout, tensor)]
+    reasons: dict[str, str] = {}
+    if not (dropout.key or dropout.all_floats):
+        reasons = _reasons(selected, tensors)
+        selected = [tensor for tensor in selected if tensor.name not in reasons]
+    for tensor in selected:
+        check_dtype(dropout, tensor)
+    if dropout.eval:
+        return Selection(frozenset(), {})
+    return Selection(frozenset(tensor.name for tensor in selected), reasons)
+
+
+def _may_drop(dropout: Dropout, tensor: TensorInfo) -> bool:
+    if _is_excluded(dropout, tensor):
+        return False
+    if dropout.key:
+        return any(_matches(tensor.name, pattern) for pattern in dropout.key)
+    return tensor.dtype.kind == "float" and not tensor.unsupported
+
+
+def _reasons(candidates: list[TensorInfo], tensors: list[TensorInfo]) -> dict[str, str]:
+    """Why some of these look like labels or state, by their names.
+
+    What shares the memory of such a tensor is left alone with it.
+    """
+    names = {tensor.name.lower() for tensor in tensors}
+    samples = _samples(tensors)
+    found = {
+        tensor.name: reason
+        for tensor in candidates
+        if (reason := _reason(tensor, len(tensors), names, samples))
+    }
+    memory = {tensor.name: tensor.tied_to or tensor.name for tensor in candidates}
+    first_found = {memory[name]: name for name in reversed(found)}
+    return {
+        name: found.get(name) or f"shares its memory with '{first_found[memory[name]]}'"
+        for name in memory
+        if memory[name] in first_found
+    }
+
+
+def _reason(tensor: TensorInfo, count: int, names: set[str], samples: int | None) -> str | None:
+    if not tensor.shape and count > 1:
+        return SCALAR
+    name = _CLASH.sub("", tensor.name.lower())
+    above, dot, last = name.rpartition(".")
+    if last in _LABELS or (last == "y" and f"{above}{dot}x" in names):
+        return LABEL_NAME
+    if last in _STATE:
+        return STATE_NAME
+    if samples and tensor.shape in ((samples,), (samples, 1)) and not name.endswith("bias"):
+        return ONE_PER_SAMPLE
+    return None
+
+
+def _samples(tensors: list[TensorInfo]) -> int | None:
+    """The number of samples, if all tensors of several columns agree on one above 1."""
+    firsts = {
+        tensor.shape[0]
+        for tensor in tensors
+        if len(tensor.shape) > 1 and prod(tensor.shape[1:]) > 1
+    }
+    samples = firsts.pop() if len(firsts) == 1 else 1
+    return samples if samples > 1 else None
+
+
+def nothing_selected(
+    dropout: Dropout, tensors: list[TensorInfo], reasons: dict[str, str], others: str | None
+) -> TensorError:
+    """The error for a file without a tensor to drop: what it holds, and what to add.
+
+    `others` says what the file holds besides tensors, as "a numpy array".
+    """
+    code = "nothing-selected"
+    if not tensors:
+        return TensorError(code, f"holds {others} and no tensors" if others else "holds no tensors")
+    if reasons:
+        name, reason = next(iter(reasons.items()))
+        more = f" (and {len(reasons) - 1} more like it)" if len(reasons) > 1 else ""
+        return TensorError(
+            code,
+            f"no tensor is selected: '{name}' looks like a label or state ({reason}){more}",
+            f"drop it with -k {shlex.quote(name)}, or every float tensor with --all-floats",
+        )
+    left = [tensor for tensor in tensors if not _is_excluded(dropout, tensor)]
+    if not left:
+        return TensorError(code, "no tensor is selected: --exclude leaves out all of them")
+    first = next((tensor for tensor in left if _is_numeric(tensor)), left[0])
+    held = f"it holds {_held(tensors)}"
+    if not _is_numeric(first):
+        return TensorError(code, f"no tensor is selected: {held}, which cannot be dropped")
+    rescale = " --no-rescale" if first.dtype.kind in ("integer", "bool") and dropout.rescale else ""
+    return TensorError(
+        code,
+        f"no tensor is selected: by default only float tensors are dropped, and {held}",
+        f"to drop '{first.name}' add: -k {shlex.quote(first.name)}{rescale}",
+    )
+
+
+def _is_excluded(dropout: Dropout, tensor: TensorInfo) -> bool:
+    return any(_matches(tensor.name, pattern) for pattern in dropout.exclude)
+
+
+def _is_numeric(tensor: TensorInfo) -> bool:
+    return tensor.dtype.kind != "opaque" and not tensor.unsupported
+
+
+def _held(tensors: list[TensorInfo]) -> str:
+    shown = ", ".join(f"'{tensor.name}' ({tensor.dtype.name})" for tensor in tensors[:3])
+    more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
+    return f"{shown}{more}"
+
+
+def check_dtype(dropout: Dropout, tensor: TensorInfo) -> None:
+    """TensorError if tensors of this kind cannot be dropped with these settings."""
+    kind, name = tensor.dtype.kind, tensor.dtype.name
+    leave_out = "leave it out with --exclude: it is then copied"
+    if tensor.unsupported:
+        message = f"expected an ordinary tensor, but {tensor.unsupported}"
+        raise in_tensor(tensor, TensorError("special-tensor", message, leave_out))
+    if kind == "opaque":
+        message = f"expected a dtype that dropout can write, got {name}"
+        raise in_tensor(tensor, TensorError("dtype-without-zero", message, leave_out))
+    if kind != "float" and (dropout.alpha or dropout.rng == "torch"):
+        option = "--alpha" if dropout.alpha else "--rng torch"
+        message = f"expected F64, F32, F16 or BF16 for {option}, as torch does, got {name}"
+        raise in_tensor(tensor, TensorError("not-for-torch", message, leave_out))
+    if kind in ("integer", "bool") and dropout.rescale:
+        message = f"expected a floating dtype to scale by 1/(1-p), got {name}"
+        hint = "add --no-rescale to drop integers and bools, or leave it out with --exclude"
+        raise in_tensor(tensor, TensorError("integer-rescale", message, hint))
+
+
+def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
+    """TensorError if --exact with a fixed p would drop none or all of each group.
+
+    Outputs of before this was an error can still be verified, so masks do not ask.
+    """
+    p, over = dropout.p, dropout.over
+    if not (dropout.exact and over and isinstance(p, float) and 0 < p < 1 and tensor.elements):
+        return
+    size = cells_of(tensor.shape, over.resolve(tensor.shape))[over.blocks[-1][0]]
+    if 0 < round(p * size) < size:
+        return
+    what = "none" if round(p * size) == 0 else "all"
+    hint = (
+        f"take a p from {1 / size:.4g} to {1 - 1 / size:.4g}, or leave --exact out"
+        if size > 1
+        else "groups run along the last dimension of --over, which needs a size above 1 here"
+    )
+    decisions = f"{size} decision{'s' if size > 1 else ''}"
+    message = f"--exact with p {p:g} drops {what} of each group of {decisions}"
+    raise in_tensor(tensor, TensorError("exact-out-of-reach", message, hint))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Glob match; a name always matches itself, brackets and all."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
+    shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN]) or "no tensors"
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return TensorError(
+        "no-match",
+        f"{option} '{pattern}': expected to match a tensor, got {shown}{more}",
+        _pattern_hint(pattern, names),
+    )
+
+
+def _pattern_hint(pattern: str, names: list[str]) -> str:
+    if "," in pattern:
+        return "give each pattern an option of its own"
+    near = difflib.get_close_matches(pattern, names, 1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return "patterns are globs on whole names, as in '*.weight'"
+
+
+def in_tensor(tensor: TensorInfo, error: TensorError) -> TensorError:
+    """The error, saying which tensor it is about."""
+    return TensorError(error.code, f"tensor '{tensor.name}': {error.message}", error.hint)

@@ -1,0 +1,120 @@
+"""From settings, a file's name and a copy to the masks of its tensors."""
+
+import os
+from functools import cached_property
+from math import prod
+
+from dropcli.dropout import Dropout, Over, Range, cells_of, grid_of, in_tensor, whole_number
+from dropcli.errors import TensorError, UsageError
+from dropcli.masks.decisions import Bernoulli, BernoulliPerSample, Decisions
+from dropcli.masks.exact import Axes, Counts, ExactPerGroup
+from dropcli.masks.keystream import Keystream, mask_key, p_key
+from dropcli.masks.mask import Mask
+from dropcli.masks.probability import Probability, SampleProbabilities, draw
+from dropcli.masks.torch_rng import TorchDecisions, TorchDraws
+from dropcli.tensors import TensorInfo, shape_text
+
+_MAX_IDLE = 1 << 24  # decisions without an element
+
+_Blocks = dict[int, int] | None
+
+
+class FileMasks:
+    """The masks of one copy of the file that is called `stream` in mask keys.
+
+    Raises:
+        UsageError: the stream is empty, the copy is no number, or does not go with the settings.
+    """
+
+    def __init__(self, dropout: Dropout, stream: str, copy: int) -> None:
+        if not stream:
+            raise UsageError("bad-stream", f"stream: expected a name, got {stream!r}")
+        self._copy = whole_number("copy", copy)
+        if self._copy < 0:
+            raise UsageError("bad-copy", f"copy: expected an integer from 0 on, got {copy}")
+        self._dropout = dropout
+        self._stream = os.fsencode(stream)
+        self._draws = None
+        if dropout.rng == "torch" and not dropout.eval:
+            self._draws = TorchDraws(dropout.seed)
+            if self._copy:
+                raise UsageError("torch-copies", "--rng torch: expected one output, got copies")
+
+    def mask_for(self, tensor: TensorInfo) -> Mask:
+        """The mask of a tensor; with `--rng torch` to be asked for in the order of the file.
+
+        Raises:
+            TensorError: the settings do not fit the tensor, which is named.
+        """
+        over = self._dropout.over
+        try:
+            blocks = None if over is None else over.resolve(tensor.shape)
+            p = self._probability(tensor, blocks)
+            decisions = self._decisions(tensor, blocks, p)
+        except TensorError as error:
+            raise in_tensor(tensor, error) from None
+        return Mask(decisions, grid_of(tensor.shape, None if _is_absurd(tensor) else blocks), p)
+
+    @cached_property
+    def _file_p(self) -> float:
+        """The p of the whole file, drawn where a range is asked for."""
+        p = self._dropout.p
+        if not isinstance(p, Range):
+            return p
+        key = p_key(self._dropout.seed, self._stream, "", self._copy)
+        return float(draw(p, Keystream(key).read(0, 1))[0])
+
+    def _probability(self, tensor: TensorInfo, blocks: _Blocks) -> Probability:
+        p = self._dropout.p
+        if not isinstance(p, Range) or self._dropout.p_per == "file":
+            return self._file_p
+        shape = tensor.shape
+        if not shape:
+            raise TensorError(
+                "no-samples",
+                "expected a dimension 0 of samples for --p-per sample, got a scalar",
+                "leave it out with --exclude: it is then copied",
+            )
+        if blocks is not None and blocks.get(0) != 1:
+            raise TensorError(
+                "shared-between-samples",
+                "expected decisions of one sample each for --p-per sample, got some that several "
+                f"share: --over {self._dropout.over} on {shape_text(shape)}",
+                "add dimension 0 to --over, without a block, or use --p-per file",
+            )
+        key = p_key(self._dropout.seed, self._stream, tensor.name, self._copy)
+        return SampleProbabilities(p, key, 0 if _is_absurd(tensor) else shape[0])
+
+    def _decisions(self, tensor: TensorInfo, blocks: _Blocks, p: Probability) -> Decisions:
+        shape, dropout = tensor.shape, self._dropout
+        if self._draws and isinstance(p, float):
+            if dropout.over is None:
+                return TorchDecisions(self._draws, p, prod(shape), tensor.layout)
+            return TorchDecisions(self._draws, p, prod(shape[:2]))
+
+        key = mask_key(dropout.seed, self._stream, tensor.name, self._copy)
+        cells = cells_of(shape, blocks)
+        counts = Counts(dropout.exact, dropout.min_keep or 0)
+        if dropout.over is not None and counts:
+            return ExactPerGroup(key, p, counts, _axes(dropout.over, cells, p))
+        if isinstance(p, SampleProbabilities):
+            return BernoulliPerSample(key, p, prod(cells[1:]))
+        return Bernoulli(key, p)
+
+
+def _is_absurd(tensor: TensorInfo) -> bool:
+    """Whether it is empty, but so long that nobody could wait for its decisions."""
+    return not tensor.elements and prod(filter(None, tensor.shape)) > _MAX_IDLE
+
+
+def _axes(over: Over, cells: tuple[int, ...], p: Probability) -> Axes:
+    """Groups run along the dimension that is written last in `--over`."""
+    last = over.blocks[-1][0] % len(cells)
+    if last == 0 and isinstance(p, SampleProbabilities):
+        raise TensorError(
+            "group-of-samples",
+            "expected groups within a sample for --p-per sample, got groups along dimension 0, "
+            f"which --over {over} ends with",
+            "write 0 first, as in --over 0,1: the groups are then the channels of a sample",
+        )
+    return Axes(prod(cells[:last]), cells[last], prod(cells[last + 1 :]))
