@@ -1,9 +1,10 @@
 """The settings, and what they make of elements."""
 
+from dropcli.dropout.checks import Range, whole_number
 from dropcli.dropout.kernels import Kernel, fixed_kernel, kernel_for
 from dropcli.dropout.over import Axis, Over, cells_of, grid_of
 from dropcli.dropout.rounding import Array, Keep, Raw, Share
-from dropcli.dropout.select import (
+from dropcli.dropout.selection import (
     Selection,
     check_dtype,
     check_exact,
@@ -15,11 +16,9 @@ from dropcli.dropout.settings import (
     ArraySettings,
     Dropout,
     MaskSettings,
-    Range,
     Settings,
     check_torch_input,
     torch_version,
-    whole_number,
 )
 
 __all__ = [

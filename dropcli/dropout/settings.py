@@ -1,27 +1,23 @@
 """The settings of an application: a value that checks and normalises what people write."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
-from operator import index
 from typing import Any, TypedDict, Unpack, cast
 
-import numpy as np
-
+from dropcli.dropout.checks import (
+    Range,
+    choice,
+    fill_value,
+    flag,
+    least_kept,
+    over_or_mode,
+    patterns,
+    probability,
+    seed_number,
+)
 from dropcli.dropout.over import Over
 from dropcli.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Range:
-    """The ends from which a probability is drawn uniformly, both in [0, 1], the lower one first."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.low:g}:{self.high:g}"
 
 
 class MaskSettings(TypedDict, total=False):
@@ -95,18 +91,18 @@ class Dropout:
 
     def __post_init__(self, mode: str | None) -> None:
         values: dict[str, Any] = {
-            "p": _probability(self.p),
-            "seed": _seed(self.seed),
-            "over": _over(mode, self.over),
-            "fill": _fill(self.fill),
-            "key": _patterns("key", self.key),
-            "exclude": _patterns("exclude", self.exclude),
-            "p_per": _choice("p_per", self.p_per, "file", "sample"),
-            "rng": _choice("rng", self.rng, "dropcli", "torch"),
-            "min_keep": _min_keep(self.min_keep),
+            "p": probability(self.p),
+            "seed": seed_number(self.seed),
+            "over": over_or_mode(mode, self.over),
+            "fill": fill_value(self.fill),
+            "key": patterns("key", self.key),
+            "exclude": patterns("exclude", self.exclude),
+            "p_per": choice("p_per", self.p_per, "file", "sample"),
+            "rng": choice("rng", self.rng, "dropcli", "torch"),
+            "min_keep": least_kept(self.min_keep),
         }
         for name in ("rescale", "all_floats", "eval", "alpha", "exact"):
-            values[name] = _flag(name, getattr(self, name))
+            values[name] = flag(name, getattr(self, name))
         for name, value in values.items():
             object.__setattr__(self, name, value)
         _check_combination(self)
@@ -171,7 +167,7 @@ class Dropout:
         return self.rng == "torch" and not self.eval
 
 
-SELECT_DATA = "data/1"  # the rule of `select.py`, by which tensors are selected without a key
+SELECT_DATA = "data/1"  # the rule of `selection.py`, by which tensors are selected without a key
 
 
 def torch_version() -> str:
@@ -179,104 +175,6 @@ def torch_version() -> str:
     from importlib.metadata import version  # 20 ms
 
     return version("torch")
-
-
-def whole_number(name: str, value: Any) -> int:
-    """An integer of any type but bool; what looks like another would make other masks."""
-    try:
-        if not isinstance(value, bool | np.bool_):
-            return index(value)
-    except TypeError:
-        pass
-    raise UsageError(f"bad-{name}", f"{name}: expected an integer, got {value!r}")
-
-
-def _code(name: str) -> str:
-    return f"bad-{name.replace('_', '-')}"
-
-
-def _number(name: str, value: Any) -> float | int:
-    """A number of Python's own, which JSON knows; text and bools are none."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(_code(name), f"{name}: expected a number, got {value!r}")
-    return value
-
-
-def _probability(p: Any) -> float | Range:
-    if isinstance(p, Range):
-        p = (p.low, p.high)
-    pair = p if isinstance(p, tuple | list) else (p, p)
-    if len(pair) != 2:
-        raise UsageError("bad-p", f"p: expected a number, or two to draw it between, got {p!r}")
-    low, high = (_number("p", end) for end in pair)
-    if not 0 <= low <= high <= 1:
-        shown = Range(low, high) if pair is p else p
-        raise UsageError("bad-p", f"p: expected a number from 0 to 1, got {shown}")
-    return Range(float(low), float(high)) if pair is p else float(low)
-
-
-def _seed(value: Any) -> int:
-    seed = whole_number("seed", value)
-    if not 0 <= seed < 2**64:
-        raise UsageError("bad-seed", f"seed: expected an integer from 0 to 2**64 - 1, got {seed}")
-    return seed
-
-
-def _min_keep(value: Any) -> int | None:
-    if value is None:
-        return None
-    number = whole_number("min_keep", value)
-    if number < 1:
-        raise UsageError("bad-min-keep", f"min_keep: expected 1 or more, got {number}")
-    return number
-
-
-def _over(mode: Any, over: Any) -> Over | None:
-    if mode is None:
-        return Over.of(over)
-    if not isinstance(mode, str):
-        raise UsageError("bad-mode", f"mode: expected text, got {mode!r}")
-    if over is not None:
-        raise UsageError(
-            "mode-and-over",
-            f"expected --mode or --over, got both --mode {mode} and --over {Over.of(over)}",
-            "--mode channel is --over 0,1; without either every element decides alone",
-        )
-    return Over.of_mode(mode)
-
-
-def _fill(fill: Any) -> float | int | None:
-    if fill is None:
-        return None
-    number = _number("fill", fill)
-    if not math.isfinite(number):
-        raise UsageError("bad-fill", f"fill: expected a finite number, got {number}")
-    return number
-
-
-def _patterns(name: str, value: Any) -> tuple[str, ...]:
-    """One glob, or several."""
-    patterns = (value,) if isinstance(value, str) else value
-    if not isinstance(patterns, Iterable) or isinstance(patterns, bytes):
-        raise UsageError(_code(name), f"{name}: expected one or several globs, got {value!r}")
-    found = tuple(patterns)
-    for pattern in found:
-        if not isinstance(pattern, str):
-            raise UsageError(_code(name), f"{name}: expected text, got {pattern!r}")
-    return cast(tuple[str, ...], found)
-
-
-def _choice(name: str, value: Any, *choices: str) -> str:
-    if value not in choices:
-        raise UsageError(f"bad-{name}", f"{name}: expected {' or '.join(choices)}, got {value!r}")
-    return str(value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise UsageError(_code(name), f"{name}: expected True or False, got {value!r}")
-    return bool(value)
 
 
 def _check_combination(dropout: Dropout) -> None:
