@@ -9,7 +9,7 @@ from dropcli.parallel import signals
 
 def main() -> int:
     """Run the command line; Ctrl-C is heard before the first slow import."""
-    signals.hold()
+    signals.install()
     _start_quickly()
     from dropcli.cli import main as run
 

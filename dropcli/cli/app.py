@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `argv` is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     _open_standard_streams()
-    handlers = signals.hold()
+    handlers = signals.install()
     try:
         return _run(words)
     except Interrupted as stop:  # while an error was told
@@ -75,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        signals.release()
+        signals.deliver()
         # A command returns its exit code, which typer gives back when it does not stand alone.
         code = int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
-        signals.hold()  # all is done
+        signals.install()  # all is done
         return code
     except Interrupted as stop:
         return _interrupted(words, stop)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dropcli.cli import console
-from dropcli.parallel.signals import held
+from dropcli.parallel import signals
 
 _PATIENCE = 0.5  # seconds before a bar appears
 _FIRST_LINE = 10.0  # seconds before the first line, where there is no terminal
@@ -81,7 +81,7 @@ class _Bar(_Counting):
 
     def _show(self) -> None:
         if self._bar is None:
-            with held():  # who hides the cursor must be known, to give it back
+            with signals.deferred():  # who hides the cursor must be known, to give it back
                 self._bar = _make_bar(self._total_bytes)
         self._bar.update(self._bar.task_ids[0], completed=self._bytes, counts=self._counts())
 

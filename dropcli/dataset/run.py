@@ -15,9 +15,7 @@ from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
 from dropcli.files import remove_stale
 from dropcli.masks import CONTRACT
-from dropcli.parallel.engines import choose_engine
-from dropcli.parallel.threads import usable_cores
-from dropcli.parallel.work import Engine
+from dropcli.parallel import Engine, choose_engine, usable_cores
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20
@@ -57,7 +55,7 @@ def run_batch(
         sizes = [task.stamp.nbytes for task in waiting]
         times = max(1, len(request.joined_copies))  # how often each is written
         progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
-        engine = choose_engine(work, sizes, request.jobs, "dropcli.dataset.tasks")
+        engine = choose_engine(work, sizes, request.jobs)
 
         if not (request.fail_fast and tally.failed):
             _work_off(engine, waiting, request, journal, tally, progress)

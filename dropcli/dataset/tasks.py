@@ -15,8 +15,7 @@ from dropcli.dataset.journal import Stamp
 from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.files import Transaction
-from dropcli.parallel.signals import held
-from dropcli.parallel.work import Work
+from dropcli.parallel import Work, signals
 from dropcli.pipeline.job import Job, copy_file, is_applied, run_file
 from dropcli.pipeline.report import asked
 
@@ -113,7 +112,7 @@ def _work(
     except Interrupted as error:
         stop = error
     try:
-        with held():
+        with signals.deferred():
             failed = transaction.commit()
             outcomes = [_published(outcome, failed) for outcome in outcomes]
     except Interrupted as error:

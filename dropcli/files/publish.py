@@ -15,7 +15,7 @@ from dropcli.errors import DropcliError, FileError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special
 from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
 from dropcli.files.writer import Output
-from dropcli.parallel.threads import Inline, Threads
+from dropcli.parallel import Inline, Threads
 
 _SYNCS = 4  # at once
 

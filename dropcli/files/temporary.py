@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from dropcli.parallel.signals import held
+from dropcli.parallel import signals
 
 _SMALL_BYTES = 1 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
@@ -46,7 +46,7 @@ def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
     """
     fd = -1
     try:
-        with held():  # or a signal would find it made, and nobody to know
+        with signals.deferred():  # or a signal would find it made, and nobody to know
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(FileNotFoundError):
             old = os.stat(target)

@@ -12,11 +12,11 @@ from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from dropcli.errors import FileError, Interrupted
 from dropcli.parallel import signals
-from dropcli.parallel.work import Work
+from dropcli.parallel.engines import Engine, Work
 
 _TICK = 0.2  # seconds between two looks at the workers
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -27,21 +27,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Processes(Generic[T, R]):
-    """In worker processes. One that dies costs the task that killed it; the others go on.
+class Processes(Engine[T, R]):
+    """In worker processes. One that dies costs the task that killed it; the others go on."""
 
-    `preload` names the module of the work, which is then imported once for all workers.
-    """
-
-    def __init__(self, work: Work[T, R], jobs: int, preload: str) -> None:
+    def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
         self._jobs = jobs
         self._context: Any = multiprocessing.get_context(_METHOD)
-        warm_up(preload)
+        warm_up(module_of(work))
         # Without a lock, which a worker that is killed may hold: a bar may be a little behind.
         self._counter = self._context.RawValue("q", 0)
         self._counted = 0
-        self.deaths = 0
         self._running: dict[Future[Sequence[R]], list[T]] = {}
 
     def run(
@@ -79,7 +75,7 @@ class Processes(Generic[T, R]):
                 break
             try:
                 with (
-                    signals.held(),  # a worker that is starting is not known yet
+                    signals.deferred(),  # a worker that is starting is not known yet
                     _hidden_main(),
                     _safe_path(),
                     _explained(),
@@ -127,6 +123,11 @@ class Processes(Generic[T, R]):
         value = int(self._counter.value)
         news, self._counted = value - self._counted, value
         return news
+
+
+def module_of(work: Work[T, R]) -> str:
+    """The module of the function, which is then imported once for all workers."""
+    return str(getattr(work, "func", work).__module__)
 
 
 def warm_up(preload: str) -> None:
@@ -213,7 +214,7 @@ def _begin_worker(counter: Any) -> None:
     """A worker leaves Ctrl-C to the process that started it, and does not outlive it."""
     global _counter
     _counter = counter
-    signals.hold()
+    signals.install()
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -233,15 +234,15 @@ def _run(work: Work[T, R], chunk: list[T]) -> Sequence[R]:
 
     One that was told to end gives no more results; it ends with its pool.
     """
-    if signals.raised():
+    if signals.delivered():
         return []
     try:
-        signals.release()
+        signals.deliver()
         results, _ = work(chunk, _count)
     except Interrupted:
         results = []
-    if not signals.raised():
-        signals.hold()
+    if not signals.delivered():
+        signals.install()
     return results
 
 

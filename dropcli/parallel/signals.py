@@ -21,35 +21,32 @@ _SIGNALS = [
 ]
 _AGAIN = 0.001  # seconds, in which a finalizer that lost a signal ends
 
-_holds = 0
+_depth = 0
 _waiting: int | None = None
 _raised = False
 _unraisable: "Callable[[sys.UnraisableHookArgs], object] | None" = None  # that was there before us
 
 
-def hold() -> dict[int, Any]:
-    """From now on signals are heard, and wait for `release`; gives the handlers that were there.
-
-    To hold twice is to hold.
-    """
-    global _holds, _unraisable
-    _holds = 1
+def install() -> dict[int, Any]:
+    """Take signals and defer them until `deliver`; return the previous handlers. Idempotent."""
+    global _depth, _unraisable
+    _depth = 1
     if _unraisable is None:
-        _unraisable, sys.unraisablehook = sys.unraisablehook, _lose
-    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
-    return {number: signal.signal(number, _hear) for number in heard}
+        _unraisable, sys.unraisablehook = sys.unraisablehook, _catch_lost
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    return {number: signal.signal(number, _receive) for number in handled}
 
 
-def release() -> None:
-    """Raise Interrupted for a signal that waits, and from now on at once."""
-    global _holds
-    _holds -= 1
-    if _waiting is not None and not _holds and not _raised:
+def deliver() -> None:
+    """Raise Interrupted for a deferred signal, and for later ones as they arrive."""
+    global _depth
+    _depth -= 1
+    if _waiting is not None and not _depth and not _raised:
         _raise(_waiting)
 
 
-def raised() -> bool:
-    """Whether a signal has come through, which none will do again."""
+def delivered() -> bool:
+    """Whether a signal has been raised; no other will be."""
     return _raised
 
 
@@ -58,32 +55,32 @@ def restore(handlers: dict[int, Any]) -> None:
 
     If they are ours, the process is about to end, and nothing is left to interrupt.
     """
-    global _holds, _waiting, _raised, _unraisable
-    _holds = 1
+    global _depth, _waiting, _raised, _unraisable
+    _depth = 1
     for number, handler in handlers.items():
-        ours = handler is _hear
+        ours = handler is _receive
         signal.signal(number, signal.SIG_IGN if ours else handler or signal.SIG_DFL)
     if _unraisable is not None:
         sys.unraisablehook, _unraisable = _unraisable, None
-    _holds, _waiting, _raised = 0, None, False
+    _depth, _waiting, _raised = 0, None, False
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """While this lasts, signals wait."""
-    global _holds
-    _holds += 1
+def deferred() -> Iterator[None]:
+    """Signals that arrive inside are delivered at the end."""
+    global _depth
+    _depth += 1
     try:
         yield
     finally:
-        release()
+        deliver()
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
+def _receive(number: int, frame: FrameType | None) -> None:
     global _waiting
     if _raised:  # no further signal is to disturb the unwinding
         return
-    if _holds:
+    if _depth:
         _waiting = _waiting or number
     else:
         _raise(number)
@@ -95,8 +92,8 @@ def _raise(number: int) -> None:
     raise Interrupted(number)
 
 
-def _lose(lost: "sys.UnraisableHookArgs") -> None:
-    """Hear of an exception that a finalizer met, from which Python lets none through."""
+def _catch_lost(lost: "sys.UnraisableHookArgs") -> None:
+    """Take note of an exception in a finalizer, from which Python lets none through."""
     global _raised
     if isinstance(lost.exc_value, Interrupted):
         _raised = False

@@ -18,7 +18,7 @@ from dropcli.dropout import Dropout, Kernel
 from dropcli.errors import TensorError
 from dropcli.formats import Checksum, Deferred, Source
 from dropcli.masks import FileMasks, RateSummary, combined
-from dropcli.parallel.threads import Inline, Threads, usable_cores
+from dropcli.parallel import Inline, Threads, usable_cores
 from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Recipes, cut
 from dropcli.pipeline.recipe import Recipe, recipe_for
 from dropcli.pipeline.report import TensorReport

@@ -1,14 +1,17 @@
 """Bad-input cases E01 to E17: the environment, and many files at once."""
 
 import hashlib
+import importlib
 import os
 import shlex
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import torch
 
+from dropcli.dataset import WORKER_MODULE
 from tests.conftest import Run, shell
 from tests.test_dataset import SETTINGS, sample, tree
 
@@ -31,7 +34,7 @@ def test_e05_little_memory(data: dict[str, bytes]) -> None:
 
 def test_e05_no_more_workers_than_cores_of_the_process() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-    code += "from dropcli.engines import usable_cores; print(usable_cores())"
+    code += "from dropcli.parallel import usable_cores; print(usable_cores())"
     assert shell(f"{sys.executable} -c {shlex.quote(code)}").stdout == b"1\n"
 
 
@@ -71,6 +74,19 @@ def test_e09_no_home_and_no_folder_for_temporary_files(data: dict[str, bytes]) -
     piped = "cat data/0.safetensors | TMPDIR=/none HOME=/none dropcli apply - -o - -q -p .3"
     done = shell(f"{piped} --seed 7 --stream 0 | cat")
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data["0.safetensors"]).digest()
+
+
+def test_modules_that_workers_load_early_are_there(
+    data: dict[str, bytes], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python ignores the name of a module that is gone: workers would only start more slowly."""
+    names: list[str] = []
+    monkeypatch.setattr(forkserver, "set_forkserver_preload", names.extend)
+    assert run("apply", "data", "-o", "out", *SETTINGS, "-j", 2, "-q").code == 0
+    assert run("verify", "out", "--source", "data", "-j", 2, "-q").code == 0
+    assert len(names) == 2
+    for name in [*names, WORKER_MODULE]:
+        importlib.import_module(name)
 
 
 SHADOWS = (

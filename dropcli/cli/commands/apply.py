@@ -80,16 +80,17 @@ def apply(
     Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
-    with signals.held():
+    with signals.deferred():
         import secrets
 
+        from dropcli.dataset import WORKER_MODULE
         from dropcli.dataset.discover import has_many
-        from dropcli.parallel.threads import usable_cores
+        from dropcli.parallel import usable_cores
 
         if jobs != 1 and usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
-            from dropcli.parallel.processes import warm_up
+            from dropcli.parallel import warm_up
 
-            warm_up("dropcli.dataset.tasks")  # which takes as long as the imports that follow
+            warm_up(WORKER_MODULE)  # which takes as long as the imports that follow
         from dropcli.dataset.plan import Request
         from dropcli.dataset.request import is_dataset
         from dropcli.dropout import Dropout, check_torch_input
@@ -138,7 +139,7 @@ def _apply_file(
     source: str, request: "Request", dropout: "Dropout", drawn: bool, show: ReportOptions
 ) -> int:
     """Drop one file into one; `drawn` says that the seed was not given."""
-    with signals.held():
+    with signals.deferred():
         from dropcli.cli.progress import progress
         from dropcli.dataset.request import job_of
         from dropcli.files import goes_to_stdout
@@ -193,7 +194,7 @@ def _apply_dataset(
     show: ReportOptions,
 ) -> int:
     """Drop every file of a dataset; a file that fails costs itself alone."""
-    with signals.held():
+    with signals.deferred():
         from dropcli.cli.progress import progress
         from dropcli.dataset.plan import plan_batch
         from dropcli.dataset.request import prepare

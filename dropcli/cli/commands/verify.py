@@ -26,13 +26,13 @@ def verify(
 
     Exits with 0 if all are the same, 4 if one is not.
     """  # noqa: D301
-    with signals.held():
+    with signals.deferred():
         from dropcli.cli.progress import progress
         from dropcli.dataset.discover import discover
         from dropcli.dataset.run import worker_died
         from dropcli.dataset.verify import Verdict, verify_work
         from dropcli.files import is_folder
-        from dropcli.parallel.engines import choose_engine
+        from dropcli.parallel import choose_engine
         from dropcli.pipeline.report import Report
 
     try:
@@ -50,9 +50,7 @@ def verify(
         os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
     ]
     errors, verdicts = list(found.failures), []
-    engine = choose_engine(
-        partial(verify_work, source, mirrored), sizes, jobs or None, "dropcli.dataset.verify"
-    )
+    engine = choose_engine(partial(verify_work, source, mirrored), sizes, jobs or None)
     order = {item: number for number, item in enumerate(found.inputs)}
     with progress(not quiet, lines=True) as shown:
         shown.begin(len(sizes), sum(sizes))
