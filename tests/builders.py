@@ -1,11 +1,19 @@
-"""Files made byte by byte: what no library would write."""
+"""Files and values that several tests need: byte by byte what no library would write, datasets."""
 
 import io
 import json
+import math
+import os
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from tests import oracle
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -52,3 +60,54 @@ def stored(members: dict[str, bytes]) -> bytes:
         local += struct.pack("<4s5H3I2H", b"PK\3\4", *[0] * 5, *about, 0) + name + data
     counts = (len(members), len(members), len(directory), len(local))
     return local + directory + struct.pack("<4s2H2H2IH", b"PK\5\6", 0, 0, *counts, 0)
+
+
+def sparse(path: str, header: str, size: int) -> None:
+    text = header.encode()
+    Path(path).write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + size)
+
+
+def sample(path: str | Path, number: int = 0) -> torch.Tensor:
+    """One file of a dataset, of the kind that its suffix says."""
+    x = torch.rand(4, 5, generator=torch.Generator().manual_seed(number)) + 0.5
+    tensors = {"x": x, "label": torch.tensor(number)}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if Path(path).suffix == ".pt":
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    return x
+
+
+def tree(folder: str | Path) -> dict[str, bytes]:
+    """Every file below a folder but the journal."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in paths
+        if path.name != "dropcli.jsonl"
+    }
+
+
+def journal(folder: str = "out") -> list[dict[str, object]]:
+    return [json.loads(line) for line in Path(folder, "dropcli.jsonl").read_text().splitlines()]
+
+
+def special_values(dtype: torch.dtype, count: int = 5003) -> torch.Tensor:
+    """Random values with every kind of special one among them."""
+    generator = torch.Generator().manual_seed(1)
+    if dtype in oracle.FLOAT8:
+        return torch.arange(256, dtype=torch.uint8).repeat(20).view(dtype)
+    if dtype in oracle.COMPLEX:
+        parts = torch.float32 if dtype == torch.complex64 else torch.float64
+        real, imag = special_values(parts), special_values(parts).flip(0)
+        return torch.complex(real, imag)
+    x = (torch.randn(count, dtype=torch.float64, generator=generator) * 100).to(dtype)
+    smallest = torch.finfo(dtype).tiny / 4
+    for i, value in enumerate(
+        (0.0, -0.0, math.inf, -math.inf, math.nan, smallest, -smallest, torch.finfo(dtype).max)
+    ):
+        x[torch.rand(count, generator=generator) < 0.02] = value
+        x[i] = value
+    return x

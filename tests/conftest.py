@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +39,9 @@ class Result:
 
 
 Run = Callable[..., Result]
+SETTINGS = ("-p", 0.3, "--seed", 7)
+WORDS = [str(word) for word in SETTINGS]
+COMMAND = [sys.executable, "-m", "dropcli", "apply"]
 
 
 @pytest.fixture
@@ -91,3 +96,33 @@ def header_of(path: str | Path) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
     return header
+
+
+MEASURE = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss // 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def peak_megabytes(*arguments: str, codes: tuple[int, ...] = (0,)) -> int:
+    """The peak memory of a command, started from a process that is itself small."""
+    command = [sys.executable, "-m", "dropcli", *arguments]
+    quoted = shlex.join((sys.executable, "-c", MEASURE, *command))
+    done = shell(quoted)
+    assert done.returncode in codes, done.stderr
+    assert b"Traceback" not in done.stderr
+    return int(done.stdout.split()[-1])
+
+
+def wait_for(condition: object, seconds: float = 5) -> bool:
+    """Orphans of a killed run take a moment to end."""
+    deadline = time.monotonic() + seconds
+    assert callable(condition)
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 COMPLEX = (torch.complex64, torch.complex128)
+FLOAT8 = (
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2fnuz,
+)
 
 
 def field(text: bytes) -> bytes:
@@ -23,6 +29,20 @@ def key(seed: int, stream: str, tensor: str, copy: int = 0) -> bytes:
     return hashlib.sha256(b"".join(map(field, parts))).digest()[:16]
 
 
+def words(key: bytes, count: int) -> NDArray[np.uint32]:
+    cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    return np.frombuffer(cipher.update(bytes(4 * count)), "<u4")
+
+
+def chances(
+    low: float, high: float, count: int, stream: str, tensor: str = "", seed: int = 3
+) -> list[float]:
+    """p of the first files or samples, in Python's own floating-point numbers."""
+    parts = [b"dropcli/1/p", b"%d" % seed, os.fsencode(stream), tensor.encode(), b"0"]
+    drawn = hashlib.sha256(b"".join(map(field, parts))).digest()[:16]
+    return [low + (high - low) * int(word) / 2**32 for word in words(drawn, count)]
+
+
 def dropped(
     shape: tuple[int, ...], p: float, key: bytes, over: dict[int, int] | None = None
 ) -> NDArray[np.bool_]:
@@ -30,9 +50,7 @@ def dropped(
     every = dict.fromkeys(range(len(shape)), 1) if over is None else over
     grid = [-(-size // every[d]) if d in every else 1 for d, size in enumerate(shape)]
     count = math.prod(grid)
-    cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-    words = np.frombuffer(cipher.update(bytes(4 * count)), "<u4").astype(np.uint64)
-    cells = (words < math.floor(p * 2**32 + 0.5)).reshape(grid)
+    cells = (words(key, count) < math.floor(p * 2**32 + 0.5)).reshape(grid)
     for dimension, size in enumerate(shape):
         cell = np.arange(size) // every[dimension] if dimension in every else np.zeros(size, int)
         cells = np.take(cells, cell, axis=dimension)

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import alpha_dropout, dropout, feature_alpha_dropout
 
 from tests import oracle
+from tests.builders import special_values
 from tests.conftest import Run
-from tests.test_arithmetic import special_values
 
 DRAWS = 150
 Function = Callable[[torch.Tensor, float, bool], torch.Tensor]

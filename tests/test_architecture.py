@@ -112,6 +112,14 @@ def test_sizes() -> None:
         assert len(list(folder.glob("*.py"))) <= most, folder
 
 
+def test_no_test_imports_another() -> None:
+    """What several need stands in builders.py, oracle.py and conftest.py."""
+    tests = Path(__file__).parent
+    for path in tests.rglob("*.py"):
+        for name in imports(path):
+            assert ".test_" not in name, path
+
+
 def test_the_public_names() -> None:
     assert {"apply", "drop", "keep_mask", "DropcliError"} < set(dropcli.__all__)
     assert all(hasattr(dropcli, name) for name in dropcli.__all__)

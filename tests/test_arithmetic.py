@@ -1,7 +1,6 @@
 """Every byte of the output against torch: dtypes, special values, p, options."""
 
 import itertools
-import math
 import random
 from pathlib import Path
 
@@ -10,38 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import oracle
+from tests.builders import special_values
 from tests.conftest import Run
 
-FLOAT8 = (
-    torch.float8_e4m3fn,
-    torch.float8_e5m2,
-    torch.float8_e4m3fnuz,
-    torch.float8_e5m2fnuz,
-)
 INTEGERS = (
     *(torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
 )
 P = (0.0, 1e-9, 0.1, 0.3, 0.5, 0.999, 0.99999, 1.0)
-
-
-def special_values(dtype: torch.dtype, count: int = 5003) -> torch.Tensor:
-    """Random values with every kind of special one among them."""
-    generator = torch.Generator().manual_seed(1)
-    if dtype in FLOAT8:
-        return torch.arange(256, dtype=torch.uint8).repeat(20).view(dtype)
-    if dtype in oracle.COMPLEX:
-        parts = torch.float32 if dtype == torch.complex64 else torch.float64
-        real, imag = special_values(parts), special_values(parts).flip(0)
-        return torch.complex(real, imag)
-    x = (torch.randn(count, dtype=torch.float64, generator=generator) * 100).to(dtype)
-    smallest = torch.finfo(dtype).tiny / 4
-    for i, value in enumerate(
-        (0.0, -0.0, math.inf, -math.inf, math.nan, smallest, -smallest, torch.finfo(dtype).max)
-    ):
-        x[torch.rand(count, generator=generator) < 0.02] = value
-        x[i] = value
-    return x
 
 
 def check(run: Run, x: torch.Tensor, p: float, *options: str, name: str = "x") -> None:
@@ -59,7 +34,7 @@ def check(run: Run, x: torch.Tensor, p: float, *options: str, name: str = "x") -
 
 @pytest.mark.parametrize("p", P)
 @pytest.mark.parametrize("options", [(), ("--no-rescale",), ("--fill", "-1.5")], ids=str)
-@pytest.mark.parametrize("dtype", [*oracle.FLOATS, torch.complex64, *FLOAT8], ids=str)
+@pytest.mark.parametrize("dtype", [*oracle.FLOATS, torch.complex64, *oracle.FLOAT8], ids=str)
 def test_floating(run: Run, dtype: torch.dtype, options: tuple[str, ...], p: float) -> None:
     check(run, special_values(dtype), p, *options)
 

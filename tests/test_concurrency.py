@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import Run, shell
-from tests.test_dataset import SETTINGS, sample, tree
-from tests.test_limits import sparse
-from tests.test_resume import journal
+from tests.builders import journal, sample, sparse, tree
+from tests.conftest import COMMAND, SETTINGS, Run, shell
 
-COMMAND = [sys.executable, "-m", "dropcli", "apply"]
 SEEDS = range(4)
 
 

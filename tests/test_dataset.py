@@ -11,31 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import oracle
-from tests.conftest import Run, shell
-
-SETTINGS = ("-p", 0.3, "--seed", 7)
-
-
-def sample(path: str | Path, number: int = 0) -> torch.Tensor:
-    """One file of a dataset, of the kind that its suffix says."""
-    x = torch.rand(4, 5, generator=torch.Generator().manual_seed(number)) + 0.5
-    tensors = {"x": x, "label": torch.tensor(number)}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if Path(path).suffix == ".pt":
-        torch.save(tensors, path)
-    else:
-        save_file(tensors, path)
-    return x
-
-
-def tree(folder: str | Path) -> dict[str, bytes]:
-    """Every file below a folder but the journal."""
-    paths = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in paths
-        if path.name != "dropcli.jsonl"
-    }
+from tests.builders import sample, tree
+from tests.conftest import SETTINGS, Run, shell
 
 
 @pytest.fixture

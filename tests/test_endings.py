@@ -12,11 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import Run, shell
-from tests.test_dataset import SETTINGS, sample, tree
-
-WORDS = [str(word) for word in SETTINGS]
-COMMAND = [sys.executable, "-m", "dropcli", "apply"]
+from tests.builders import sample, tree
+from tests.conftest import COMMAND, SETTINGS, WORDS, Run, shell
 
 
 def limited(kilobytes: int, words: str, *, after: str = "") -> subprocess.CompletedProcess[bytes]:
@@ -181,16 +178,15 @@ def test_a_signal_while_python_tidies_up(number: int) -> None:
     save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
     Path("interrupted.py").write_text(
         "import os, sys\n"
-        "from dropcli.__main__ import main\n"
-        "from dropcli.pipeline import job\n"
+        "from dropcli.cli import main\n"
         "class Tidy:\n"
         "    def __del__(self):\n"
         f"        os.kill(os.getpid(), {int(number)})\n"
-        "real = job.open_source\n"
-        "def open_source(path):\n"
+        "preadv = os.preadv\n"
+        "def read(*arguments):\n"
         "    Tidy()\n"
-        "    return real(path)\n"
-        "job.open_source = open_source\n"
+        "    return preadv(*arguments)\n"
+        "os.preadv = read\n"
         "sys.exit(main())\n"
     )
     words = ["apply", "x.safetensors", "-o", "y.safetensors", *WORDS]

@@ -16,9 +16,9 @@ import torch
 from typer.main import get_command
 
 from dropcli.cli import app as cli
+from tests.builders import sample
 from tests.conftest import Result, Run, redirected
 from tests.faults import FAULTS, faults_below
-from tests.test_dataset import sample
 
 SETTINGS = ("-p", 0.3, "--seed", 7, "-q")
 _LINES = re.compile(r"(error: [^\n]+\n(hint: [^\n]+\n)?)+")

@@ -20,7 +20,6 @@ from dropcli.masks.keystream import Keystream
 from dropcli.tensors import DTYPES, TensorInfo
 from tests import oracle
 from tests.conftest import Run
-from tests.test_ranges import chances, words
 
 Shape = tuple[int, ...]
 
@@ -35,7 +34,7 @@ def expected_drop(
 ) -> NDArray[np.bool_]:
     """Which cells of the grid drop, shape of the grid; p is one for all, or one for each sample."""
     grid = [-(-size // over[d]) if d in over else 1 for d, size in enumerate(shape)]
-    word = words(key, math.prod(grid)).reshape(grid)
+    word = oracle.words(key, math.prod(grid)).reshape(grid)
     drop = np.zeros(grid, np.bool_)
     last = list(over)[-1]
     others = [range(1) if d == last else range(size) for d, size in enumerate(grid)]
@@ -163,7 +162,7 @@ def test_a_p_for_each_sample(run: Run, exact: bool) -> None:
     counted = ("--exact",) if exact else ("--min-keep", 4)
     options = ("-p", "0.1:0.9", "--p-per", "sample", "--mode", "channel", "--seed", 3, *counted)
     assert run("apply", "in.safetensors", "-o", "out.safetensors", *options).code == 0
-    p = chances(0.1, 0.9, 30, "in", "x")
+    p = oracle.chances(0.1, 0.9, 30, "in", "x")
     key = oracle.key(3, "in", "x")
     cells = expected_drop(shape, over, p, exact, 0 if exact else 4, key)
     drop = spread_out(cells, shape, over)

@@ -7,18 +7,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import shell
-from tests.test_dataset import SETTINGS, sample, tree
-from tests.test_resume import journal, wait_for
-
-COMMAND = [sys.executable, "-m", "dropcli", "apply"]
-WORDS = [str(word) for word in SETTINGS]
+from tests.builders import journal, sample, tree
+from tests.conftest import COMMAND, WORDS, shell, wait_for
 
 
 class Loop:

@@ -1,6 +1,5 @@
 """Memory, start-up, and what is not imported: promises that hold for files of any size."""
 
-import os
 import shlex
 import sys
 import threading
@@ -10,31 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import Run, shell
-
-MEASURE = """
-import os, sys
-pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(pid, 0)
-print(usage.ru_maxrss // 1024)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-
-
-def peak_megabytes(*arguments: str, codes: tuple[int, ...] = (0,)) -> int:
-    """The peak memory of a command, started from a process that is itself small."""
-    command = [sys.executable, "-m", "dropcli", *arguments]
-    quoted = shlex.join((sys.executable, "-c", MEASURE, *command))
-    done = shell(quoted)
-    assert done.returncode in codes, done.stderr
-    assert b"Traceback" not in done.stderr
-    return int(done.stdout.split()[-1])
-
-
-def sparse(path: str, header: str, size: int) -> None:
-    text = header.encode()
-    Path(path).write_bytes(len(text).to_bytes(8, "little") + text)
-    os.truncate(path, 8 + len(text) + size)
+from tests.builders import sparse
+from tests.conftest import Run, peak_megabytes, shell
 
 
 @pytest.mark.parametrize("options", [(), ("--over", "0,1:8")], ids=str)

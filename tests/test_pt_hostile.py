@@ -12,8 +12,7 @@ import torch
 
 from tests import oracle
 from tests.builders import archive, tensor_pickle
-from tests.conftest import Run
-from tests.test_limits import peak_megabytes
+from tests.conftest import Run, peak_megabytes
 
 
 def g(module: str, name: str) -> bytes:

@@ -1,9 +1,7 @@
 """`-p LOW:HIGH`: the p of each file and sample drawn again by other means, and then the bytes."""
 
 import csv
-import hashlib
 import math
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,27 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from tests import oracle
+from tests.builders import special_values
 from tests.conftest import Run
-from tests.test_arithmetic import special_values
-
-
-def words(key: bytes, count: int) -> NDArray[np.uint32]:
-    cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-    return np.frombuffer(cipher.update(bytes(4 * count)), "<u4")
-
-
-def chances(
-    low: float, high: float, count: int, stream: str, tensor: str = "", seed: int = 3
-) -> list[float]:
-    """p of the first files or samples, in Python's own floating-point numbers."""
-    parts = [b"dropcli/1/p", b"%d" % seed, os.fsencode(stream), tensor.encode(), b"0"]
-    key = hashlib.sha256(b"".join(map(oracle.field, parts))).digest()[:16]
-    return [low + (high - low) * int(word) / 2**32 for word in words(key, count)]
 
 
 def expected_by_sample(
@@ -65,7 +47,7 @@ def apply(run: Run, x: torch.Tensor, *options: object) -> tuple[torch.Tensor, di
 
 @pytest.mark.parametrize("dtype", oracle.FLOATS, ids=str)
 def test_one_p_for_a_file(run: Run, dtype: torch.dtype) -> None:
-    (p,) = chances(0.1, 0.6, 1, "in")
+    (p,) = oracle.chances(0.1, 0.6, 1, "in")
     x = special_values(dtype)
     ours, tensor = apply(run, x, "-p", "0.1:0.6")
     drop = oracle.dropped(tuple(x.shape), p, oracle.key(3, "in", "x"))
@@ -84,7 +66,7 @@ def test_all_tensors_of_a_file_have_its_p_and_other_files_another(run: Run) -> N
         assert document["settings"]["p"] == [0, 1]
         assert document["settings"]["p_per"] == "file"
         (p,) = {tensor["p"] for tensor in document["files"][0]["tensors"]}
-        assert [p] == chances(0, 1, 1, stream)
+        assert [p] == oracle.chances(0, 1, 1, stream)
         seen.add(p)
     assert len(seen) == 3
 
@@ -93,7 +75,7 @@ def test_all_tensors_of_a_file_have_its_p_and_other_files_another(run: Run) -> N
 @pytest.mark.parametrize("dtype", [*oracle.FLOATS, torch.complex64, torch.float8_e4m3fn], ids=str)
 def test_a_p_for_each_sample(run: Run, dtype: torch.dtype, options: tuple[str, ...]) -> None:
     x = special_values(dtype, 37 * 131)[: 37 * 131].reshape(37, 131)
-    p = chances(0.1, 0.9, 37, "in", "x")
+    p = oracle.chances(0.1, 0.9, 37, "in", "x")
     ours, tensor = apply(run, x, "-p", "0.1:0.9", "--p-per", "sample", *options)
     fill = -1.5 if "--fill" in options else None
     expected, dropped = expected_by_sample(x, p, None, "--no-rescale" not in options, fill)
@@ -105,7 +87,7 @@ def test_a_p_for_each_sample(run: Run, dtype: torch.dtype, options: tuple[str, .
 
 def test_integers_by_sample(run: Run) -> None:
     x = torch.arange(1, 37 * 131 + 1).reshape(37, 131)
-    p = chances(0, 1, 37, "in", "x")
+    p = oracle.chances(0, 1, 37, "in", "x")
     ours, _ = apply(run, x, "-p", "0:1", "--p-per", "sample", "--no-rescale")
     assert torch.equal(ours, expected_by_sample(x, p, None, rescale=False)[0])
 
@@ -127,12 +109,12 @@ def test_integers_by_sample(run: Run) -> None:
 def test_shapes(run: Run, shape: tuple[int, ...], over: dict[int, int] | None) -> None:
     x = torch.randn(shape)
     options = ("--over", ",".join(f"{d}:{b}" for d, b in over.items())) if over else ()
-    p = chances(0.2, 0.7, shape[0], "in", "x")
+    p = oracle.chances(0.2, 0.7, shape[0], "in", "x")
     ours, tensor = apply(run, x, "-p", "0.2:0.7", "--p-per", "sample", *options)
     if shape == (300_001,):  # a sample is one element, of the p that its number has
         keys = oracle.key(3, "in", "x")
         limits = np.floor(np.array(p) * 2**32 + 0.5)
-        drop = words(keys, len(p)) < limits
+        drop = oracle.words(keys, len(p)) < limits
         factor = 1 / (1 - torch.tensor(p, dtype=torch.float64)).float()
         assert torch.equal(ours, x * (torch.from_numpy(~drop).float() * factor))
         assert tensor["dropped"] == int(drop.sum())
@@ -149,7 +131,7 @@ def test_random_shapes_and_blocks(run: Run) -> None:
         others = chance.sample(range(1, len(shape)), chance.randint(0, len(shape) - 1))
         over = {0: 1, **{dimension: chance.randint(1, 6) for dimension in others}}
         x = torch.randn(shape)
-        p = chances(0.0, 1.0, shape[0], "in", "x")
+        p = oracle.chances(0.0, 1.0, shape[0], "in", "x")
         text = ",".join(f"{d}:{b}" for d, b in over.items())
         ours, _ = apply(run, x, "-p", "0:1", "--p-per", "sample", "--over", text)
         assert oracle.equal_bits(ours, expected_by_sample(x, p, over)[0])
@@ -183,7 +165,7 @@ def test_a_range_without_width_is_its_one_p(run: Run, ends: str) -> None:
 def test_alpha_by_sample(run: Run) -> None:
     """Each sample as alpha dropout at its own p makes it, when it has that p for itself."""
     x = torch.randn(12, 5000)
-    p = chances(0.1, 0.9, 12, "in", "x")
+    p = oracle.chances(0.1, 0.9, 12, "in", "x")
     ours, _ = apply(run, x, "-p", "0.1:0.9", "--p-per", "sample", "--alpha")
     for number, chance in enumerate(p):
         alone, _ = apply(run, x, "-p", repr(chance), "--alpha")
@@ -226,7 +208,7 @@ def test_what_people_read(run: Run) -> None:
     assert "p 0.1 to 0.5 for each sample, seed 3" in shown
     assert "p 0.1 to 0.5 for each sample, seed 3" in run("info", "out.safetensors").out
     (row,) = csv.DictReader(Path("s.csv").read_text().splitlines())
-    mean = math.fsum(chances(0.1, 0.5, 50, "in", "x")) / 50
+    mean = math.fsum(oracle.chances(0.1, 0.5, 50, "in", "x")) / 50
     assert float(row["asked"]) == pytest.approx(mean)
     assert f"{mean:.4g}" in shown
 

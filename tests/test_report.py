@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.builders import special_values
 from tests.conftest import Run, shell
-from tests.test_arithmetic import special_values
 
 TENSORS = {
     "f32": torch.randn(300_000) * 3 + 1,

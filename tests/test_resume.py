@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import Run, shell
-from tests.test_dataset import SETTINGS, sample, tree
-
-COMMAND = [sys.executable, "-m", "dropcli", "apply"]
-WORDS = [str(word) for word in SETTINGS]
+from tests.builders import journal, sample, tree
+from tests.conftest import COMMAND, SETTINGS, WORDS, Run, shell, wait_for
 
 
 @pytest.fixture
@@ -28,10 +24,6 @@ def many() -> dict[str, bytes]:
         sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
     assert shell("dropcli apply data -o whole -p 0.3 --seed 7 -q").returncode == 0
     return tree("whole")
-
-
-def journal(folder: str = "out") -> list[dict[str, object]]:
-    return [json.loads(line) for line in Path(folder, "dropcli.jsonl").read_text().splitlines()]
 
 
 def test_a_line_for_each_finished_file(run: Run) -> None:
@@ -294,17 +286,6 @@ def test_e13_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
     assert not tree("out")
 
 
-def wait_for(condition: object, seconds: float = 5) -> bool:
-    """Orphans of a killed run take a moment to end."""
-    deadline = time.monotonic() + seconds
-    assert callable(condition)
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_e02_e03_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> None:
@@ -384,16 +365,13 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_ctrl_c() -> None:
 def test_e04_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:
     for number in range(6):
         sample(f"data/{number}.pt", number)
-    Path("kill.py").write_text(
-        "import os, signal, dropcli.pipeline.job as run\n"
-        "real = run.open_source\n"
-        "def open_source(path):\n"
-        "    if path.endswith('3.pt'): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return real(path)\n"
-        "run.open_source = open_source\n"
-    )
     Path("sitecustomize.py").write_text(
-        "import sys\nif 'forkserver' in ' '.join(sys.orig_argv): import kill\n"
+        "import os, signal, sys\n"
+        "def kill(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('data/3.pt'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if 'forkserver' in ' '.join(sys.orig_argv):\n"
+        "    sys.addaudithook(kill)\n"
     )
     done = shell("dropcli apply data -o out -p 0.3 --seed 7 --json -j 2", PYTHONPATH=os.getcwd())
     document = json.loads(done.stdout)

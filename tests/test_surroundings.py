@@ -11,10 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.builders import pack
+from tests.builders import pack, sparse
 from tests.catalogue.refusal import check_refusal, snapshot
 from tests.conftest import Run, shell
-from tests.test_limits import sparse
 
 NAMES = (
     *("\x1b[2J\x1b]0;title\x07", "[bold]x[/bold]", "[/]", "a\nb\rc", "\u202egnp.exe", "\0"),

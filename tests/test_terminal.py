@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.builders import sparse
 from tests.conftest import Run
-from tests.test_limits import sparse
 
 
 def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests import oracle
+from tests.builders import special_values
 from tests.conftest import Run, shell
-from tests.test_arithmetic import special_values
 
 P = (0.0, 0.05, 0.5, 0.95, 1.0)
 

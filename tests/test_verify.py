@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.builders import sample
 from tests.conftest import Run, header_of
-from tests.test_dataset import sample
 
 OPTIONS = [
     (),

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dropcli.dataset import WORKER_MODULE
-from tests.conftest import Run, shell
-from tests.test_dataset import SETTINGS, sample, tree
+from tests.builders import sample, tree
+from tests.conftest import SETTINGS, Run, shell
 
 COMMAND = "dropcli apply data -o out -p 0.3 --seed 7"
 

@@ -15,10 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.builders import sample, sparse, tree
 from tests.catalogue.refusal import Refuse
-from tests.conftest import Run, shell
-from tests.test_dataset import SETTINGS, sample, tree
-from tests.test_limits import sparse
+from tests.conftest import SETTINGS, Run, shell
 
 APPLY = ("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
 

@@ -23,8 +23,7 @@ import torch
 from tests import oracle
 from tests.builders import archive, stored, tensor_pickle
 from tests.catalogue.refusal import Refuse, check_refusal, snapshot
-from tests.conftest import Run, shell
-from tests.test_limits import peak_megabytes
+from tests.conftest import Run, peak_megabytes, shell
 
 MEMBERS = {
     "data.pkl": tensor_pickle(),

@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.builders import DATA, F32, entry, pack
 from tests.catalogue.refusal import Refuse
-from tests.conftest import Run, header_of
-from tests.test_limits import peak_megabytes
+from tests.conftest import Run, header_of, peak_megabytes
 
 # id -> bytes; both we and the library must refuse them.
 REFUSED = {
