@@ -108,5 +108,6 @@ def test_other_dtypes_are_refused(run: Run, dtype: torch.dtype) -> None:
     result = run("apply", "in.safetensors", "-o", "out.safetensors", "--alpha", "-k", "x")
     assert result.code == 1
     assert "tensor 'x': expected F64, F32, F16 or BF16 for --alpha" in result.err
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", "--alpha", "-p", 0.5)
+    result = run("apply", "in.safetensors", "-o", "out.safetensors", "--alpha", "-p", 0.5,
+                 "--all-floats")  # fmt: skip
     assert result.code == 0, "by default they are copied"

@@ -97,7 +97,7 @@ def test_p47_everything_people_keep(run: Run) -> None:
         "set": {1, 2},
         "none": None,
     }
-    after = apply(run, content)
+    after = apply(run, content, "--all-floats")
     for name, x, y in (
         ("bare", content["bare"], after["bare"]),
         ("list.0", content["list"][0], after["list"][0]),
@@ -172,7 +172,7 @@ def test_p42_grids_follow_logical_indices(run: Run, over: dict[int, int]) -> Non
 def test_p41_views_of_one_storage_stay_views(run: Run) -> None:
     base = torch.randn(50, 6)
     content = {"x": base[:, :4], "y": base[:, 4], "row": torch.randn(4, 5)[1]}
-    after = apply(run, content)
+    after = apply(run, content, "--all-floats")
     assert after["x"].untyped_storage().data_ptr() == after["y"].untyped_storage().data_ptr()
     for name, x in content.items():
         assert oracle.equal_bits(after[name], expected(x, name))
@@ -206,7 +206,7 @@ def test_p40_partial_overlap_names_both(run: Run) -> None:
     assert not Path("y.pt").exists()
     torch.save({"a": torch.randn(3).expand(4, 3), "i": torch.arange(3)}, "x.pt")
     assert "share their memory" in run("apply", "x.pt", "-o", "y.pt").err
-    assert run("apply", "x.pt", "-o", "y.pt", "--exclude", "a").code == 0
+    assert run("apply", "x.pt", "-o", "y.pt", "--exclude", "a", "--eval").code == 0
 
 
 def test_parameters_keep_requires_grad(run: Run) -> None:
@@ -268,8 +268,8 @@ def test_unknown_classes_are_named_and_never_imported(run: Run) -> None:
 def test_verbose_names_every_stranger(run: Run) -> None:
     calls = b"".join(f"cpackage\nClass{i}\n)R".encode() for i in range(5))
     Path("x.pt").write_bytes(archive(b"\x80\x02](" + calls + b"e."))
-    assert "package.Class2, ..." in run("apply", "x.pt", "-o", "y.pt").err
-    assert "package.Class3, package.Class4)" in run("apply", "x.pt", "-fvo", "y.pt").err
+    assert "package.Class2, ..." in run("apply", "x.pt", "-o", "y.pt", "--eval").err
+    assert "package.Class3, package.Class4)" in run("apply", "x.pt", "-fvo", "y.pt", "--eval").err
 
 
 def test_p18_p32_bytes_that_follow_are_noted(run: Run) -> None:
@@ -284,7 +284,7 @@ def test_p18_p32_bytes_that_follow_are_noted(run: Run) -> None:
         assert what in result.err
         assert zipfile.ZipFile("y.pt").testzip() is None
     Path("x.pt").write_bytes(good)
-    assert run("apply", "x.pt", "-fo", "y.pt").err == ""
+    assert run("apply", "x.pt", "-fo", "y.pt", "--all-floats").err == ""
 
 
 def test_p03_checksums_are_verified(run: Run) -> None:
@@ -381,8 +381,8 @@ def test_what_trainers_keep_beside_tensors(run: Run) -> None:
         "when": datetime.datetime(2020, 1, 1),
         "partial": functools.partial(torch.nn.functional.relu, inplace=True),
     }
-    after = apply(run, content)
-    assert run("apply", "x.pt", "-fo", "y.pt").err == ""
+    after = apply(run, content, "--all-floats")
+    assert run("apply", "x.pt", "-fo", "y.pt", "--all-floats").err == ""
     assert after["dtype"] == content["dtype"]
     weight = content["optimizer"]["state"][0]["exp_avg"]
     name = "optimizer.state.0.exp_avg"
@@ -426,7 +426,8 @@ def test_a17_conversion_to_safetensors(run: Run) -> None:
         "empty": torch.ones(0, 3),
     }
     torch.save(content, "x.pt")
-    result = run("apply", "x.pt", "-o", "y.safetensors", "--seed", 1, "--exclude", "expanded")
+    result = run("apply", "x.pt", "-o", "y.safetensors", "--seed", 1, "--exclude", "expanded",
+                 "--all-floats")  # fmt: skip
     assert result.code == 0, result.err
     after = load_file("y.safetensors")
     for name, x in (
@@ -479,7 +480,7 @@ def test_conversion_to_pt(run: Run) -> None:
         "b": torch.tensor([True, False]),
     }
     save_file(content, "x.safetensors", {"made": "by a test"})
-    result = run("apply", "x.safetensors", "-o", "y.pt", "--seed", 1)
+    result = run("apply", "x.safetensors", "-o", "y.pt", "--seed", 1, "--all-floats")
     assert result.code == 0, result.err
     assert "metadata" in result.err
     assert zipfile.ZipFile("y.pt").testzip() is None

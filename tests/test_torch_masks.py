@@ -35,7 +35,7 @@ def by_torch(
 def check(run: Run, tensors: dict[str, torch.Tensor], p: float, *options: str) -> None:
     save_file(tensors, "in.safetensors")
     result = run("apply", "in.safetensors", "-o", "out.safetensors", "-f", "-p", p, "--seed", 9,
-                 "--rng", "torch", *options)  # fmt: skip
+                 "--all-floats", "--rng", "torch", *options)  # fmt: skip
     assert result.code == 0, result.err
     module = torch.nn.Dropout2d(p) if options else torch.nn.Dropout(p)
     expected = by_torch(tensors, in_file_order("in.safetensors"), 9, module)

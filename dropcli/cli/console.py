@@ -5,7 +5,7 @@ No escape code leaves a stream that is not a terminal.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dropcli.dataset.tally import Tally
     from dropcli.dataset.verify import Verdict
     from dropcli.formats import FileInfo
-    from dropcli.pipeline.report import FileReport
+    from dropcli.pipeline.report import FileReport, Notice
 
 STDOUT_NAME = "standard output"
 
@@ -87,6 +87,16 @@ def show_time(tally: "Tally", seconds: float) -> None:
     from dropcli.cli.tables import time_line
 
     note(time_line(tally, seconds))
+
+
+def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> None:
+    """Warnings with the file each is about ("" for none), of which the first few of a kind do."""
+    kinds: dict[str, list[str]] = {}
+    for source, notice in notices:
+        text = f"{source}: {notice.message}" if source else notice.message
+        kinds.setdefault(notice.code, []).append(text)
+    for messages in kinds.values():
+        warn_all(messages, verbose=verbose)
 
 
 def warn_all(messages: Sequence[str], *, verbose: bool) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.dropout import Keep
-from dropcli.errors import TensorError
 from dropcli.masks.decisions import thresholds
 from dropcli.masks.keystream import Keystream
 from dropcli.masks.probability import Probability, SampleProbabilities
@@ -22,7 +21,7 @@ Indices = NDArray[np.int64]
 Ranks = NDArray[np.uint64]  # a word, then the index in the group: the order of its decisions
 
 _BLOCK = 1 << 16  # decisions of neighbouring groups that are looked at together
-_MAX_GROUP = 1 << 23  # decisions that are sorted in memory
+MAX_GROUP = 1 << 23  # decisions that are sorted in memory
 _REMEMBERED = 1 << 18  # groups
 _ALL = np.uint64(2**64 - 1)
 
@@ -65,14 +64,6 @@ class ExactPerGroup:
     """The decisions of a tensor, so many of each group."""
 
     def __init__(self, key: bytes, p: Probability, counts: Counts, axes: Axes) -> None:
-        if axes.size > _MAX_GROUP:
-            raise TensorError(
-                "group-too-large",
-                f"a group has {axes.size:,} decisions, and --exact and --min-keep sort at most "
-                f"{_MAX_GROUP:,}",
-                "groups run along the last dimension of --over: name a smaller one last, or use "
-                "larger blocks",
-            )
         self._keystream = Keystream(key)
         self._p = p
         self._counts = counts

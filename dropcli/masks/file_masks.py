@@ -7,7 +7,7 @@ from math import prod
 from dropcli.dropout import Dropout, Over, Range, cells_of, grid_of, in_tensor, whole_number
 from dropcli.errors import TensorError, UsageError
 from dropcli.masks.decisions import Bernoulli, BernoulliPerSample, Decisions
-from dropcli.masks.exact import Axes, Counts, ExactPerGroup
+from dropcli.masks.exact import MAX_GROUP, Axes, Counts, ExactPerGroup
 from dropcli.masks.keystream import Keystream, mask_key, p_key
 from dropcli.masks.mask import Mask
 from dropcli.masks.probability import Probability, SampleProbabilities, draw
@@ -96,7 +96,16 @@ class FileMasks:
         cells = cells_of(shape, blocks)
         counts = Counts(dropout.exact, dropout.min_keep or 0)
         if dropout.over is not None and counts:
-            return ExactPerGroup(key, p, counts, _axes(dropout.over, cells, p))
+            axes = _axes(dropout.over, cells, p)
+            if tensor.elements and axes.size > MAX_GROUP:
+                raise TensorError(
+                    "group-too-large",
+                    f"a group has {axes.size:,} decisions, and --exact and --min-keep sort at "
+                    f"most {MAX_GROUP:,}",
+                    "groups run along the last dimension of --over: name a smaller one last, or "
+                    "use larger blocks",
+                )
+            return ExactPerGroup(key, p, counts, axes)
         if isinstance(p, SampleProbabilities):
             return BernoulliPerSample(key, p, prod(cells[1:]))
         return Bernoulli(key, p)

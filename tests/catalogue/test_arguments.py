@@ -35,7 +35,7 @@ WRONG = {
         (*APPLY, "--fill", "1" + 20 * "0", "-k", "labels", "--no-rescale"), 1, "a fill from"
     ),
     "A11 chanel": (
-        (*APPLY, "--mode", "chanel"), 2, "--mode: expected element or channel, got 'chanel'"
+        (*APPLY, "--mode", "chanel"), 2, "--mode: 'chanel' is not one of element, channel"
     ),
     "no/": (("apply", "x.safetensors", "-o", "no/"), 2, "-o: expected a folder, got 'no/'"),
     "A06 -p 1/2": ((*APPLY, "-p", "1/2"), 2, "got '1/2'"),
@@ -60,7 +60,7 @@ WRONG = {
     "--over 0:0": ((*APPLY, "--over", "0:0"), 2, "where a block is empty"),
     "--over 0,0": ((*APPLY, "--over", "0,0"), 2, "stands twice"),
     "--over a": ((*APPLY, "--over", "a"), 2, "got 'a'"),
-    "--mode pixel": ((*APPLY, "--mode", "pixel"), 2, "--mode: "),
+    "--mode pixels": ((*APPLY, "--mode", "pixels"), 2, "--mode: "),
     "0": ((*APPLY, "--mode", "channel", "--over", "0"), 2, "got both --mode channel and --over 0"),
     "--stream": ((*APPLY, "--stream", ""), 2, "--stream: expected a name, got ''"),
     "A10 -p .1 -p .2": ((*APPLY, "-p", ".1", "-p", ".2"), 2, "-p: expected once, got it again"),

@@ -168,7 +168,8 @@ def test_f16_planned_sizes_around_powers_of_two(run: Run, size: int, more: int) 
     header = '{"x":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}'
     sparse("x.safetensors", header % (count, count), count)
     assert run("info", "x.safetensors", "--json").json["files"][0]["tensors"][0]["bytes"] == count
-    words = ("apply", "x.safetensors", "-o", "y.safetensors", "--no-provenance", "-n", "--json")
+    words = ("apply", "x.safetensors", "-o", "y.safetensors", "--no-provenance", "-n", "--json",
+             "--eval")  # fmt: skip
     assert run(*words).json["files"][0]["bytes"] == os.path.getsize("x.safetensors")
 
 

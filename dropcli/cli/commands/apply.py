@@ -180,8 +180,9 @@ def _apply_file(
     elif drawn and not request.provenance and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
     if not show.quiet:
-        about_file = [f"{source}: {n.message}" for n in file.notices(verbose=show.verbose)]
-        console.warn_all([*(n.message for n in about_settings), *about_file], verbose=True)
+        about_file = ((source, notice) for notice in file.notices(verbose=show.verbose))
+        notices_with_places = [*(("", notice) for notice in about_settings), *about_file]
+        console.show_notices(notices_with_places, verbose=show.verbose)
     return 0
 
 
