@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from dropcli.cli.text import printable
+from dropcli.cli.text import (
+    counted,
+    number_text,
+    printable,
+    provenance_line,
+    settings_text,
+    size_text,
+)
 from dropcli.pipeline.report import asked
 from dropcli.tensors import shape_text
 
@@ -34,8 +41,8 @@ def file_table(
     shown = tensors if verbose else tensors[:_ROWS]
     source = "standard input" if file.source == "-" else printable(file.source)
     output = "standard output" if file.output == "-" else printable(file.output)
-    yield f"{source} {arrow} {output}  {_bytes(file.size)}"
-    yield _settings_line(file, settings)
+    yield f"{source} {arrow} {output}  {size_text(file.size)}"
+    yield settings_text(settings, file.stream)
     if shown:
         yield ""
         yield _masks_table(shown, settings)
@@ -46,49 +53,8 @@ def file_table(
     if len(shown) < len(tensors):
         yield f"{len(tensors) - len(shown):,} more tensors; -v or --stats shows them all"
     if off := [abs(tensor.deviation) for tensor in tensors if tensor.deviation is not None]:
-        yield f"rates differ from p by {_number(max(off))} at most"
+        yield f"rates differ from p by {number_text(max(off))} at most"
     yield _totals_line(file)
-
-
-def _settings_line(file: "FileReport", settings: dict[str, Any]) -> str:
-    return _in_words(settings, file.stream)
-
-
-def _in_words(settings: dict[str, Any], stream: str | None) -> str:
-    """The settings of one application, on one line; None for files of many streams."""
-    if settings["eval"]:
-        return "evaluation mode, nothing dropped"
-    words = [
-        _p_in_words(settings),
-        f"seed {settings['seed']}",
-        *([] if stream is None else [f"stream {stream}"]),
-        f"over {settings['over']}" if settings["over"] else "every element decides",
-    ]
-    if not settings["rescale"]:
-        words.append("not rescaled")
-    if settings["fill"] is not None:
-        words.append(f"filled with {settings['fill']}")
-    words += _rare_in_words(settings)
-    for option in ("key", "exclude"):
-        words += [f"{option} {pattern}" for pattern in settings[option]]
-    return printable(", ".join(words))
-
-
-def _p_in_words(settings: dict[str, Any]) -> str:
-    if not isinstance(settings["p"], list):
-        return f"p {settings['p']:g}"
-    low, high = settings["p"]
-    return f"p {low:g} to {high:g} for each {settings['p_per']}"
-
-
-def _rare_in_words(settings: dict[str, Any]) -> list[str]:
-    """The settings that are only there where they are used."""
-    words = [option for option in ("alpha", "exact") if settings.get(option)]
-    if "min_keep" in settings:
-        words.append(f"at least {settings['min_keep']:d} of a group kept")
-    if "rng" in settings:
-        words.append(f"masks of {settings['rng']} {settings['torch']}")
-    return words
 
 
 def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Table:
@@ -100,7 +66,7 @@ def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Tab
         else:
             done = tensor.after is not None
             p = _asked_text(tensor, settings)
-            dropped = [f"{tensor.dropped:,}", p, _number(tensor.rate)] if done else ["", p, ""]
+            dropped = [f"{tensor.dropped:,}", p, number_text(tensor.rate)] if done else ["", p, ""]
             row += [f"{tensor.decisions:,}", *dropped]
         rows.append(row)
     return _table(("tensor", "shape", "dtype", ">decisions", ">dropped", ">asked", ">rate"), rows)
@@ -117,7 +83,7 @@ def _statistics_table(tensors: list["TensorReport"]) -> Table:
     for tensor in tensors:
         if tensor.before and tensor.after:
             before, after = tensor.before.document(), tensor.after.document()
-            values = [[_number(side[key]) for side in (before, after)] for key in before]
+            values = [[number_text(side[key]) for side in (before, after)] for key in before]
             rows.append([printable(tensor.name), "before\nafter", *map("\n".join, values)])
     headings = ("tensor", "", ">mean", ">std", ">min", ">max", ">zeros", ">NaN", ">inf")
     return _table(headings, rows)
@@ -130,18 +96,18 @@ def _totals_line(file: "FileReport") -> str:
     copied = f"{len(file.tensors) - len(dropped):,} copied"
     if file.status == "planned":
         return (
-            f"dry run: nothing written; {_tensors(len(dropped))} to drop "
+            f"dry run: nothing written; {counted(len(dropped), 'tensor')} to drop "
             f"({decisions:,} decisions), {copied}"
         )
     rate = f", rate {count / decisions:.4f}" if decisions else ""
-    return f"{_tensors(len(dropped))} dropped ({count:,} of {decisions:,}{rate}), {copied}"
+    return f"{counted(len(dropped), 'tensor')} dropped ({count:,} of {decisions:,}{rate}), {copied}"
 
 
 def dataset_table(
     tally: "Tally", request: "Request", settings: dict[str, Any], verbose: bool, arrow: str
 ) -> Iterator[str | Table]:
     """What was done to the files of a dataset."""
-    yield _in_words(settings, None)
+    yield settings_text(settings, None)
     yield ""
     if verbose and (files := tally.files):
         yield _files_table([file.document() for file in files], arrow)
@@ -155,20 +121,20 @@ def _dataset_rows(
     tally: "Tally", request: "Request", settings: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
     verb = "to write" if request.dry_run else "replaced" if request.output is None else "written"
-    size = f", {_bytes(tally.nbytes)}" if tally.written else ""
-    yield verb, f"{_files(tally.written)}{size}"
+    size = f", {size_text(tally.nbytes)}" if tally.written else ""
+    yield verb, f"{counted(tally.written, 'file')}{size}"
     if request.copies:
         original = ", and the original" if request.keep_original else ""
         where = ", in one file" if request.concat else ""
         yield "copies", f"{request.copies:,} of each file{original}{where}"
     if tally.skipped:
-        yield "done before", _files(tally.skipped)
+        yield "done before", counted(tally.skipped, "file")
     if tally.errors:
-        yield "failed", _files(len(tally.errors))
+        yield "failed", counted(len(tally.errors), "file")
     if tally.missed:
-        yield "not tried", _files(tally.missed)
+        yield "not tried", counted(tally.missed, "file")
     if tally.left:
-        yield "left", f"{_files(tally.left)} of other kinds"
+        yield "left", f"{counted(tally.left, 'file')} of other kinds"
     if request.dry_run:
         yield "dry run", f"nothing written; {tally.decisions:,} decisions to make"
     elif tally.rate is not None and not settings["eval"]:
@@ -187,10 +153,10 @@ def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
             [
                 f"{printable(file['source'])} {arrow} {printable(file['output'])}",
                 file["status"],
-                _bytes(file["bytes"]),
+                size_text(file["bytes"]),
                 f"{decisions:,}",
                 f"{count:,}" if done else "",
-                _number(count / decisions) if done else "",
+                number_text(count / decisions) if done else "",
             ]
         )
     return _table(("file", "", ">size", ">decisions", ">dropped", ">rate"), rows)
@@ -205,8 +171,8 @@ def verdict_lines(verdicts: "list[Verdict]", verbose: bool) -> Iterator[str]:
             yield f"{printable(verdict.output)}: same"
     same = [verdict for verdict in verdicts if not verdict.difference]
     if same:
-        size = _bytes(sum(verdict.nbytes for verdict in same))
-        yield f"verified: {_files(len(same))}, {size}, the same byte for byte"
+        size = size_text(sum(verdict.nbytes for verdict in same))
+        yield f"verified: {counted(len(same), 'file')}, {size}, the same byte for byte"
 
 
 def time_line(tally: "Tally", seconds: float) -> str:
@@ -214,7 +180,8 @@ def time_line(tally: "Tally", seconds: float) -> str:
     count = tally.written + len(tally.errors)
     slowest = ", ".join(f"{path} {time:.2g} s" for time, path in tally.slowest)
     more = f"; slowest: {slowest}" if len(tally.slowest) > 1 else ""
-    return f"{_files(count)} in {seconds:.3g} s, {_bytes(round(tally.nbytes / seconds))}/s{more}"
+    rate = size_text(round(tally.nbytes / seconds))
+    return f"{counted(count, 'file')} in {seconds:.3g} s, {rate}/s{more}"
 
 
 def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
@@ -222,11 +189,11 @@ def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
     shown = info.tensors if verbose else info.tensors[:_ROWS]
     elements = sum(tensor.elements for tensor in info.tensors)
     yield (
-        f"{printable(info.source)}: {info.format}, {_bytes(info.size)}, "
-        f"{_tensors(len(info.tensors))}, {elements:,} elements"
+        f"{printable(info.source)}: {info.format}, {size_text(info.size)}, "
+        f"{counted(len(info.tensors), 'tensor')}, {elements:,} elements"
     )
     for entry in info.provenance:
-        yield _provenance_line(entry)
+        yield provenance_line(entry)
     for key, value in info.metadata.items():
         if key != "dropcli":
             yield f"{printable(key)}: {printable(value)}"
@@ -237,7 +204,7 @@ def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
                 "?" if tensor.dtype.name == "?" else shape_text(tensor.shape),
                 tensor.dtype.name,
                 f"{tensor.elements:,}",
-                _bytes(tensor.nbytes),
+                size_text(tensor.nbytes),
             ]
             for tensor in shown
         ]
@@ -245,19 +212,6 @@ def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
         yield _table(("tensor", "shape", "dtype", ">elements", ">size"), rows)
     if len(shown) < len(info.tensors):
         yield f"{len(info.tensors) - len(shown):,} more tensors; -v shows them all"
-
-
-def _provenance_line(entry: Any) -> str:
-    """One application in words; a record that is not of this contract is shown as it is."""
-    try:
-        words = _in_words(entry["settings"], entry["stream"])
-        copies = f"copy {entry['copy']:d}" if entry["copy"] else ""
-        if concat := entry.get("concat"):
-            original = "the original and " if concat["original"] else ""
-            copies = f"{original}{concat['copies']:d} copies in one file"
-        return f"{printable(entry['contract'])}: {words}{copies and ', '}{copies}"
-    except (KeyError, TypeError, ValueError):
-        return f"provenance: {printable(str(entry))}"
 
 
 def _table(headings: Sequence[str], rows: list[list[str]]) -> Table:
@@ -280,33 +234,3 @@ def _table(headings: Sequence[str], rows: list[list[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _number(value: float | int | None) -> str:
-    """A count in full; else four digits, or three and an exponent."""
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    text = f"{value:.4g}"
-    if text.endswith(("e+04", "e+05")):
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if "e" in text else text
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
-
-
-def _tensors(count: int) -> str:
-    return f"{count:,} tensor{'' if count == 1 else 's'}"
-
-
-def _bytes(count: int) -> str:
-    """Decimal units, as disks and `ls --si` count."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if unit != "bytes" else f"{count} bytes"
-        size /= 1000
-    return f"{size:.4g} TB"
