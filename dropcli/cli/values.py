@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from dropcli.dropout import Over, Range
+from dropcli.dropout import Over
 from dropcli.errors import UsageError
 
 _NUMBER = re.compile(
@@ -20,19 +20,19 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = re.compile(r"[0-9]+")
 
 
-def parse_p(value: str | float) -> float | Range:
-    """A probability, or two as in 0.1:0.5 to draw one bounds."""
+def parse_p(value: str | float) -> float | tuple[float, float]:
+    """A probability, or two as in 0.1:0.5 to draw one between."""
     low, colon, high = str(value).partition(":")  # typer parses the default too
     if not colon:
         return _parse_probability(low)
-    bounds = Range(_parse_probability(low), _parse_probability(high))
-    if bounds.low > bounds.high:
+    ends = (_parse_probability(low), _parse_probability(high))
+    if ends[0] > ends[1]:
         raise UsageError(
             "bad-p",
             f"-p: expected the lower end first, got '{value}'",
             f"did you mean {high}:{low}?",
         )
-    return bounds
+    return ends
 
 
 def parse_p_per(text: str) -> str:

@@ -1,25 +1,53 @@
 """The settings, and what they make of elements."""
 
-from dropcli.dropout.checks import Range, whole_number
-from dropcli.dropout.kernels import Kernel, fixed_kernel, kernel_for
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dropcli.dropout.over import Axis, Over, cells_of, grid_of
-from dropcli.dropout.rounding import Array, Keep, Raw, Share
-from dropcli.dropout.selection import (
-    Selection,
-    check_dtype,
-    check_exact,
-    in_tensor,
-    nothing_selected,
-    select,
-)
-from dropcli.dropout.settings import (
-    ArraySettings,
-    Dropout,
-    MaskSettings,
-    Settings,
-    check_torch_input,
-    torch_version,
-)
+
+if TYPE_CHECKING:
+    from dropcli.dropout.checks import Range, whole_number
+    from dropcli.dropout.kernels import Kernel, fixed_kernel, kernel_for
+    from dropcli.dropout.rounding import Array, Keep, Raw, Share
+    from dropcli.dropout.selection import (
+        Selection,
+        check_dtype,
+        check_exact,
+        in_tensor,
+        nothing_selected,
+        select,
+    )
+    from dropcli.dropout.settings import (
+        ArraySettings,
+        Dropout,
+        MaskSettings,
+        Settings,
+        check_torch_input,
+        torch_version,
+    )
+
+_NAMES = {
+    "checks": ("Range", "whole_number"),
+    "kernels": ("Kernel", "fixed_kernel", "kernel_for"),
+    "rounding": ("Array", "Keep", "Raw", "Share"),
+    "selection": (
+        "Selection",
+        "check_dtype",
+        "check_exact",
+        "in_tensor",
+        "nothing_selected",
+        "select",
+    ),
+    "settings": (
+        "ArraySettings",
+        "Dropout",
+        "MaskSettings",
+        "Settings",
+        "check_torch_input",
+        "torch_version",
+    ),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Array",
@@ -48,3 +76,10 @@ __all__ = [
     "torch_version",
     "whole_number",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """All but the dimensions comes with numpy, which `dropcli --help` does without."""
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
