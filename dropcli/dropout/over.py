@@ -1,5 +1,6 @@
 """What one decision covers: `--over DIMS`, and the modes that have a name."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,7 +71,10 @@ class Over:
         if re.fullmatch(r"patch:0*[1-9][0-9]{0,8}", text):
             size = int(text.removeprefix("patch:"))
             return cls.parse(f"0,2:{size},3:{size}", "patch")
-        hint = "a patch has a size, as in patch:8" if text.startswith("patch") else None
+        near = difflib.get_close_matches(text, ("element", *_MODES), 1)
+        hint = f"did you mean {near[0]}?" if near else None
+        if text.startswith("patch"):
+            hint = "a patch has a size, as in patch:8"
         raise UsageError(
             "bad-mode",
             f"--mode: '{text}' is not one of {', '.join(MODES)}",
