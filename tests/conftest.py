@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from dropcli.cli.app import main
+from dropcli.cli import main
 
 torch.manual_seed(0)  # for what modules draw as they are imported
 

@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.main import get_command
 
-from dropcli.cli import app as cli
 from tests.builders import sample
 from tests.conftest import Result, Run, redirected
 from tests.faults import FAULTS, faults_below
@@ -23,12 +21,6 @@ from tests.faults import FAULTS, faults_below
 SETTINGS = ("-p", 0.3, "--seed", 7, "-q")
 _LINES = re.compile(r"(error: [^\n]+\n(hint: [^\n]+\n)?)+")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-
-
-@pytest.fixture(autouse=True)
-def _parser_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most of the time of a small run goes into it."""
-    monkeypatch.setattr(cli, "app", get_command(cli.app))
 
 
 @pytest.fixture(autouse=True)

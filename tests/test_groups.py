@@ -4,7 +4,6 @@ import itertools
 import math
 import os
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from safetensors.torch import load_file, save_file
 import dropcli
 from dropcli.dropout import Dropout
 from dropcli.masks import FileMasks
-from dropcli.masks.keystream import Keystream
 from dropcli.tensors import DTYPES, TensorInfo
 from tests import oracle
 from tests.conftest import Run
@@ -210,18 +208,19 @@ def test_any_range_and_any_order(counted: dict[str, Any], inner: int) -> None:
     assert np.array_equal(mask.keep_at(order), whole[order])
 
 
-def test_ties_go_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of words that are all the same, the first drop; no key gives such words, so they are made."""
-    for value, p, dropped in ((5, 0.25, 250), (2**32 - 1, 1.0, 1000), (0, 0.0, 0)):
-
-        def chunks(
-            self: Keystream, start: int, count: int, value: int = value
-        ) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-            yield 0, np.full(count, value, np.uint32)
-
-        monkeypatch.setattr(Keystream, "chunks", chunks)
-        keep = dropcli.keep_mask((1000,), p=p, seed=1, stream="s", over=0, exact=True)
-        assert np.flatnonzero(~keep).tolist() == list(range(dropped))
+def test_ties_go_by_index() -> None:
+    """Of two words that are the same, with room for one of them, the first drops."""
+    count = 1 << 20  # enough for a hundred pairs
+    words = oracle.words(oracle.key(1, "s", "tensor"), count)
+    order = np.argsort(words, kind="stable")
+    ranks = np.flatnonzero(np.diff(words[order].astype(np.int64)) == 0)
+    assert len(ranks) > 50
+    for rank in (ranks[0], ranks[20], ranks[-1]):
+        p = (rank + 1) / count
+        keep = dropcli.keep_mask((count,), p=p, seed=1, stream="s", over=0, exact=True)
+        expected = np.ones(count, np.bool_)
+        expected[order[: rank + 1]] = False
+        assert np.array_equal(keep, expected)
 
 
 def test_groups_that_are_too_large_to_sort_are_refused() -> None:

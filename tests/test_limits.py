@@ -75,7 +75,7 @@ def hook(event, arguments):
     if event.startswith(("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.spawn")):
         sys.stderr.write(event)
 sys.addaudithook(hook)
-from dropcli.cli.app import main
+from dropcli.cli import main
 sys.exit(main(["apply", "x.safetensors", "-o", "y.safetensors", "-q"]))
 """
     Path("hooked.py").write_text(code)

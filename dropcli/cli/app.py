@@ -4,9 +4,12 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from dropcli.__version__ import __version__
 from dropcli.cli import commands, console
@@ -73,11 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         signals.restore(handlers)
 
 
+@cache
+def _parser() -> TyperGroup:
+    """Made once for all runs in a process: small ones spend most of their time on it."""
+    made = get_command(app)
+    assert isinstance(made, TyperGroup)
+    return made
+
+
 def _run(words: list[str]) -> int:
     try:
         signals.deliver()
         # A command returns its exit code, which typer gives back when it does not stand alone.
-        code = int(app(args=words, prog_name="dropcli", standalone_mode=False) or 0)
+        code = int(_parser()(args=words, prog_name="dropcli", standalone_mode=False) or 0)
         signals.install()  # all is done
         return code
     except Interrupted as stop:

@@ -113,7 +113,7 @@ def audit(event, arguments):
     if event == "open" and str(arguments[0]).startswith((".", "pyproject", "dropcli.", "config")):
         sys.stderr.write(f"OPENED {arguments[0]}")
 sys.addaudithook(audit)
-from dropcli.cli.app import main
+from dropcli.cli import main
 sys.exit(main(["apply", "data", "-o", "out", "-p", "0.3", "--seed", "7", "-q", "-j", "1"]))
 """
     Path("hook.py").write_text(hook)
@@ -163,7 +163,7 @@ def audit(event, arguments):
     if event in ("os.fork", "os.forkpty"):
         sys.stderr.write("FORKED")
 sys.addaudithook(audit)
-from dropcli.cli.app import main
+from dropcli.cli import main
 sys.exit(main(["apply", "data", "-o", "out", "-p", "0.3", "--seed", "7", "-q", "-j", "2"]))
 """
     Path("hook.py").write_text(hook)

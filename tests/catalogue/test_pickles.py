@@ -273,7 +273,7 @@ def audit(event, arguments):
         sys.stderr.write("RAN " + event)
 sys.addaudithook(audit)
 import dropcli.dataset.run  # with all that it imports by itself
-from dropcli.cli.app import main
+from dropcli.cli import main
 armed = True
 sys.exit(main(["apply", "x.pt", "-o", "y.pt"]))
 """
