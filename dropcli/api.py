@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from dropcli.__version__ import __version__
 from dropcli.cli.progress import Progress
-from dropcli.cli.values import choose_output
 from dropcli.dataset.plan import Request, plan_batch
-from dropcli.dataset.request import is_dataset, job_of, prepare
+from dropcli.dataset.request import choose_output, is_dataset, job_of, prepare
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Tally
 from dropcli.dropout import (

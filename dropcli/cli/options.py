@@ -1,245 +1,218 @@
 """The options and arguments of the command line, each once: its names, its help, its parser."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from dropcli.cli import values
+from dropcli.cli.values import (
+    choice,
+    integer,
+    not_empty,
+    parse_fill,
+    parse_mode,
+    parse_p,
+    path,
+)
 from dropcli.dropout import Over
+
+
+def _value(
+    names: str,
+    metavar: str,
+    text: str,
+    parser: Callable[[Any], Any] | None = None,
+    *,
+    show_default: bool = True,
+) -> Any:
+    """An option that takes a value."""
+    return typer.Option(
+        *names.split(), metavar=metavar, help=text, parser=parser, show_default=show_default
+    )
+
+
+def _flag(names: str, text: str) -> Any:
+    return typer.Option(*names.split(), help=text, show_default=False)
+
+
+def _count(option: str) -> Callable[[str | int], int]:
+    return integer(option, "from 1 on", 1, 10**9 - 1, "bad-count")
+
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        parser=values.parse_path,
-        show_default=False,
         help=".safetensors and .pt files, folders, globs, or - for standard input.",
+        parser=path,
+        show_default=False,
     ),
 ]
 Output = Annotated[
     str | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="OUTPUT",
-        parser=values.parse_path,
-        help="A file, whose suffix may convert, a folder for several, or -.",
+    _value(
+        "-o --output",
+        "OUTPUT",
+        "A file, whose suffix may convert, a folder for several, or -.",
+        path,
     ),
 ]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the inputs, atomically.")]
+InPlace = Annotated[bool, _flag("--in-place", "Replace the inputs, atomically.")]
 P = Annotated[
     Any,  # a number or a range, and typer knows no union
-    typer.Option(
-        "-p",
-        "--p",
-        metavar="P",
-        parser=values.parse_p,
-        help="The probability of dropping, 0 to 1; LOW:HIGH draws it.",
-    ),
+    _value("-p --p", "P", "The probability of dropping, 0 to 1; LOW:HIGH draws it.", parse_p),
 ]
 PPer = Annotated[
     str | None,
-    typer.Option(
+    _value(
         "--p-per",
-        metavar="[file|sample]",
-        parser=values.parse_p_per,
-        help="What -p LOW:HIGH draws for (default: file).",
+        "[file|sample]",
+        "What -p LOW:HIGH draws for (default: file).",
+        choice("--p-per", "file", "sample"),
     ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(
+    _value(
         "--seed",
-        metavar="N",
-        parser=values.parse_seed,
-        help="0 to 2**64-1; drawn and shown if absent.",
+        "N",
+        "0 to 2**64-1; drawn and shown if absent.",
+        integer("--seed", f"from 0 to {2**64 - 1}", 0, 2**64 - 1),
     ),
 ]
 Stream = Annotated[
     str | None,
-    typer.Option(
+    _value(
         "--stream",
-        metavar="NAME",
-        parser=values.parse_stream,
-        help="The name in the mask key; by default the file's without suffix.",
+        "NAME",
+        "The name in the mask key; by default the file's without suffix.",
+        not_empty("empty-stream", "--stream: expected a name"),
     ),
 ]
 Mode = Annotated[
     str | None,
-    typer.Option(
+    _value(
         "--mode",
-        metavar="MODE",
-        parser=values.parse_mode,
-        help="What one decision covers: element (default), channel, pixel, sample, feature, or "
+        "MODE",
+        "What one decision covers: element (default), channel, pixel, sample, feature, or "
         "patch:S for square holes.",
+        parse_mode,
     ),
 ]
 Dims = Annotated[
     Over | None,
-    typer.Option(
+    _value(
         "--over",
-        metavar="DIMS",
-        parser=values.parse_over,
-        help="Dimensions that decisions differ along: 0 or 0,2:8,3:8.",
+        "DIMS",
+        "Dimensions that decisions differ along: 0 or 0,2:8,3:8.",
+        Over.parse,
     ),
 ]
 Key = Annotated[
     list[str] | None,
-    typer.Option(
-        "-k",
-        "--key",
-        metavar="GLOB",
-        help="Drop these tensors alone, whatever they look like; repeatable.",
-    ),
+    _value("-k --key", "GLOB", "Drop these tensors alone, whatever they look like; repeatable."),
 ]
 Exclude = Annotated[
-    list[str] | None,
-    typer.Option("--exclude", metavar="GLOB", help="Copy the tensors of this name; repeatable."),
+    list[str] | None, _value("--exclude", "GLOB", "Copy the tensors of this name; repeatable.")
 ]
 AllFloats = Annotated[
-    bool,
-    typer.Option(
-        "--all-floats",
-        help="Drop every float tensor, also those that look like labels.",
-    ),
+    bool, _flag("--all-floats", "Drop every float tensor, also those that look like labels.")
 ]
 Rescale = Annotated[
-    bool,
-    typer.Option(
-        "--rescale/--no-rescale",
-        help="Multiply what is kept by 1/(1-p) (default) or not.",
-        show_default=False,
-    ),
+    bool, _flag("--rescale/--no-rescale", "Multiply what is kept by 1/(1-p) (default) or not.")
 ]
 Fill = Annotated[
     float | None,
-    typer.Option(
-        "--fill",
-        metavar="V",
-        parser=values.parse_fill,
-        help="What dropped elements become, instead of 0.",
-    ),
+    _value("--fill", "V", "What dropped elements become, instead of 0.", parse_fill),
 ]
 Alpha = Annotated[
-    bool,
-    typer.Option(
-        "--alpha",
-        help="As nn.AlphaDropout and nn.FeatureAlphaDropout, for SELU.",
-    ),
+    bool, _flag("--alpha", "As nn.AlphaDropout and nn.FeatureAlphaDropout, for SELU.")
 ]
 Exact = Annotated[
-    bool,
-    typer.Option(
-        "--exact",
-        help="Drop round(p * n) of each n decisions along the last of --over.",
-    ),
+    bool, _flag("--exact", "Drop round(p * n) of each n decisions along the last of --over.")
 ]
 MinKeep = Annotated[
     int | None,
-    typer.Option(
+    _value(
         "--min-keep",
-        metavar="K",
-        parser=values.parse_min_keep,
-        help="Keep at least K of these n.",
+        "K",
+        "Keep at least K of these n.",
+        integer("--min-keep", "of 1 or more", 1, 10**18 - 1),
     ),
 ]
 Rng = Annotated[
     str | None,
-    typer.Option(
+    _value(
         "--rng",
-        metavar="[dropcli|torch]",
-        parser=values.parse_rng,
-        help="Whose masks: ours (default), or torch's here and now.",
+        "[dropcli|torch]",
+        "Whose masks: ours (default), or torch's here and now.",
+        choice("--rng", "dropcli", "torch"),
     ),
 ]
 Evaluation = Annotated[
-    bool, typer.Option("--eval", help="Evaluation mode: dropout is off, tensors are copied.")
+    bool, _flag("--eval", "Evaluation mode: dropout is off, tensors are copied.")
 ]
 Copies = Annotated[
     int,
-    typer.Option(
+    _value(
         "--copies",
-        metavar="N",
-        parser=values.parse_count("--copies"),
+        "N",
+        "Write N independent copies of each file, x.1.pt to x.N.pt.",
+        _count("--copies"),
         show_default=False,
-        help="Write N independent copies of each file, x.1.pt to x.N.pt.",
     ),
 ]
-KeepOriginal = Annotated[
-    bool, typer.Option("--keep-original", help="Write the untouched file too, as copy 0.")
-]
-Concat = Annotated[
-    bool,
-    typer.Option("--concat", help="Write all copies into one file, along dimension 0."),
-]
+KeepOriginal = Annotated[bool, _flag("--keep-original", "Write the untouched file too, as copy 0.")]
+Concat = Annotated[bool, _flag("--concat", "Write all copies into one file, along dimension 0.")]
 FilesFrom = Annotated[
     str | None,
-    typer.Option(
+    _value(
         "--files-from",
-        metavar="FILE",
-        parser=values.parse_path,
-        help="Read the inputs from a file, one a line, or from -.",
+        "FILE",
+        "Read the inputs from a file, one a line, or from -.",
+        path,
     ),
 ]
-Null = Annotated[
-    bool, typer.Option("-0", "--null", help="They end with null bytes, as from find -print0.")
-]
-CopyOthers = Annotated[
-    bool, typer.Option("--copy-others", help="Copy the other files of folders too.")
-]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on with an interrupted run."),
-]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that fails.")]
+Null = Annotated[bool, _flag("-0 --null", "They end with null bytes, as from find -print0.")]
+CopyOthers = Annotated[bool, _flag("--copy-others", "Copy the other files of folders too.")]
+Resume = Annotated[bool, _flag("--resume", "Go on with an interrupted run.")]
+FailFast = Annotated[bool, _flag("--fail-fast", "Stop at the first file that fails.")]
 Jobs = Annotated[
     int,
-    typer.Option(
-        "-j",
-        "--jobs",
-        metavar="N",
-        parser=values.parse_count("--jobs"),
+    _value(
+        "-j --jobs",
+        "N",
+        "Worker processes; by default one for each core.",
+        _count("--jobs"),
         show_default=False,
-        help="Worker processes; by default one for each core.",
     ),
 ]
-Force = Annotated[bool, typer.Option("-f", "--force", help="Replace outputs that exist.")]
-DryRun = Annotated[
-    bool, typer.Option("-n", "--dry-run", help="Show what would be done; write nothing.")
-]
+Force = Annotated[bool, _flag("-f --force", "Replace outputs that exist.")]
+DryRun = Annotated[bool, _flag("-n --dry-run", "Show what would be done; write nothing.")]
 Stats = Annotated[
     str | None,
-    typer.Option(
+    _value(
         "--stats",
-        metavar="PATH",
-        parser=values.parse_path,
-        help="Write the statistics to a .json, .jsonl or .csv file.",
+        "PATH",
+        "Write the statistics to a .json, .jsonl or .csv file.",
+        path,
     ),
 ]
 Provenance = Annotated[
     bool,
-    typer.Option(
-        "--provenance/--no-provenance",
-        help="Record the settings in the metadata (default) or not.",
-        show_default=False,
-    ),
+    _flag("--provenance/--no-provenance", "Record the settings in the metadata (default) or not."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show errors only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show every tensor, or file.")]
+Json = Annotated[bool, _flag("--json", "Print the report as one JSON document.")]
+Quiet = Annotated[bool, _flag("-q --quiet", "Show errors only.")]
+Verbose = Annotated[bool, _flag("-v --verbose", "Show every tensor, or file.")]
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="Tensor files, - for standard input.")
 ]
 Outputs = Annotated[
     list[str],
-    typer.Argument(metavar="OUTPUT", parser=values.parse_path, help="Files and folders to check."),
+    typer.Argument(metavar="OUTPUT", help="Files and folders to check.", parser=path),
 ]
 Source = Annotated[
     str,
-    typer.Option(
-        "--source",
-        metavar="INPUT",
-        parser=values.parse_path,
-        help="The file that they were made from, or the folder.",
-    ),
+    _value("--source", "INPUT", "The file that they were made from, or the folder.", path),
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from dropcli.errors import DropcliError, FileError, UsageError, located
-from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary
+from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary, place_of
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
 JOURNAL = "dropcli.jsonl"
@@ -82,13 +82,16 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
     return found
 
 
-def parse_list(data: bytes, null: bool) -> list[str]:
-    """The paths of a list, a line each, or ended by null bytes."""
-    if b"\0" in data and not null:
-        raise UsageError(
-            "null-bytes", "--files-from: expected a path on each line, got null bytes", "add -0"
-        )
-    return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
+def read_list(path: str, null: bool) -> list[str]:
+    """The paths in a file, `-` for standard input: a line each, or ended by null bytes."""
+    with located(place_of(path)):
+        with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
+            data = file.read()
+        if b"\0" in data and not null:
+            raise UsageError(
+                "null-bytes", "--files-from: expected a path on each line, got null bytes", "add -0"
+            )
+        return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
 
 
 def _add_operand(operand: str, walk: "_Walk") -> None:

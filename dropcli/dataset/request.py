@@ -13,6 +13,19 @@ from dropcli.files import STDIN, goes_to_stdout, is_folder, is_piped
 from dropcli.pipeline.job import Job, stream_of
 
 
+def choose_output(output: str | None, in_place: bool) -> str | None:
+    """What `-o` and `--in-place` come to: None to replace the inputs."""
+    if in_place and output is not None:
+        raise UsageError("two-outputs", "expected -o or --in-place, got both")
+    if not in_place and output is None:
+        raise UsageError(
+            "no-output",
+            "expected an output, got none",
+            "add -o OUTPUT, -o - for standard output, or --in-place to replace the input",
+        )
+    return output
+
+
 def is_dataset(operands: list[str], request: Request) -> bool:
     """Whether this is more than one file into one; UsageError for options that need more."""
     if is_several(operands) or (request.copies and not request.concat):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dropcli.__version__ import __version__
-from dropcli.cli import console, options, values
-from dropcli.errors import Interrupted, UsageError, located
+from dropcli.cli import console, options
+from dropcli.errors import Interrupted, UsageError
 from dropcli.parallel import signals
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def apply(
         import secrets
 
         from dropcli.dataset import WORKER_MODULE
-        from dropcli.dataset.discover import has_many
+        from dropcli.dataset.discover import has_many, read_list
         from dropcli.parallel import usable_cores
 
         if jobs != 1 and usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
@@ -92,13 +92,13 @@ def apply(
 
             warm_up(WORKER_MODULE)  # which takes as long as the imports that follow
         from dropcli.dataset.plan import Request
-        from dropcli.dataset.request import is_dataset
+        from dropcli.dataset.request import choose_output, is_dataset
         from dropcli.dropout import Dropout, check_torch_input
 
     operands = list(inputs or ())
-    values.check_apply(operands, files_from, null=null, quiet=quiet, verbose=verbose)
+    _check_words(operands, files_from, null=null, quiet=quiet, verbose=verbose)
     request = Request(
-        values.choose_output(output, in_place),
+        choose_output(output, in_place),
         stream=stream,
         copies=copies,
         keep_original=keep_original,
@@ -114,7 +114,8 @@ def apply(
     dropout = Dropout(
         p=p,
         seed=secrets.randbits(64) if seed is None else seed,
-        over=values.choose_over(mode, over),
+        mode=mode,
+        over=over,
         rescale=rescale,
         fill=fill,
         key=tuple(key or ()),
@@ -131,8 +132,21 @@ def apply(
     show = ReportOptions(json=json, stats=stats, quiet=quiet, verbose=verbose)
     if files_from is None and not is_dataset(operands, request):
         return _apply_file(operands[0], request, dropout, seed is None, show)
-    listed = None if files_from is None else _read_list(files_from, null)
+    listed = None if files_from is None else read_list(files_from, null)
     return _apply_dataset(operands, listed, request, dropout, seed is None, show)
+
+
+def _check_words(
+    inputs: list[str], files_from: str | None, *, null: bool, quiet: bool, verbose: bool
+) -> None:
+    """UsageError for words of the command line that do not go together."""
+    if quiet and verbose:
+        raise UsageError("quiet-and-verbose", "expected -q or -v, got both")
+    if not inputs and files_from is None:
+        message = "missing argument: expected an INPUT, got none"
+        raise UsageError("no-input", message, "dropcli apply --help")
+    if null and files_from is None:
+        raise UsageError("null", "-0: expected --files-from too, got none")
 
 
 def _apply_file(
@@ -260,18 +274,6 @@ def _report(
         console.warn_all([text for _, text in sorted(tally.warnings)], verbose=show.verbose)
     for error in tally.errors:
         console.show_error(error)
-
-
-def _read_list(path: str, null: bool) -> list[str]:
-    """The paths in a file, `-` for standard input: a line each, or ended by null bytes."""
-    from dropcli.dataset.discover import parse_list
-    from dropcli.files import STDIN, place_of
-
-    with (
-        located(place_of(path)),
-        open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file,
-    ):
-        return parse_list(file.read(), null)
 
 
 def _check_stdout(json: bool) -> None:

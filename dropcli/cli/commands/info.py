@@ -19,7 +19,7 @@ def info(files: options.Files, json: options.Json = False, verbose: options.Verb
         from dropcli.pipeline.report import Report
 
     report = Report(__version__, "info")
-    for path in map(values.parse_path, files):
+    for path in map(values.path, files):
         try:
             found = read_info(path)
         except UsageError:
