@@ -3,7 +3,6 @@
 import os
 import secrets
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_type_hints
@@ -11,12 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.__version__ import __version__
-from dropcli.cli.progress import Progress
-from dropcli.dataset.plan import Request, plan_batch
-from dropcli.dataset.request import choose_output, is_dataset, job_of, prepare
-from dropcli.dataset.run import run_batch
-from dropcli.dataset.tally import Tally
+from dropcli.dataset.apply import prepare
+from dropcli.dataset.plan import Request
+from dropcli.dataset.request import choose_output
 from dropcli.dropout import (
     ArraySettings,
     Dropout,
@@ -29,9 +25,9 @@ from dropcli.dropout import (
 )
 from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.masks import FileMasks
-from dropcli.pipeline.job import run_file
+from dropcli.pipeline.progress import Progress
 from dropcli.pipeline.recipe import Recipe, recipe_for
-from dropcli.pipeline.report import Report, settings_notices
+from dropcli.pipeline.report import Report
 from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:
@@ -96,15 +92,7 @@ def apply(
     )
     check_torch_input(settings.get("rng", "dropcli"), stream, copies or None)
     dropout = Dropout.of(secrets.randbits(64) if seed is None else seed, **settings)
-    if not is_dataset(operands, request):
-        file = run_file(job_of(operands[0], request), dropout, lambda total: lambda count: None)
-        notices = Counter([*settings_notices(dropout), *file.notices()])
-        return Report(__version__, "apply", dropout.settings(), [file], notices=notices)
-    found, request, dropout = prepare(operands, None, request, dropout, drawn=seed is None)
-    tally = Tally(keep=True)
-    run_batch(plan_batch(request, found), request, dropout, tally, Progress())
-    errors = [error.document() for error in tally.errors]
-    return Report(__version__, "apply", dropout.settings(), [*tally.files], errors)
+    return prepare(operands, None, request, dropout, drawn=seed is None).run(Progress())
 
 
 def _dropout(known: type, seed: int, settings: Any) -> Dropout:

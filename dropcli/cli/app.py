@@ -147,7 +147,7 @@ def _fail(words: list[str], error: DropcliError) -> int:
 def _write_failure(words: list[str], error: DropcliError) -> None:
     from dropcli.pipeline.report import Report
 
-    document = Report(__version__, "".join(_command(words)), None, [], [error.document()])
+    document = Report("".join(_command(words)), None, [], [error.document()])
     try:
         console.write_out(document.to_json())
     except DropcliError as second:

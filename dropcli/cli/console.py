@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STDOUT_NAME = "standard output"
 
 _UNBROKEN = 10_000  # columns
-_WARNINGS = 3  # of one run, unless more are asked for
+_WARNINGS = 10  # unless --verbose
 _MESSAGE_LIMIT = 2000
 
 

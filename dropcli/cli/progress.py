@@ -9,23 +9,11 @@ from typing import Any
 
 from dropcli.cli import console
 from dropcli.parallel import signals
+from dropcli.pipeline.progress import Progress
 
 _PATIENCE = 0.5  # seconds before a bar appears
 _FIRST_LINE = 10.0  # seconds before the first line, where there is no terminal
 _LINES = 30.0  # seconds between lines
-
-
-class Progress:
-    """Hears of work, and shows nothing."""
-
-    def begin(self, files: int, nbytes: int) -> None:
-        """So much there is to do."""
-
-    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
-        """So much more is done."""
-
-    def end(self) -> None:
-        """Leave nothing on the screen."""
 
 
 class _Counting(Progress, ABC):
@@ -49,6 +37,9 @@ class _Counting(Progress, ABC):
 
     @abstractmethod
     def _show(self) -> None: ...
+
+    def end(self) -> None:
+        """Leave nothing on the screen."""
 
     def _counts(self) -> str:
         """The files, where there are several."""
@@ -93,15 +84,16 @@ class _Bar(_Counting):
 @contextmanager
 def progress(enabled: bool, *, lines: bool) -> Iterator[Progress]:
     """What shows the progress of a run; `lines` if it may say so where there is no terminal."""
-    shown = Progress()
+    shown: _Counting | None = None
     if enabled and console.is_terminal(sys.stderr):
         shown = _Bar()
     elif enabled and lines:
         shown = _Lines()
     try:
-        yield shown
+        yield shown or Progress()
     finally:
-        shown.end()
+        if shown:
+            shown.end()
 
 
 def _make_bar(total: int) -> Any:

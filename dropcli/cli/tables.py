@@ -135,11 +135,12 @@ def _dataset_rows(
         yield "not tried", counted(tally.missed, "file")
     if tally.left:
         yield "left", f"{counted(tally.left, 'file')} of other kinds"
+    total = tally.names.total
     if request.dry_run:
-        yield "dry run", f"nothing written; {tally.decisions:,} decisions to make"
-    elif tally.rate is not None and not settings["eval"]:
-        yield "dropped", f"{tally.dropped:,} of {tally.decisions:,} decisions"
-        yield "rate", f"asked {tally.asked:.6g}, realised {tally.rate:.6f}"
+        yield "dry run", f"nothing written; {total.decisions:,} decisions to make"
+    elif total.rate is not None and not settings["eval"]:
+        yield "dropped", f"{total.dropped:,} of {total.decisions:,} decisions"
+        yield "rate", f"asked {total.asked:.6g}, realised {total.rate:.6f}"
 
 
 def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:

@@ -39,7 +39,7 @@ class Found:
     inputs: list[Input] = field(default_factory=list)
     others: list[Input] = field(default_factory=list)
     failures: list[DropcliError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # links that were not followed
     folders: list[str] = field(default_factory=list)  # that were walked, without those in them
 
 

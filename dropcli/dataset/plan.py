@@ -38,6 +38,9 @@ class Request:
     fail_fast: bool = False
     seed_drawn: bool = False
     jobs: int | None = None  # None for as many as are of use
+    stats: str | None = None  # where the report is also written
+    statistics: bool = True  # whether those of a single file are asked for, which take longer
+    keep_files: bool = True  # whether the report holds every file of a dataset
 
     def __post_init__(self) -> None:
         in_place = self.output is None
@@ -234,5 +237,5 @@ def _job(request: Request, item: Input, name: str, copy: int) -> Job:
         request.provenance,
         request.dry_run,
         request.joined_copies,
-        in_dataset=not in_place,
+        in_dataset=True,
     )

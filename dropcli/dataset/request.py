@@ -62,7 +62,7 @@ def job_of(source: str, request: Request) -> Job:
     )
 
 
-def prepare(
+def prepare_several(
     operands: list[str],
     listed: list[str] | None,
     request: Request,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any
 
 from dropcli.dataset.journal import Journal, check_settings
 from dropcli.dataset.plan import Plan, Request
@@ -16,19 +16,10 @@ from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, loc
 from dropcli.files import remove_stale
 from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, choose_engine, usable_cores
+from dropcli.pipeline.progress import Progress
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20
-
-
-class Progress(Protocol):
-    """What hears how far the work is."""
-
-    def begin(self, files: int, nbytes: int) -> None:
-        """So much there is to do."""
-
-    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
-        """So much more is done."""
 
 
 def run_batch(

@@ -1,12 +1,83 @@
 """What came of many files: totals, the slowest, the failed."""
 
 import heapq
+from bisect import insort
 from dataclasses import dataclass, field
 
-from dropcli.dataset.tasks import Outcome
-from dropcli.errors import DropcliError
+from dropcli.dataset.tasks import Outcome, TensorRow
+from dropcli.errors import DropcliError, TensorError
+from dropcli.pipeline.report import Notices
 
 _SLOWEST = 3
+_MAX_NAMES = 1000  # of tensors, each with a row; the rest has one together
+_MAX_REASONS = 5  # of one name
+
+
+@dataclass
+class NameTotals:
+    """What was done to the tensors of one name."""
+
+    dropped_in: int = 0  # outputs
+    copied_in: int = 0  # outputs
+    reasons: set[str] = field(default_factory=set)  # why they are copied, the first few
+    decisions: int = 0
+    dropped: int = 0
+    expected: float = 0.0  # decisions that p drops on average
+
+    def add(self, more: "NameTotals") -> None:
+        self.dropped_in += more.dropped_in
+        self.copied_in += more.copied_in
+        self.reasons = set(sorted(self.reasons | more.reasons)[:_MAX_REASONS])
+        self.decisions += more.decisions
+        self.dropped += more.dropped
+        self.expected += more.expected
+
+    @property
+    def asked(self) -> float | None:
+        """The rate asked for over all decisions."""
+        return self.expected / self.decisions if self.decisions else None
+
+    @property
+    def rate(self) -> float | None:
+        """The realised rate over all decisions."""
+        return self.dropped / self.decisions if self.decisions else None
+
+
+class TensorNames:
+    """Totals for each tensor name; of very many names the first in order, and one for the rest.
+
+    A name that gives way to an earlier one never comes back, so the order of the files is no
+    matter.
+    """
+
+    def __init__(self) -> None:
+        self.total = NameTotals()
+        self.rest = NameTotals()
+        self._rows: dict[str, NameTotals] = {}
+        self._order: list[str] = []
+
+    def add(self, row: TensorRow) -> None:
+        one = NameTotals(1, 0, set(), row.decisions, row.dropped, row.expected)
+        if row.kept_as is not None:
+            one = NameTotals(0, 1, {row.kept_as})
+        self.total.add(one)
+        self._totals_of(row.name).add(one)
+
+    def rows(self) -> list[tuple[str, NameTotals]]:
+        """The names in order, those that drop first."""
+        found = [(name, self._rows[name]) for name in self._order]
+        return sorted(found, key=lambda item: not item[1].dropped_in)
+
+    def _totals_of(self, name: str) -> NameTotals:
+        if name in self._rows:
+            return self._rows[name]
+        if len(self._order) >= _MAX_NAMES and name > self._order[-1]:
+            return self.rest
+        insort(self._order, name)
+        self._rows[name] = NameTotals()
+        if len(self._order) > _MAX_NAMES:
+            self.rest.add(self._rows.pop(self._order.pop()))
+        return self._rows[name]
 
 
 @dataclass
@@ -23,14 +94,15 @@ class Tally:
     written: int = 0
     skipped: int = 0
     nbytes: int = 0  # of what was written
-    decisions: int = 0
-    dropped: int = 0
-    expected: float = 0.0  # what p would have dropped on average
+    names: TensorNames = field(default_factory=TensorNames)
+    selected: int = 0  # outputs in which tensors drop
+    unselected: int = 0  # outputs in which none does, though some were meant to
+    notices: Notices = field(default_factory=Notices)
     failures: list[DropcliError] = field(default_factory=list)  # of what has no task
-    warnings: list[tuple[int, str]] = field(default_factory=list)
     slowest: list[tuple[float, str]] = field(default_factory=list)
     _done: list[Outcome] = field(default_factory=list)
     _failed: list[Outcome] = field(default_factory=list)
+    _first_unselected: tuple[int, DropcliError] | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Take in what came of a task."""
@@ -44,13 +116,33 @@ class Tally:
         else:
             self.written += 1
             self.nbytes += outcome.nbytes
-        self.decisions += outcome.decisions
-        self.dropped += outcome.dropped
-        self.expected += outcome.expected
-        self.warnings += [(outcome.task.number, warning) for warning in outcome.warnings]
+        for row in outcome.rows:
+            self.names.add(row)
+        if not outcome.task.untouched:
+            self._count_selection(outcome)
+        for notice in outcome.notices:
+            self.notices.add(notice, outcome.task.job.source, outcome.task.number)
         if not outcome.skipped:
             time = (outcome.seconds, outcome.task.job.output)
             self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
+
+    def _count_selection(self, outcome: Outcome) -> None:
+        if any(row.kept_as is None for row in outcome.rows):
+            self.selected += 1
+            return
+        self.unselected += 1
+        found = (outcome.task.number, outcome.unselected)
+        if found[1] and (self._first_unselected is None or found < self._first_unselected):
+            self._first_unselected = found[0], found[1]
+
+    @property
+    def nothing_selected(self) -> DropcliError | None:
+        """The error of a run that dropped nothing, as no tensor of any file was selected."""
+        if self.selected or not self._first_unselected:
+            return None
+        files = f"any of {self.unselected:,} files" if self.unselected > 1 else "the file"
+        message = f"no tensor of {files} is selected; nothing is dropped, all is copied"
+        return TensorError("nothing-selected", message, self._first_unselected[1].hint)
 
     @property
     def files(self) -> list[Outcome]:
@@ -78,13 +170,3 @@ class Tally:
     def done(self) -> int:
         """Outputs that are there, by this run or by one before it."""
         return self.written + self.skipped
-
-    @property
-    def asked(self) -> float | None:
-        """The rate asked for over all decisions."""
-        return self.expected / self.decisions if self.decisions else None
-
-    @property
-    def rate(self) -> float | None:
-        """The realised rate over all decisions."""
-        return self.dropped / self.decisions if self.decisions else None

@@ -6,10 +6,10 @@ report says travels as the line of JSON that the journal keeps.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropcli.dataset.journal import Stamp
 from dropcli.dropout import Dropout
@@ -17,7 +17,9 @@ from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.files import Transaction
 from dropcli.parallel import Work, signals
 from dropcli.pipeline.job import Job, copy_file, is_applied, run_file
-from dropcli.pipeline.report import asked
+from dropcli.pipeline.progress import BytesProgress
+from dropcli.pipeline.report import Notice, asked
+from dropcli.tensors import DTYPES
 
 _JOURNAL_KEYS = {
     *("settings", "untouched", "source_bytes", "source_mtime_ns", "source_inode"),
@@ -40,6 +42,16 @@ class Task:
     known: bool = False  # whether the journal of the run that is resumed is there
 
 
+class TensorRow(NamedTuple):
+    """What an outcome says of one tensor, in totals over all files."""
+
+    name: str
+    kept_as: str | None  # why it is copied, None if it is dropped
+    decisions: int = 0
+    dropped: int = 0
+    expected: float = 0.0  # decisions that p lets drop on average
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a task: a line of JSON, or an error."""
@@ -49,11 +61,10 @@ class Outcome:
     error: DropcliError | None = None
     seconds: float = 0.0
     nbytes: int = 0
-    decisions: int = 0
-    dropped: int = 0
-    expected: float = 0.0  # decisions that p lets drop on average
+    rows: tuple[TensorRow, ...] = ()
     skipped: bool = False
-    warnings: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    unselected: DropcliError | None = None  # why nothing drops in it
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
@@ -80,18 +91,30 @@ def recall(task: Task, document: dict[str, Any]) -> Outcome | None:
 
 
 def _outcome(task: Task, document: dict[str, Any], **more: Any) -> Outcome:
-    # What was done before, in place, is not counted again.
-    known = document["status"] != "skipped"
-    tensors, settings = document["tensors"] if known else [], document["settings"]
     return Outcome(
         task,
         json.dumps(document, allow_nan=False),
         nbytes=document["bytes"],
-        decisions=sum(tensor["decisions"] for tensor in tensors),
-        dropped=sum(tensor["dropped"] for tensor in tensors),
-        expected=sum(tensor["decisions"] * (asked(tensor, settings) or 0) for tensor in tensors),
+        rows=() if task.untouched else tuple(_rows(document)),
         **more,
     )
+
+
+def _rows(document: dict[str, Any]) -> Iterator[TensorRow]:
+    # What was done before, in place, is not counted again.
+    counted = document["status"] != "skipped"
+    for tensor in document["tensors"]:
+        name, action = tensor["name"], tensor["action"]
+        if action == "copied":
+            kind = DTYPES[tensor["dtype"]].kind if tensor["dtype"] in DTYPES else None
+            plain = "not selected" if kind == "float" else tensor["dtype"]
+            yield TensorRow(name, tensor.get("reason", plain))
+        elif counted and action == "dropped":
+            decisions = tensor["decisions"]
+            expected = decisions * (asked(tensor, document["settings"]) or 0)
+            yield TensorRow(name, None, decisions, tensor["dropped"], expected)
+        else:
+            yield TensorRow(name, None)
 
 
 def _work(
@@ -127,18 +150,20 @@ def _do(
     transaction: Transaction,
     on_bytes: Callable[[int], None],
 ) -> Outcome:
-    source = task.job.source
     try:
         return _done(task, dropout, settings, transaction, on_bytes)
     except DropcliError as error:
         return Outcome(task, error=error)
-    except MemoryError:
-        message = "expected more memory to be free"
-        return Outcome(task, error=DropcliError("out-of-memory", message, None, source))
     except Exception as error:  # noqa: BLE001  # ours, but thousands of files shall not pay for it
-        message = f"expected to be understood, got {type(error).__name__}: {error}"
-        hint = "this is a bug in dropcli, please report it"
-        return Outcome(task, error=DropcliError("bug", message, hint, source))
+        return Outcome(task, error=unexpected(error, task.job.source))
+
+
+def unexpected(error: Exception, path: str) -> DropcliError:
+    """The error of a file for an exception that is none of ours."""
+    if isinstance(error, MemoryError):
+        return DropcliError("out-of-memory", "expected more memory to be free", None, path)
+    message = f"expected to be understood, got {type(error).__name__}: {error}"
+    return DropcliError("bug", message, "this is a bug in dropcli, please report it", path)
 
 
 def _done(
@@ -151,7 +176,7 @@ def _done(
     started, job = time.perf_counter(), task.job
     with located(job.source):
         stamp = Stamp.of(job.source)
-    report = None
+    report, progress = None, BytesProgress(on_bytes)
     if job.in_place and (task.resume or stamp != task.stamp):
         report = is_applied(job, dropout, strict=not task.known)
         if report is None and stamp != task.stamp:
@@ -163,16 +188,21 @@ def _done(
             )
     skipped = report is not None
     if report is None and task.untouched:
-        report = copy_file(job, on_bytes, transaction, tensors=task.tensors)
+        report = copy_file(job, progress, transaction, tensors=task.tensors)
     elif report is None:
-        report = run_file(job, dropout, lambda total: on_bytes, transaction)
+        report = run_file(job, dropout, progress, transaction)
 
     document = {"settings": settings, **report.document(), "output": task.name}
     document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
     document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
-    warnings = tuple(f"{report.source}: {notice.message}" for notice in report.notices())
-    seconds = time.perf_counter() - started
-    return _outcome(task, document, seconds=seconds, skipped=skipped, warnings=warnings)
+    return _outcome(
+        task,
+        document,
+        seconds=time.perf_counter() - started,
+        skipped=skipped,
+        notices=tuple(report.notices()),
+        unselected=report.unselected,
+    )
 
 
 def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:

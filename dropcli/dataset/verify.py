@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from dropcli.dataset.discover import TENSOR_SUFFIXES, Input
+from dropcli.dataset.tasks import unexpected
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, located
 from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import PtSource, Source, open_source
 from dropcli.pipeline.job import Job, derive_file
+from dropcli.pipeline.progress import BytesProgress
 from dropcli.pipeline.provenance import copies_from, read_entry
 from dropcli.tensors import TensorInfo
 
@@ -136,7 +138,7 @@ def verify_file(
         )
 
         def derive(write: Callable[[bytes | memoryview], None]) -> None:
-            derive_file(job, dropout, entry, write, lambda total: on_bytes)
+            derive_file(job, dropout, entry, write, BytesProgress(on_bytes))
 
         verdict = _compare(reader, made_from, derive, tensors)
         return replace(verdict, output=item.path, stream=job.stream, copy=job.copy)
@@ -230,9 +232,7 @@ def verify_work(
         except DropcliError as error:
             verdicts.append(Verdict(item.path, error=error))
         except Exception as error:  # noqa: BLE001  # ours, but the others are to be verified too
-            message = f"expected to be understood, got {type(error).__name__}: {error}"
-            hint = "this is a bug in dropcli, please report it"
-            verdicts.append(Verdict(item.path, error=DropcliError("bug", message, hint, item.path)))
+            verdicts.append(Verdict(item.path, error=unexpected(error, item.path)))
         except Interrupted as stop:
             return verdicts, stop
     return verdicts, None

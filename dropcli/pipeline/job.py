@@ -15,7 +15,7 @@ from dropcli.dropout import (
     nothing_selected,
     select,
 )
-from dropcli.errors import FileError, FormatError, UsageError, located
+from dropcli.errors import FileError, FormatError, TensorError, UsageError, located
 from dropcli.files import (
     STDIN,
     STDOUT,
@@ -34,13 +34,13 @@ from dropcli.files import (
 from dropcli.formats import Concatenated, Source, convert, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.pieces import Recipes
+from dropcli.pipeline.progress import Progress
 from dropcli.pipeline.provenance import is_twin, record, was_applied
 from dropcli.pipeline.report import FileReport, Status, TensorReport
 
 _COPY_BYTES = 1 << 20
 
 Write = Callable[[bytes | memoryview], None]
-OnTotal = Callable[[int], Callable[[int], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,12 @@ class Job:
     dry_run: bool = False
     concat: tuple[int, ...] = ()
     statistics: bool = True
-    in_dataset: bool = False  # folders are made, and an output with the very same bytes is ours
+    in_dataset: bool = False
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether folders are made, and an output with the very same bytes is ours."""
+        return self.in_dataset and not self.in_place
 
 
 def stream_of(source: str) -> str:
@@ -70,16 +75,15 @@ def stream_of(source: str) -> str:
 
 
 def run_file(
-    job: Job, dropout: Dropout, on_total: OnTotal, transaction: Transaction | None = None
+    job: Job, dropout: Dropout, progress: Progress, transaction: Transaction | None = None
 ) -> FileReport:
-    """Write one output and report on it; with a transaction it is published when that is committed.
-
-    `on_total` hears the size of the output, and gives what is to hear of every few bytes of it.
-    """
+    """Write one output and report on it; a transaction publishes it when that is committed."""
     with _prepared(job, dropout) as ready:
         source = ready.source
         with located(place_of(job.source)):
-            _check_selection(ready, dropout, job)
+            unselected = _check_selection(ready, dropout)
+            if unselected and not job.in_dataset:
+                raise unselected
         _check_output(job, ready.size)
         reports = initial_reports(source.tensors, ready.recipes, ready.selection.reasons)
         if not job.dry_run:
@@ -87,7 +91,8 @@ def run_file(
                 _destination(job, ready.size, transaction) as output,
                 located(place_of(job.source)),
             ):
-                ready.write(output.write, on_total(ready.size), reports)
+                progress.begin(1, ready.size)
+                ready.write(output.write, progress, reports)
 
     return FileReport(
         job.source,
@@ -100,7 +105,7 @@ def run_file(
         applied_before=was_applied(
             source.provenance or [], dropout, record(dropout, job.stream, job.copy)
         ),
-        untouched=dropout.drops_nothing,
+        unselected=unselected,
         notes=list(source.notes),
         strangers=list(source.unknown_classes),
         channels_last=_channels_last(ready, dropout),
@@ -108,17 +113,14 @@ def run_file(
 
 
 def derive_file(
-    job: Job, dropout: Dropout, entry: dict[str, Any], write: Write, on_total: OnTotal
-) -> int:
-    """Give the bytes of the output to `write` instead of a file, and return their number.
+    job: Job, dropout: Dropout, entry: dict[str, Any], write: Write, progress: Progress
+) -> None:
+    """Give the bytes of the output to `write` instead of a file.
 
     `entry` is how the application was recorded, perhaps by an older version.
     """
     with _prepared(job, dropout, entry) as ready:
-        ready.write(
-            write, on_total(ready.size), initial_reports(ready.source.tensors, ready.recipes)
-        )
-        return ready.size
+        ready.write(write, progress, initial_reports(ready.source.tensors, ready.recipes))
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,12 @@ class _Ready:
     provenance: list[Any] | None
     size: int
 
-    def write(
-        self, write: Write, on_bytes: Callable[[int], None], reports: list[TensorReport]
-    ) -> None:
-        augment(self.source, self.recipes, reports, self.provenance, write, on_bytes)
+    def write(self, write: Write, progress: Progress, reports: list[TensorReport]) -> None:
+        def write_counted(data: bytes | memoryview) -> None:
+            write(data)
+            progress.advance(nbytes=len(data))
+
+        augment(self.source, self.recipes, reports, self.provenance, write_counted)
         self.source.finish()
 
 
@@ -143,6 +147,8 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.in_place else convert(opened, job.output)
         selection = select(dropout, source.tensors)
+        if job.in_dataset and not (selection.names or dropout.drops_nothing):
+            job = replace(job, concat=())  # nothing in it grows
         source, recipes = _recipes(source, selection, dropout, job)
         entry = entry or record(dropout, job.stream, job.copy, job.concat)
         provenance = _provenance(job, source, entry)
@@ -150,16 +156,17 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
         yield _Ready(source, selection, recipes, provenance, size)
 
 
-def _check_selection(ready: _Ready, dropout: Dropout, job: Job) -> None:
-    """TensorError where the settings would do to this file what nobody can have meant."""
+def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
+    """The error if nothing in this file drops; raises what cannot be meant in any file."""
     tensors = [tensor for tensor in ready.source.tensors if tensor.name in ready.selection.names]
     for tensor in tensors:
         check_exact(dropout, tensor)
-    if not (tensors or dropout.drops_nothing or job.in_dataset):
-        others = "a numpy array" if ready.source.holds_arrays else None
-        if ready.source.unknown_classes and not others:
-            others = "other objects"
-        raise nothing_selected(dropout, ready.source.tensors, ready.selection.reasons, others)
+    if tensors or dropout.drops_nothing:
+        return None
+    others = "a numpy array" if ready.source.holds_arrays else None
+    if ready.source.unknown_classes and not others:
+        others = "other objects"
+    return nothing_selected(dropout, ready.source.tensors, ready.selection.reasons, others)
 
 
 def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
@@ -174,11 +181,7 @@ def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
 
 
 def copy_file(
-    job: Job,
-    on_bytes: Callable[[int], None],
-    transaction: Transaction | None = None,
-    *,
-    tensors: bool,
+    job: Job, progress: Progress, transaction: Transaction | None = None, *, tensors: bool
 ) -> FileReport:
     """Write the file as it is; one of `tensors` only if it is sound."""
     reports: list[TensorReport] = []
@@ -194,12 +197,10 @@ def copy_file(
                     for start in range(0, size, _COPY_BYTES):
                         data = reader.read(start, min(_COPY_BYTES, size - start))
                         output.write(data)
-                        on_bytes(len(data))
+                        progress.advance(nbytes=len(data))
                     reader.finish()
     status: Status = "planned" if job.dry_run else "written"
-    return FileReport(
-        job.source, job.output, job.stream, job.copy, size, status, reports, untouched=True
-    )
+    return FileReport(job.source, job.output, job.stream, job.copy, size, status, reports)
 
 
 def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None:
@@ -222,9 +223,7 @@ def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None
         recipes = recipes_for(source, dropout, selection.names, job.stream, job.copy)
         tensors = initial_reports(source.tensors, recipes, selection.reasons)
         size = source.size
-    return FileReport(
-        job.source, job.output, job.stream, job.copy, size, "skipped", tensors, untouched=True
-    )
+    return FileReport(job.source, job.output, job.stream, job.copy, size, "skipped", tensors)
 
 
 def _recipes(
@@ -275,10 +274,10 @@ def _check_output(job: Job, size: int) -> None:
         raise FileError(
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
         )
-    if job.in_dataset and job.dry_run:
+    if job.in_folder and job.dry_run:
         foresee_destination(job.output, size, replace=job.force)
         return
-    if job.in_dataset:
+    if job.in_folder:
         with located(job.output):
             make_folders(os.path.dirname(job.output) or ".")
     elif job.dry_run:  # else it is the first thing that publishing does
@@ -292,7 +291,7 @@ def _destination(job: Job, size: int, transaction: Transaction | None) -> Iterat
         yield output
         output.flush()
     else:
-        replace, adopt = job.force or job.in_place, job.in_dataset
+        replace, adopt = job.force or job.in_place, job.in_folder
         with publish(
             job.output, size=size, replace=replace, adopt=adopt, transaction=transaction
         ) as output:

@@ -87,12 +87,8 @@ def augment(
     reports: list[TensorReport],
     provenance: list[Any] | None,
     write: Callable[[bytes | memoryview], None],
-    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Write the output of `source`, and fill in the reports on its tensors.
-
-    `on_bytes` hears the number of bytes of each write.
-    """
+    """Write the output of `source`, and fill in the reports on its tensors."""
     named = {report.name: report for report in reports}
     for recipe in recipes.values():
         if recipe.statistics:
@@ -111,9 +107,7 @@ def augment(
             for checksum, crc, nbytes in done.checksums:
                 checksum.add(crc, nbytes)
             for item in done.output:
-                data = item.make() if isinstance(item, Deferred) else item
-                write(data)
-                on_bytes(len(data))
+                write(item.make() if isinstance(item, Deferred) else item)
             for part in done.parts:
                 _merge(named[part.name], part)
         counted = {name for name, _ in counts}

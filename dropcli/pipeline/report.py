@@ -1,21 +1,15 @@
 """What was done, as values: rows of tensors, files of rows, and the JSON document of both."""
 
-import csv
-import io
 import json
-import os
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from dropcli.__version__ import __version__
 from dropcli.dropout import torch_version
-from dropcli.errors import UsageError
-from dropcli.files import check_destination, publish, same_file
+from dropcli.errors import DropcliError
 from dropcli.pipeline.stats import Summary
-from dropcli.tensors import shape_text
 
 if TYPE_CHECKING:
     from dropcli.dropout import Dropout
@@ -26,8 +20,6 @@ SCHEMA = 1
 Status: TypeAlias = Literal["written", "planned", "skipped"]
 
 _CLASSES_SHOWN = 3  # unless --verbose
-
-_SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 
 
 @dataclass(slots=True)
@@ -119,7 +111,7 @@ class FileReport:
     status: Status
     tensors: list[TensorReport]
     applied_before: bool = False
-    untouched: bool = False  # copied as it is, or in evaluation mode
+    unselected: DropcliError | None = None  # why nothing drops in it, though something was to
     notes: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     channels_last: dict[str, str] = field(default_factory=dict)  # tensor: the --over to try
@@ -153,8 +145,8 @@ class FileReport:
                 "holds objects that are not torch's, carried on unread "
                 f"({', '.join(shown)}{more}); load the output only where you trust the input",
             )
-        if not (self.untouched or any(tensor.action == "dropped" for tensor in self.tensors)):
-            yield Notice("nothing-selected", "no tensor was dropped; -k names what to drop")
+        if self.unselected:
+            yield Notice(self.unselected.code, f"copied, as {self.unselected.message}")
         for tensor in self.tensors:
             yield from self._tensor_notices(tensor)
 
@@ -180,6 +172,35 @@ class FileReport:
             )
 
 
+class Notices:
+    """Warnings, each once, with the number of files that have it."""
+
+    def __init__(self) -> None:
+        self._found: dict[Notice, tuple[int, int, str]] = {}  # first number, files, first place
+
+    def add(self, notice: Notice, place: str = "", number: int = 0) -> None:
+        """Count a warning about the file at `place`, by whose number it is put in order."""
+        first, files, where = self._found.get(notice, (number, 0, place))
+        if number < first:
+            first, where = number, place
+        self._found[notice] = first, files + 1, where
+
+    def _in_order(self) -> list[tuple[Notice, int, str]]:
+        found = sorted(self._found.items(), key=lambda item: (item[1][0], item[0]))
+        return [(notice, files, place) for notice, (_, files, place) in found]
+
+    def document(self) -> list[dict[str, Any]]:
+        """Their part of the JSON document."""
+        return [{**notice._asdict(), "files": files} for notice, files, _ in self._in_order()]
+
+    def placed(self) -> list[tuple[str, Notice]]:
+        """Each with what it is about: a file or their number, or nothing."""
+        return [
+            (f"{files:,} files" if files > 1 else place, notice)
+            for notice, files, place in self._in_order()
+        ]
+
+
 class Documented(Protocol):
     """A file of a report."""
 
@@ -191,115 +212,45 @@ class Documented(Protocol):
 class Report:
     """The outcome of a command."""
 
-    version: str
     command: str
     settings: dict[str, Any] | None = None
     files: list[Documented] = field(default_factory=list)
     errors: list[dict[str, str | None]] = field(default_factory=list)
-    notices: Counter[Notice] = field(default_factory=Counter)  # each with its number of files
+    notices: Notices = field(default_factory=Notices)
     different: int = 0  # of the files, those that verify found to be
+    failed: bool = False  # as a whole, whatever was written
 
     @property
     def status(self) -> Literal["success", "partial", "error"]:
         """Partial: some files of several failed."""
         if not self.errors and not self.different:
             return "success"
-        return "partial" if len(self.files) > self.different else "error"
+        return "partial" if len(self.files) > self.different and not self.failed else "error"
 
     def document(self) -> dict[str, Any]:
         """The JSON document that the README describes."""
         return {
             "schema": SCHEMA,
-            "version": self.version,
+            "version": __version__,
             "command": self.command,
             "status": self.status,
             "settings": self.settings,
             "files": [file.document() for file in self.files],
-            "warnings": [
-                {**notice._asdict(), "files": files} for notice, files in self.notices.items()
-            ],
+            "warnings": self.notices.document(),
             "errors": self.errors,
         }
 
     def to_json(self) -> str:
         """The document as text."""
-        return _to_json(self.document(), indent=2)
-
-    def to_json_lines(self) -> str:
-        """One line per file, each with the settings."""
-        lines = [{"settings": self.settings, **file.document()} for file in self.files]
-        return "".join(_to_json(line) for line in lines)
-
-    def to_csv(self) -> str:
-        """One row per tensor below a header row, as RFC 4180 has it."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=_CSV_COLUMNS)
-        writer.writeheader()
-        writer.writerows(_csv_rows(self))
-        return text.getvalue()
+        return to_json(self.document(), indent=2)
 
 
-def _to_json(document: dict[str, Any], indent: int | None = None) -> str:
+def to_json(document: dict[str, Any], indent: int | None = None) -> str:
     """ASCII only, so that it survives any terminal's encoding; never NaN."""
     return json.dumps(document, indent=indent, allow_nan=False) + "\n"
-
-
-_CSV_COLUMNS = (
-    *("source", "output", "stream", "copy", "seed", "name", "dtype", "shape", "action"),
-    *("decisions", "dropped", "asked", "rate", "elements", "elements_dropped"),
-    *(f"before_{key}" for key in _SUMMARY_KEYS),
-    *(f"after_{key}" for key in _SUMMARY_KEYS),
-)
-
-
-def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
-    for file in (file.document() for file in report.files):
-        for tensor in file["tensors"]:
-            row = {key: file[key] for key in ("source", "output", "stream", "copy")} | tensor
-            row["shape"] = shape_text(tensor["shape"])
-            row["seed"] = report.settings["seed"] if report.settings else None
-            row["asked"] = asked(tensor, report.settings) if tensor["after"] else None
-            for side in ("before", "after"):
-                summary = row.pop(side) or {}
-                row |= {f"{side}_{key}": value for key, value in summary.items()}
-            yield {column: row.get(column) for column in _CSV_COLUMNS}
 
 
 def asked(tensor: dict[str, Any], settings: dict[str, Any] | None) -> float | None:
     """The p that the rate of a tensor's document comes near to: of several, the mean."""
     p = tensor.get("p", settings["p"] if settings else None)
     return None if isinstance(p, list) else p
-
-
-_STATS_FORMATS = {
-    ".json": Report.to_json,
-    ".jsonl": Report.to_json_lines,
-    ".csv": Report.to_csv,
-}
-
-
-def check_stats_path(
-    path: str, others: Iterable[str], *, replace: bool, made: str | None = None
-) -> None:
-    """Find before any work that statistics cannot be written there, or as that.
-
-    `others` are the paths that the run reads and writes, `made` a folder that it will make.
-    """
-    if PurePath(path).suffix.lower() not in _STATS_FORMATS:
-        expected = ", ".join(_STATS_FORMATS)
-        raise UsageError(
-            "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
-        )
-    if any(same_file(other, path) for other in others):
-        raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
-    folder = os.path.dirname(os.path.abspath(path))
-    if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
-        check_destination(path, replace=replace)
-
-
-def write_stats(path: str, report: Report, *, replace: bool) -> None:
-    """Publish the statistics, in the form that the suffix names."""
-    text = _STATS_FORMATS[PurePath(path).suffix.lower()](report)
-    data = text.encode("utf-8", "surrogateescape")
-    with publish(path, size=len(data), replace=replace) as output:
-        output.write(data)

@@ -2,21 +2,16 @@
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dropcli.__version__ import __version__
 from dropcli.cli import console, options
-from dropcli.errors import Interrupted, UsageError
+from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
 if TYPE_CHECKING:
-    from dropcli.dataset.discover import Found
-    from dropcli.dataset.plan import Request
-    from dropcli.dataset.tally import Tally
-    from dropcli.dropout import Dropout
+    from dropcli.dataset.apply import Dataset, SingleFile
+    from dropcli.pipeline.report import Report
+
 
 _MANY = 300  # files, for which starting workers is worth while
 
@@ -25,7 +20,6 @@ class ReportOptions(NamedTuple):
     """How a command reports."""
 
     json: bool
-    stats: str | None
     quiet: bool
     verbose: bool
 
@@ -91,9 +85,12 @@ def apply(
             from dropcli.parallel import warm_up
 
             warm_up(WORKER_MODULE)  # which takes as long as the imports that follow
+        from dropcli.cli.progress import progress
+        from dropcli.dataset.apply import SingleFile, prepare
         from dropcli.dataset.plan import Request
-        from dropcli.dataset.request import choose_output, is_dataset
+        from dropcli.dataset.request import choose_output
         from dropcli.dropout import Dropout, check_torch_input
+        from dropcli.files import goes_to_stdout
 
     operands = list(inputs or ())
     _check_words(operands, files_from, null=null, quiet=quiet, verbose=verbose)
@@ -110,6 +107,9 @@ def apply(
         provenance=provenance,
         fail_fast=fail_fast,
         jobs=jobs or None,
+        stats=stats,
+        statistics=json or stats is not None or not quiet,
+        keep_files=json or stats is not None or verbose,
     )
     dropout = Dropout(
         p=p,
@@ -129,11 +129,23 @@ def apply(
         rng=rng or "dropcli",
     )
     check_torch_input(dropout.rng, stream, copies or None)
-    show = ReportOptions(json=json, stats=stats, quiet=quiet, verbose=verbose)
-    if files_from is None and not is_dataset(operands, request):
-        return _apply_file(operands[0], request, dropout, seed is None, show)
+    show = ReportOptions(json=json, quiet=quiet, verbose=verbose)
     listed = None if files_from is None else read_list(files_from, null)
-    return _apply_dataset(operands, listed, request, dropout, seed is None, show)
+    application = prepare(operands, listed, request, dropout, drawn=seed is None)
+    single = isinstance(application, SingleFile)
+    if isinstance(application, SingleFile) and goes_to_stdout(application.job.output):
+        _check_stdout(json)
+    if not (single or quiet):
+        _announce(application, seed is None)
+
+    started = time.monotonic()
+    with progress(not quiet, lines=not single) as shown:
+        report = application.run(shown)
+    if isinstance(application, SingleFile):
+        _show_file(application, report, show, seed is None)
+        return 0
+    _show_dataset(application, report, show, time.monotonic() - started)
+    return 0 if not application.errors else 3 if application.tally.done and not report.failed else 1
 
 
 def _check_words(
@@ -149,130 +161,50 @@ def _check_words(
         raise UsageError("null", "-0: expected --files-from too, got none")
 
 
-def _apply_file(
-    source: str, request: "Request", dropout: "Dropout", drawn: bool, show: ReportOptions
-) -> int:
-    """Drop one file into one; `drawn` says that the seed was not given."""
-    with signals.deferred():
-        from dropcli.cli.progress import progress
-        from dropcli.dataset.request import job_of
-        from dropcli.files import goes_to_stdout
-        from dropcli.pipeline.job import run_file
-        from dropcli.pipeline.report import (
-            Report,
-            check_stats_path,
-            settings_notices,
-            write_stats,
-        )
-
-    asked = not show.quiet or show.json or show.stats is not None
-    job = replace(job_of(source, request), statistics=asked)
-    if goes_to_stdout(job.output):
-        _check_stdout(show.json)
-    if show.stats:
-        replacing = request.force or request.dry_run
-        check_stats_path(show.stats, [source, job.output], replace=replacing)
-
-    with progress(not show.quiet, lines=False) as shown:
-
-        def on_total(total: int) -> Callable[[int], None]:
-            shown.begin(1, total)
-            return lambda count: shown.advance(nbytes=count)
-
-        file = run_file(job, dropout, on_total)
-    about_settings = [*settings_notices(dropout)]
-    notices = Counter([*about_settings, *file.notices()])
-    report = Report(__version__, "apply", dropout.settings(), [file], notices=notices)
-    if show.stats and not request.dry_run:
-        write_stats(show.stats, report, replace=request.force)
-
-    if show.json:
-        console.write_out(report.to_json())
-    elif not show.quiet:
-        on_stderr = goes_to_stdout(job.output)
-        console.show_file(file, dropout.settings(), on_stderr=on_stderr, verbose=show.verbose)
-    elif drawn and not request.provenance and not dropout.eval:
-        console.note(f"seed {dropout.seed}")  # nothing else remembers it
-    if not show.quiet:
-        about_file = ((source, notice) for notice in file.notices(verbose=show.verbose))
-        notices_with_places = [*(("", notice) for notice in about_settings), *about_file]
-        console.show_notices(notices_with_places, verbose=show.verbose)
-    return 0
-
-
-def _apply_dataset(
-    operands: list[str],
-    listed: list[str] | None,
-    request: "Request",
-    dropout: "Dropout",
-    drawn: bool,
-    show: ReportOptions,
-) -> int:
-    """Drop every file of a dataset; a file that fails costs itself alone."""
-    with signals.deferred():
-        from dropcli.cli.progress import progress
-        from dropcli.dataset.plan import plan_batch
-        from dropcli.dataset.request import prepare
-        from dropcli.dataset.run import run_batch
-        from dropcli.dataset.tally import Tally
-        from dropcli.pipeline.report import check_stats_path
-
-    found, request, dropout = prepare(operands, listed, request, dropout, drawn=drawn)
-    plan = plan_batch(request, found)
-    if show.stats:
-        paths = [path for task in plan.tasks for path in (task.job.source, task.job.output)]
-        paths += [request.journal] if request.journal else []
-        replacing = request.force or request.resume or request.dry_run
-        check_stats_path(show.stats, paths, replace=replacing, made=request.output)
-    if not show.quiet:
-        _announce(found, request, dropout, drawn)
-
-    tally = Tally(keep=bool(show.json or show.stats or show.verbose))
-    tally.inputs = len(found.inputs)
-    tally.left = 0 if request.copy_others else len(found.others)
-    started = time.monotonic()
-    try:
-        with progress(not show.quiet, lines=True) as shown:
-            run_batch(plan, request, dropout, tally, shown)
-    except Interrupted as stop:
-        stop.done = f"{tally.done:,} of {tally.planned:,} files are done"
-        if drawn and request.journal is None and not dropout.eval:
-            stop.words = ("--seed", str(dropout.seed))
-        raise
-    _report(tally, request, dropout, show, time.monotonic() - started)
-    return 0 if not tally.errors else 3 if tally.done else 1
-
-
-def _announce(found: "Found", request: "Request", dropout: "Dropout", drawn: bool) -> None:
+def _announce(application: "SingleFile | Dataset", drawn: bool) -> None:
     """What is good to know before the work."""
-    from dropcli.pipeline.report import settings_notices
-
-    for note in [*(n.message for n in settings_notices(dropout)), *found.notes]:
-        console.warn(note)
+    request, dropout = application.request, application.dropout
+    for notice in application.notices:
+        console.warn(notice.message)
     if drawn and request.output is None and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
 
 
-def _report(
-    tally: "Tally", request: "Request", dropout: "Dropout", show: ReportOptions, seconds: float
+def _show_file(
+    application: "SingleFile", report: "Report", show: ReportOptions, drawn: bool
+) -> None:
+    from dropcli.files import goes_to_stdout
+
+    file, dropout = application.file, application.dropout
+    if show.json:
+        console.write_out(report.to_json())
+    elif file and not show.quiet:
+        on_stderr = goes_to_stdout(file.output)
+        console.show_file(file, dropout.settings(), on_stderr=on_stderr, verbose=show.verbose)
+    elif drawn and not application.request.provenance and not dropout.eval:
+        console.note(f"seed {dropout.seed}")  # nothing else remembers it
+    if file and not show.quiet:
+        about_file = [(file.source, notice) for notice in file.notices(verbose=show.verbose)]
+        about_all = [("", notice) for notice in application.notices]
+        console.show_notices([*about_all, *about_file], verbose=show.verbose)
+
+
+def _show_dataset(
+    application: "Dataset", report: "Report", show: ReportOptions, seconds: float
 ) -> None:
     """The table or the document, what took how long, and at the end every failure."""
-    from dropcli.pipeline.report import Report, write_stats
-
-    settings = dropout.settings()
-    errors = [error.document() for error in tally.errors]
-    report = Report(__version__, "apply", settings, [*tally.files], errors)
-    if show.stats and not request.dry_run:
-        write_stats(show.stats, report, replace=request.force or request.resume)
+    tally, request = application.tally, application.request
     if show.json:
         console.write_out(report.to_json())
     elif not show.quiet:
+        settings = application.dropout.settings()
         console.show_tally(tally, request, settings, verbose=show.verbose)
     if not (show.quiet or request.dry_run) and tally.written:
         console.show_time(tally, seconds)
     if not show.quiet:
-        console.warn_all([text for _, text in sorted(tally.warnings)], verbose=show.verbose)
-    for error in tally.errors:
+        known = len(application.notices)  # which were shown before
+        console.show_notices(report.notices.placed()[known:], verbose=show.verbose)
+    for error in application.errors:
         console.show_error(error)
 
 

@@ -1,6 +1,5 @@
 """`dropcli info`: what tensor files hold."""
 
-from dropcli.__version__ import __version__
 from dropcli.cli import console, options, values
 from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
@@ -18,7 +17,7 @@ def info(files: options.Files, json: options.Json = False, verbose: options.Verb
         from dropcli.formats.info import read_info
         from dropcli.pipeline.report import Report
 
-    report = Report(__version__, "info")
+    report = Report("info")
     for path in map(values.path, files):
         try:
             found = read_info(path)

@@ -3,7 +3,6 @@
 import os
 from functools import partial
 
-from dropcli.__version__ import __version__
 from dropcli.cli import console, options
 from dropcli.errors import FileError, UsageError
 from dropcli.parallel import signals
@@ -65,7 +64,7 @@ def verify(
     different = sum(bool(verdict.difference) for verdict in compared)
 
     documents = [error.document() for error in errors]
-    report = Report(__version__, "verify", None, [*compared], documents, different=different)
+    report = Report("verify", None, [*compared], documents, different=different)
     if json:
         console.write_out(report.to_json())
     elif not quiet:

@@ -1,0 +1,119 @@
+"""What `dropcli apply` and `dropcli.apply` do: settle all that can be known, then do the work."""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+from dropcli.dataset.plan import Request, plan_batch
+from dropcli.dataset.request import is_dataset, job_of, prepare_several
+from dropcli.dataset.run import run_batch
+from dropcli.dataset.tally import Tally
+from dropcli.dropout import Dropout
+from dropcli.errors import DropcliError, Interrupted
+from dropcli.pipeline.export import check_stats_path, write_stats
+from dropcli.pipeline.job import run_file
+from dropcli.pipeline.progress import Progress
+from dropcli.pipeline.report import FileReport, Notice, Report, settings_notices
+
+
+class Application(ABC):
+    """One application that is ready to run; `notices` are the warnings known before the work."""
+
+    def __init__(self, request: Request, dropout: Dropout, notices: list[Notice]) -> None:
+        self.request = request
+        self.dropout = dropout
+        self.notices = [*settings_notices(dropout), *notices]
+
+    def run(self, progress: Progress) -> Report:
+        """Do the work, and write the report where it is asked for.
+
+        Raises:
+            DropcliError: nothing came of it. Of several files, those that fail are in the report.
+        """
+        report = Report("apply", self.dropout.settings())
+        for notice in self.notices:
+            report.notices.add(notice, number=-1)
+        self._run(report, progress)
+        if self.request.stats and not self.request.dry_run:
+            replacing = self.request.force or self.request.resume
+            write_stats(self.request.stats, report, replace=replacing)
+        return report
+
+    @abstractmethod
+    def _run(self, report: Report, progress: Progress) -> None: ...
+
+
+class SingleFile(Application):
+    """One file into one."""
+
+    def __init__(self, source: str, request: Request, dropout: Dropout) -> None:
+        super().__init__(request, dropout, [])
+        self.job = replace(job_of(source, request), statistics=request.statistics)
+        self.file: FileReport | None = None
+        if request.stats:
+            replacing = request.force or request.dry_run
+            check_stats_path(request.stats, [source, self.job.output], replace=replacing)
+
+    def _run(self, report: Report, progress: Progress) -> None:
+        self.file = run_file(self.job, self.dropout, progress)
+        report.files.append(self.file)
+        for notice in self.file.notices():
+            report.notices.add(notice, self.file.source)
+
+
+class Dataset(Application):
+    """Many files, of which each fails alone; `tally` has what came of them."""
+
+    def __init__(
+        self,
+        operands: list[str],
+        listed: list[str] | None,
+        request: Request,
+        dropout: Dropout,
+        *,
+        drawn: bool,
+    ) -> None:
+        found, request, dropout = prepare_several(operands, listed, request, dropout, drawn=drawn)
+        super().__init__(request, dropout, [Notice("link-to-above", note) for note in found.notes])
+        self._plan = plan_batch(request, found)
+        self._drawn = drawn
+        self.errors: list[DropcliError] = []
+        if request.stats:
+            jobs = [task.job for task in self._plan.tasks]
+            paths = [path for job in jobs for path in (job.source, job.output)]
+            paths += [request.journal] if request.journal else []
+            replacing = request.force or request.resume or request.dry_run
+            check_stats_path(request.stats, paths, replace=replacing, made=request.output)
+        self.tally = Tally(keep=request.keep_files)
+        self.tally.left = 0 if request.copy_others else len(found.others)
+
+    def _run(self, report: Report, progress: Progress) -> None:
+        tally = self.tally
+        tally.notices = report.notices
+        try:
+            run_batch(self._plan, self.request, self.dropout, tally, progress)
+        except Interrupted as stop:
+            stop.done = f"{tally.done:,} of {tally.planned:,} files are done"
+            if self._drawn and self.request.journal is None and not self.dropout.eval:
+                stop.words = ("--seed", str(self.dropout.seed))
+            raise
+        report.files += tally.files
+        self.errors = tally.errors
+        # Where nothing was left to do, that was said before.
+        if tally.written and (error := tally.nothing_selected):
+            self.errors.append(error)
+            report.failed = True
+        report.errors = [error.document() for error in self.errors]
+
+
+def prepare(
+    operands: list[str],
+    listed: list[str] | None,
+    request: Request,
+    dropout: Dropout,
+    *,
+    drawn: bool,
+) -> SingleFile | Dataset:
+    """Find what is in the way before any work; `drawn` says that the seed was not given."""
+    if listed is None and not is_dataset(operands, request):
+        return SingleFile(operands[0], request, dropout)
+    return Dataset(operands, listed, request, dropout, drawn=drawn)
