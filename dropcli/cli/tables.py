@@ -17,6 +17,7 @@ from dropcli.cli.text import (
     settings_text,
     size_text,
 )
+from dropcli.files import STDOUT, STDOUT_NAME, place_of
 from dropcli.pipeline.report import asked
 from dropcli.tensors import shape_text
 
@@ -39,8 +40,8 @@ def file_table(
     # What was dropped comes first, lest the first few are all copied.
     tensors = sorted(file.tensors, key=lambda tensor: tensor.action != "dropped")
     shown = tensors if verbose else tensors[:_ROWS]
-    source = "standard input" if file.source == "-" else printable(file.source)
-    output = "standard output" if file.output == "-" else printable(file.output)
+    source = printable(place_of(file.source))
+    output = STDOUT_NAME if file.output == STDOUT else printable(file.output)
     yield f"{source} {arrow} {output}  {size_text(file.size)}"
     yield settings_text(settings, file.stream)
     if shown:

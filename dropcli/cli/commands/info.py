@@ -14,7 +14,7 @@ def info(files: options.Files, json: options.Json = False, verbose: options.Verb
       dropcli info --json *.safetensors | jq '.files[].tensors[].name'
     """  # noqa: D301
     with signals.deferred():
-        from dropcli.formats.info import read_info
+        from dropcli.formats import read_info
         from dropcli.pipeline.report import Report
 
     report = Report("info")
