@@ -13,6 +13,7 @@ import pytest
 import dropcli
 
 PACKAGE = Path(dropcli.__file__).parent
+TESTS = Path(__file__).parent
 ROWS = (
     {"", "__main__"},
     {"api", "cli"},
@@ -112,10 +113,23 @@ def test_sizes() -> None:
 
 def test_no_test_imports_another() -> None:
     """What several need stands in builders.py, oracle.py and conftest.py."""
-    tests = Path(__file__).parent
-    for path in tests.rglob("*.py"):
+    for path in TESTS.rglob("*.py"):
         for name in imports(path):
             assert ".test_" not in name, path
+
+
+def test_tests_use_no_private_names() -> None:
+    for path in TESTS.rglob("*.py"):
+        own = {name for name in imports(path) if name.startswith("dropcli.")}
+        assert not [name for name in own if "._" in name.replace(".__", ".")], path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+                assert not ast.unparse(node.args[0]).lstrip("'").startswith("dropcli"), path
+
+
+@pytest.mark.parametrize("oracle", ["oracle.py", "fuzz/oracles.py", "fuzz/inert.py"])
+def test_oracles_use_nothing_of_the_package(oracle: str) -> None:
+    assert not [name for name in imports(TESTS / oracle) if name.startswith("dropcli")]
 
 
 def test_the_public_names() -> None:
