@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dropcli.pipeline.report import FileReport, TensorReport
 
 _ROWS = 10  # of a table, unless more are asked for
+_NAME_ROWS = 20  # of a table of tensor names, unless more are asked for
 _NAME_WIDTH = 12
 BETWEEN = 2  # spaces that rich puts between columns
 
@@ -113,6 +114,9 @@ def dataset_table(
     if verbose and (files := tally.files):
         yield _files_table([file.document() for file in files], arrow)
         yield ""
+    if tally.names.rows() and not settings["eval"]:
+        yield from _names_table(tally, verbose, dry_run=request.dry_run)
+        yield ""
     rows = dict(_dataset_rows(tally, request, settings))
     width = max(map(len, rows))
     yield from (f"{name:{width}}  {value}" for name, value in rows.items())
@@ -134,6 +138,8 @@ def _dataset_rows(
         yield "failed", counted(len(tally.errors), "file")
     if tally.missed:
         yield "not tried", counted(tally.missed, "file")
+    if tally.unselected and not settings["eval"]:
+        yield "nothing selected", f"in {counted(tally.unselected, 'file')}, copied"
     if tally.left:
         yield "left", f"{counted(tally.left, 'file')} of other kinds"
     total = tally.names.total
@@ -142,6 +148,30 @@ def _dataset_rows(
     elif total.rate is not None and not settings["eval"]:
         yield "dropped", f"{total.dropped:,} of {total.decisions:,} decisions"
         yield "rate", f"asked {total.asked:.6g}, realised {total.rate:.6f}"
+
+
+def _names_table(tally: "Tally", verbose: bool, *, dry_run: bool) -> Iterator[str | Table]:
+    """What was done to the tensors of each name, over all files."""
+    names = [(printable(name), totals) for name, totals in tally.names.rows()]
+    shown = names if verbose else names[:_NAME_ROWS]
+    if verbose and tally.names.rest != type(tally.names.rest)():
+        shown.append(("(all other names)", tally.names.rest))
+    rows = []
+    for name, totals in shown:
+        files = [f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)]
+        row = [name, *files, printable(", ".join(sorted(totals.reasons)))]
+        if not totals.decisions:
+            row += [""] * 4
+        elif dry_run:
+            row += [f"{totals.decisions:,}", "", number_text(totals.asked), ""]
+        else:
+            row += [f"{totals.decisions:,}", f"{totals.dropped:,}"]
+            row += [number_text(totals.asked), number_text(totals.rate)]
+        rows.append(row)
+    files_columns = (">dropped in", ">copied in", "why copied")
+    yield _table(("tensor", *files_columns, ">decisions", ">dropped", ">asked", ">rate"), rows)
+    if len(names) > len(shown):
+        yield f"{len(names) - len(shown):,} more names; -v shows them"
 
 
 def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
