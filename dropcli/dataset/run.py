@@ -10,9 +10,9 @@ from typing import Any
 from dropcli.dataset.journal import Journal, check_settings
 from dropcli.dataset.plan import Plan, Request
 from dropcli.dataset.tally import Tally
-from dropcli.dataset.tasks import Outcome, Task, make_work, recall
+from dropcli.dataset.tasks import Outcome, Task, make_work, recall, worker_died
 from dropcli.dropout import Dropout
-from dropcli.errors import DropcliError, FileError, Interrupted, UsageError, located
+from dropcli.errors import DropcliError, Interrupted, UsageError, located
 from dropcli.files import remove_stale
 from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, choose_engine, usable_cores
@@ -162,13 +162,3 @@ def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
             stop += 1
         yield tasks[start:stop]
         start = stop
-
-
-def worker_died(path: str) -> FileError:
-    """What became of a file whose worker was lost, also when it was done alone."""
-    return FileError(
-        "worker-died",
-        "expected its worker process to live, but it was killed, twice",
-        "is there enough memory? run this file alone",
-        path,
-    )

@@ -166,6 +166,16 @@ def unexpected(error: Exception, path: str) -> DropcliError:
     return DropcliError("bug", message, "this is a bug in dropcli, please report it", path)
 
 
+def worker_died(path: str) -> FileError:
+    """What became of a file whose worker was lost, also when it was done alone."""
+    return FileError(
+        "worker-died",
+        "expected its worker process to live, but it was killed, twice",
+        "is there enough memory? run this file alone",
+        path,
+    )
+
+
 def _done(
     task: Task,
     dropout: Dropout,

@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from dropcli.dataset.discover import TENSOR_SUFFIXES, Input
-from dropcli.dataset.tasks import unexpected
-from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, located
+from dropcli.dataset.discover import TENSOR_SUFFIXES, Input, discover
+from dropcli.dataset.tasks import unexpected, worker_died
+from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, UsageError, located
 from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import PtSource, Source, open_source
+from dropcli.parallel import choose_engine
 from dropcli.pipeline.job import Job, derive_file
-from dropcli.pipeline.progress import BytesProgress
+from dropcli.pipeline.progress import BytesProgress, Progress
 from dropcli.pipeline.provenance import copies_from, read_entry
 from dropcli.tensors import TensorInfo
 
 _ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)  # copy 0 of --copies
 _BLOCK = 1 << 20
+_CHUNK = 16  # files that a worker takes at a time
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,37 @@ def _source_of(item: Input, stream: str, source: str) -> str:
         f"expected its source '{stream}' in '{source}', got none",
         "name the file it was made from with --source",
     )
+
+
+def verify_outputs(
+    outputs: list[str], source: str, jobs: int | None, progress: Progress
+) -> tuple[list[Verdict], list[DropcliError]]:
+    """Derive outputs again, and compare: in order the verdicts, and why the others have none."""
+    try:
+        os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        message = f"--source: expected a file or a folder, got '{source}'"
+        raise UsageError("no-source", message) from None
+    except OSError:
+        pass  # opening it will tell
+    found = discover(outputs, None, None)
+    if not (found.inputs or found.failures):
+        raise FileError("no-files", "expected files to verify, got none", None, outputs[0])
+    mirrored = bool(found.folders) and is_folder(source)
+    sizes = [
+        os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
+    ]
+    progress.begin(len(sizes), sum(sizes))
+    engine = choose_engine(partial(verify_work, source, mirrored), sizes, jobs)
+    chunks = (found.inputs[start : start + _CHUNK] for start in range(0, len(sizes), _CHUNK))
+    verdicts: dict[Input, Verdict] = {}
+    for item, verdict in engine.run(chunks, lambda count: progress.advance(nbytes=count)):
+        verdict = verdict or Verdict(item.path, error=worker_died(item.path))
+        verdicts[item] = verdict
+        progress.advance(files=1, failed=int(bool(verdict.error or verdict.difference)))
+    done = [verdicts[item] for item in found.inputs]
+    errors = [*found.failures, *(verdict.error for verdict in done if verdict.error)]
+    return [verdict for verdict in done if not verdict.error], errors
 
 
 def verify_work(
