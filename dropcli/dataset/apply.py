@@ -1,10 +1,11 @@
 """What `dropcli apply` and `dropcli.apply` do: settle all that can be known, then do the work."""
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from dropcli.dataset.plan import Request, plan_batch
-from dropcli.dataset.request import is_dataset, job_of, prepare_several
+from dropcli.dataset.plan import Request, plan_batch, shared_streams
+from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Tally
 from dropcli.dropout import Dropout
@@ -45,13 +46,16 @@ class Application(ABC):
 class SingleFile(Application):
     """One file into one."""
 
-    def __init__(self, source: str, request: Request, dropout: Dropout) -> None:
-        super().__init__(request, dropout, [])
+    def __init__(self, source: str, request: Request, dropout: Dropout, *, drawn: bool) -> None:
+        notices = stream_notices(source, request, dropout, drawn=drawn)
+        super().__init__(request, dropout, notices)
         self.job = replace(job_of(source, request), statistics=request.statistics)
         self.file: FileReport | None = None
         if request.stats:
             replacing = request.force or request.dry_run
-            check_stats_path(request.stats, [source, self.job.output], replace=replacing)
+            made = os.path.dirname(self.job.output) if self.job.make_folder else None
+            paths = [source, self.job.output]
+            check_stats_path(request.stats, paths, replace=replacing, made=made)
 
     def _run(self, report: Report, progress: Progress) -> None:
         self.file = run_file(self.job, self.dropout, progress)
@@ -73,8 +77,12 @@ class Dataset(Application):
         drawn: bool,
     ) -> None:
         found, request, dropout = prepare_several(operands, listed, request, dropout, drawn=drawn)
-        super().__init__(request, dropout, [Notice("link-to-above", note) for note in found.notes])
+        notices = [Notice("link-to-above", note) for note in found.notes]
         self._plan = plan_batch(request, found)
+        if not dropout.drops_nothing and (shared := shared_streams(self._plan.tasks)):
+            notices.append(shared)
+        super().__init__(request, dropout, notices)
+        self.kept_names = found.kept_names
         self._drawn = drawn
         self.errors: list[DropcliError] = []
         if request.stats:
@@ -115,5 +123,5 @@ def prepare(
 ) -> SingleFile | Dataset:
     """Find what is in the way before any work; `drawn` says that the seed was not given."""
     if listed is None and not is_dataset(operands, request):
-        return SingleFile(operands[0], request, dropout)
+        return SingleFile(operands[0], request, dropout, drawn=drawn)
     return Dataset(operands, listed, request, dropout, drawn=drawn)

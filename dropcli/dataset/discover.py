@@ -41,6 +41,7 @@ class Found:
     failures: list[DropcliError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # links that were not followed
     folders: list[str] = field(default_factory=list)  # that were walked, without those in them
+    kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
 
 
 def is_several(operands: list[str]) -> bool:
@@ -65,8 +66,9 @@ def has_many(operands: list[str], enough: int) -> bool:
 def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:
     """The files that these operands mean, or the listed ones, each once.
 
-    A walk leaves out the folder `output`. A list's names are kept below the folder that is given
-    beside it, or else the current one, as tar and rsync keep them.
+    A walk leaves out the folder `output`. Each of several folders keeps its own name, so that
+    `data/train data/val` gives what `data` gives. A list's names are kept below the folder that
+    is given beside it, or else the current one, as tar and rsync keep them.
     """
     found = Found()
     walk = _Walk(found, identity(output) if output else None)
@@ -75,8 +77,14 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
         for path in listed:
             _add_listed(path, base, walk)
     else:
+        folders = [operand for operand in operands if os.path.isdir(operand)]
         for operand in operands:
-            _add_operand(operand, walk)
+            if operand in folders:
+                name = _name_of(operand) if len(folders) > 1 else ""
+                walk.folder(operand, name)
+                found.kept_names += [name] if name else []
+            else:
+                _add_operand(operand, walk)
     found.inputs = list(dict.fromkeys(found.inputs))
     found.others = list(dict.fromkeys(found.others))
     return found
@@ -94,10 +102,13 @@ def read_list(path: str, null: bool) -> list[str]:
         return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
 
 
+def _name_of(folder: str) -> str:
+    """What one of several folders is called in the output, also if it was named as `..`."""
+    return os.path.basename(os.path.abspath(folder))
+
+
 def _add_operand(operand: str, walk: "_Walk") -> None:
-    if os.path.isdir(operand):
-        walk.folder(operand, "")
-    elif _is_glob(operand):
+    if _is_glob(operand):
         _expand(operand, walk)
     else:
         walk.file(operand, os.path.basename(operand))

@@ -15,6 +15,7 @@ from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import Identity, identity, identity_of, is_file
 from dropcli.pipeline.job import Job
+from dropcli.pipeline.report import Notice
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,26 @@ def _is_file(path: str) -> bool:
         return is_file(path)
     except DropcliError:
         return True  # opening it will tell
+
+
+def shared_streams(tasks: list[Task]) -> Notice | None:
+    """The warning about files with one name in mask keys, as `a.pt` and `a.bin`."""
+    first: dict[tuple[str, int], str] = {}
+    shared = []
+    for task in tasks:
+        job = task.job
+        other = first.setdefault((job.stream, job.copy), job.source)
+        if other != job.source and not task.untouched:
+            shared.append((other, job))
+    if not shared:
+        return None
+    other, job = shared[0]
+    more = f" (and {len(shared) - 1:,} more like them)" if len(shared) > 1 else ""
+    return Notice(
+        "same-stream",
+        f"'{other}' and '{job.source}'{more} are both called '{job.stream}' in mask keys, so "
+        "tensors of the same name get the same mask",
+    )
 
 
 def plan_batch(request: Request, found: Found) -> Plan:

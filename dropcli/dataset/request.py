@@ -1,16 +1,16 @@
 """Where outputs go and how inputs are called, settled before any work."""
 
-import os
-import shlex
 from dataclasses import replace
 
-from dropcli.dataset.discover import TENSOR_SUFFIXES, Found, discover, is_several
+from dropcli.dataset.discover import Found, discover, is_several
 from dropcli.dataset.journal import settings_of
+from dropcli.dataset.outputs import check_folder, file_target, is_made_folder
 from dropcli.dataset.plan import Request
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
-from dropcli.files import STDIN, goes_to_stdout, is_folder, is_piped
+from dropcli.files import is_folder, is_piped
 from dropcli.pipeline.job import Job, stream_of
+from dropcli.pipeline.report import Notice
 
 
 def choose_output(output: str | None, in_place: bool) -> str | None:
@@ -31,7 +31,7 @@ def is_dataset(operands: list[str], request: Request) -> bool:
     if is_several(operands) or (request.copies and not request.concat):
         return True
     output = request.output
-    into_folder = output is None or output.endswith(os.sep) or is_folder(output)
+    into_folder = output is None or is_made_folder(output) or is_folder(output)
     for option, given in (
         ("--resume", request.resume),
         ("--fail-fast", request.fail_fast),
@@ -50,16 +50,36 @@ def is_dataset(operands: list[str], request: Request) -> bool:
 
 def job_of(source: str, request: Request) -> Job:
     """One file into one."""
+    output = request.output
     return Job(
         source,
-        _target_of(source, request.output),
+        _target_of(source, output),
         request.stream or stream_of(source),
         force=request.force,
         in_place=request.output is None,
         provenance=request.provenance,
         dry_run=request.dry_run,
         concat=request.joined_copies,
+        make_folder=output is not None and is_made_folder(output),
     )
+
+
+def stream_notices(source: str, request: Request, dropout: Dropout, *, drawn: bool) -> list[Notice]:
+    """The warning about a pipe: with the same seed all of them get the same mask.
+
+    `drawn` says that the seed was not given, so that another run has another one.
+    """
+    if drawn or request.stream or dropout.drops_nothing or dropout.rng == "torch":
+        return []
+    if not is_piped(source):
+        return []
+    return [
+        Notice(
+            "stream-of-pipe",
+            "input from a pipe has no name, so every piped file gets the same mask with this seed; "
+            "give each a name with --stream",
+        )
+    ]
 
 
 def prepare_several(
@@ -75,7 +95,7 @@ def prepare_several(
     `drawn` says that the seed was not given.
     """
     if request.output is not None:
-        _check_folder(request)
+        check_folder(request.output, copies=bool(request.copies))
     found = discover(operands, listed, request.output)
     walked = found.folders[0] if found.folders else None
     request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
@@ -114,20 +134,6 @@ def _resumed(request: Request, dropout: Dropout) -> Dropout:
     return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
 
 
-def _check_folder(request: Request) -> None:
-    """Find before any work that the output is no folder, and cannot become one."""
-    output = request.output or ""
-    if goes_to_stdout(output):
-        raise UsageError("several-on-stdout", "-o: expected a folder for several files, got '-'")
-    looks_like_file = os.path.splitext(output)[1].lower() in TENSOR_SUFFIXES
-    if is_folder(output) or not (os.path.lexists(output) or looks_like_file):
-        return
-    hint = "--concat writes all copies into one file" if request.copies else None
-    raise UsageError(
-        "not-a-folder", f"-o: expected a folder for several files, got '{output}'", hint
-    )
-
-
 def _target_of(source: str, output: str | None) -> str:
     """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
     if output is None:
@@ -136,9 +142,4 @@ def _target_of(source: str, output: str | None) -> str:
                 "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
             )
         return source
-    if source != STDIN and is_folder(output):
-        return os.path.join(output, os.path.basename(source))
-    if output.endswith("/"):
-        hint = f"mkdir -p {shlex.quote(output)}"
-        raise UsageError("no-folder", f"-o: expected a folder, got '{output}'", hint)
-    return output
+    return file_target(source, output)

@@ -60,6 +60,7 @@ class Job:
     dry_run: bool = False
     concat: tuple[int, ...] = ()
     statistics: bool = True
+    make_folder: bool = False  # of the output, if it is not there
     in_dataset: bool = False
 
     @property
@@ -274,10 +275,11 @@ def _check_output(job: Job, size: int) -> None:
         raise FileError(
             "read-only", "expected a file that may be written, got a read-only one", "add --force"
         )
-    if job.in_folder and job.dry_run:
+    makes_folders = job.in_folder or job.make_folder
+    if makes_folders and job.dry_run:
         foresee_destination(job.output, size, replace=job.force)
         return
-    if job.in_folder:
+    if makes_folders:
         with located(job.output):
             make_folders(os.path.dirname(job.output) or ".")
     elif job.dry_run:  # else it is the first thing that publishing does

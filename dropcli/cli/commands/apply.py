@@ -1,5 +1,6 @@
 """`dropcli apply`: drop elements of a file or a dataset."""
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from dropcli.pipeline.report import Report
 
 
+_NAMES_SHOWN = 5
 _MANY = 300  # files, for which starting workers is worth while
 
 
@@ -133,9 +135,10 @@ def apply(
     listed = None if files_from is None else read_list(files_from, null)
     application = prepare(operands, listed, request, dropout, drawn=seed is None)
     single = isinstance(application, SingleFile)
-    if isinstance(application, SingleFile) and goes_to_stdout(application.job.output):
-        _check_stdout(json)
-    if not (single or quiet):
+    if isinstance(application, SingleFile):
+        if goes_to_stdout(application.job.output):
+            _check_stdout(json)
+    elif not quiet:
         _announce(application, seed is None)
 
     started = time.monotonic()
@@ -161,11 +164,15 @@ def _check_words(
         raise UsageError("null", "-0: expected --files-from too, got none")
 
 
-def _announce(application: "SingleFile | Dataset", drawn: bool) -> None:
+def _announce(application: "Dataset", drawn: bool) -> None:
     """What is good to know before the work."""
     request, dropout = application.request, application.dropout
     for notice in application.notices:
         console.warn(notice.message)
+    if application.kept_names and request.output is not None:
+        names = [os.path.join(request.output, name) for name in application.kept_names]
+        more = ", ..." if len(names) > _NAMES_SHOWN else ""
+        console.note(f"each folder keeps its name: {', '.join(names[:_NAMES_SHOWN])}{more}")
     if drawn and request.output is None and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
 
