@@ -148,10 +148,12 @@ def test_a_source_that_is_replaced_under_a_run_is_read_to_its_end(
 
 def test_a_slow_pipe_is_waited_for_and_a_cut_one_noticed(whole: list[bytes]) -> None:
     slow = "(head -c 100 x.safetensors; sleep 0.3; tail -c +101 x.safetensors)"
-    done = shell(f"{slow} | dropcli apply - -o y --seed 2 --stream x -q")
-    assert (done.returncode, Path("y").read_bytes()) == (0, whole[2])
+    done = shell(f"{slow} | dropcli apply - -o y.safetensors --seed 2 --stream x -q")
+    assert (done.returncode, Path("y.safetensors").read_bytes()) == (0, whole[2])
     os.mkfifo("pipe")
-    done = shell("(head -c 2000000 x.safetensors; sleep 0.2) > pipe & dropcli apply pipe -o z -q")
+    done = shell(
+        "(head -c 2000000 x.safetensors; sleep 0.2) > pipe & dropcli apply pipe -o z.pt -q"
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: pipe: expected ")
     assert not os.path.exists("z")

@@ -91,7 +91,7 @@ def test_a15_an_output_inside_the_input_is_not_walked(
 
 
 @pytest.mark.parametrize(
-    "inputs", [("train", "val"), ("train/0.pt", "val/0.pt"), ("train", "val/*.pt")], ids=str
+    "inputs", [("train", "val/0.pt"), ("train/0.pt", "val/0.pt"), ("train", "val/*.pt")], ids=str
 )
 def test_a16_two_inputs_of_one_output_are_named_before_any_work(
     run: Run, inputs: tuple[str, ...]

@@ -125,9 +125,10 @@ def test_stats_files_say_what_the_document_says(run: Run) -> None:
 def test_stats_are_refused_before_any_work(run: Run) -> None:
     save_file(TENSORS, "x.safetensors")
     Path("there.json").write_text("{}")
-    for path, code in (("s.txt", 2), ("there.json", 1), ("nowhere/s.json", 1), ("y.json", 2)):
-        assert run("apply", "x.safetensors", "-o", "y.json", "--stats", path).code == code
-        assert not Path("y.json").exists()
+    Path("link.json").symlink_to("y.safetensors")
+    for path, code in (("s.txt", 2), ("there.json", 1), ("nowhere/s.json", 1), ("link.json", 2)):
+        assert run("apply", "x.safetensors", "-o", "y.safetensors", "--stats", path).code == code
+        assert not Path("y.safetensors").exists()
 
 
 def test_overflow_is_warned_of(run: Run) -> None:

@@ -157,7 +157,7 @@ CLOSED = {
     "apply - -fo y.safetensors": {"<&-": 1},
     "info x.safetensors --json": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
     "apply": {">&-": 2, "2>/dev/full": 2},
-    "apply missing -o y": {">&-": 1, "2>&-": 1, ">&- 2>&- <&-": 1},
+    "apply missing -o y.pt": {">&-": 1, "2>&-": 1, ">&- 2>&- <&-": 1},
     "apply . -fo out": {">&-": 1, "2>/dev/full": 0, ">/dev/full": 1},
     "apply . -fqo out -j 2": {">&- 2>&- <&-": 0},
 }
@@ -219,7 +219,9 @@ def test_full_devices_as_outputs(run: Run) -> None:
 
 def test_names_are_told_exactly_where_programs_read(hostile: None, run: Run) -> None:
     for source in (FILE, f"{FILE}.pt"):
-        result = run("apply", f"data/{source}", "-o", "y", "-f", "--json", "--stats", "s.csv", "-f")
+        result = run(
+            "apply", f"data/{source}", "-o", "y/", "-f", "--json", "--stats", "s.csv", "-f"
+        )
         (file,) = result.json["files"]
         assert file["source"] == f"data/{source}"
         assert {tensor["name"] for tensor in file["tensors"]} == {*NAMES}

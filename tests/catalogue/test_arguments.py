@@ -37,7 +37,8 @@ WRONG = {
     "A11 chanel": (
         (*APPLY, "--mode", "chanel"), 2, "--mode: 'chanel' is not one of element, channel"
     ),
-    "no/": (("apply", "x.safetensors", "-o", "no/"), 2, "-o: expected a folder, got 'no/'"),
+    "no suffix": (("apply", "x.safetensors", "-o", "no"), 2, "-o: 'no' has no suffix"),
+    "no.npz": (("apply", "x.safetensors", "-o", "no.npz"), 2, "which .npz files do not"),
     "A06 -p 1/2": ((*APPLY, "-p", "1/2"), 2, "got '1/2'"),
     "A06 -p 0,5": ((*APPLY, "-p", "0,5"), 2, "got '0,5'"),
     "A06 -p True": ((*APPLY, "-p", "True"), 2, "got 'True'"),
@@ -72,7 +73,7 @@ WRONG = {
     "--stats s.txt": ((*APPLY, "--stats", "s.txt"), 2, "--stats: expected a name ending in"),
     "apply x.safetensors": (("apply", "x.safetensors"), 2, "expected an output, got none"),
     "A09 -o": (("apply", "x.safetensors", "-o", ""), 2, "expected a path, got ''"),
-    "A09 apply  -o y": (("apply", "", "-o", "y"), 2, "expected a path, got ''"),
+    "A09 apply  -o y": (("apply", "", "-o", "y.pt"), 2, "expected a path, got ''"),
     "A09 info": (("info", ""), 2, "expected a path, got ''"),
     "apply": (("apply",), 2, "missing argument"),
     "info": (("info",), 2, "missing argument"),
@@ -84,7 +85,7 @@ WRONG = {
     "-o y.safetensors": (
         ("apply", ".", "-o", "y.safetensors"), 2, "-o: expected a folder for several files, got 'y"
     ),
-    "no/y": (("apply", "x.safetensors", "-o", "no/y"), 1, "no/y: expected its folder to exist"),
+    "no/y": (("apply", "x.safetensors", "-o", "no/y.pt"), 1, "no/y.pt: expected its folder"),
     "A25 image": (
         (*APPLY, "-k", "image"), 1, "--key 'image': expected to match a tensor, got 'labels', 'im"
     ),
@@ -145,12 +146,15 @@ def test_a04_zero_is_the_identity(run: Run) -> None:
 @pytest.mark.parametrize("name", ["-x", "--", "-"])
 def test_a12_names_that_look_like_options(run: Run, name: str) -> None:
     os.link("x.safetensors", name)
-    assert run("apply", f"./{name}", "-o", "y", "--seed", 1, "--stream", "s", "-q").code == 0
+    assert (
+        run("apply", f"./{name}", "-o", "y.safetensors", "--seed", 1, "--stream", "s", "-q").code
+        == 0
+    )
     assert run("info", f"./{name}").code == 0
-    run("apply", "x.safetensors", "-o", "z", "--seed", 1, "--stream", "s", "-q")
-    assert Path("y").read_bytes() == Path("z").read_bytes()
+    run("apply", "x.safetensors", "-o", "z.safetensors", "--seed", 1, "--stream", "s", "-q")
+    assert Path("y.safetensors").read_bytes() == Path("z.safetensors").read_bytes()
     # After `--` all are names; only `-` keeps its meaning.
-    assert run("apply", "-qo", "w", "--", name).code == (1 if name == "-" else 0)
+    assert run("apply", "-qo", "w.pt", "--", name).code == (1 if name == "-" else 0)
 
 
 def test_a14_a_pipe_is_written_and_a_socket_is_not(refuse: Refuse) -> None:
@@ -161,7 +165,7 @@ def test_a14_a_pipe_is_written_and_a_socket_is_not(refuse: Refuse) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind("socket")
         assert "got a device" in refuse("apply", "x.safetensors", "-fo", "socket")
-        assert refuse("apply", "socket", "-o", "y").startswith("error: socket: ")
+        assert refuse("apply", "socket", "-o", "y.pt").startswith("error: socket: ")
     os.mkdir("folder")
     os.mkdir("folder/x.safetensors")
     assert "got a folder" in refuse("apply", "x.safetensors", "-fo", "folder")
@@ -202,7 +206,7 @@ def test_a21_more_workers_than_files(run: Run) -> None:
 def test_a23_a_terminal_for_an_input_is_not_waited_for() -> None:
     ours, theirs = pty.openpty()
     before = snapshot()
-    command = [sys.executable, "-m", "dropcli", "apply", "-", "-o", "y"]
+    command = [sys.executable, "-m", "dropcli", "apply", "-", "-o", "y.pt"]
     done = subprocess.run(
         command, stdin=theirs, capture_output=True, text=True, timeout=30, check=False
     )

@@ -75,8 +75,8 @@ def test_f04_a_folder_that_takes_no_file_is_found_before_any_work(
 
 
 def test_f06_a_folder_that_is_not_there(x: torch.Tensor, run: Run, refuse: Refuse) -> None:
-    words = ("apply", "x.safetensors", "-o", "no/where/y")
-    assert "no/where/y: expected its folder to exist" in refuse(*words)
+    words = ("apply", "x.safetensors", "-o", "no/where/y.pt")
+    assert "no/where/y.pt: expected its folder to exist" in refuse(*words)
     assert run(*words).err.endswith("hint: mkdir -p no/where\n")
 
 
