@@ -11,12 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary, place_of
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
-JOURNAL = "dropcli.jsonl"
-JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from typing import Any
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.files import is_file
 
+JOURNAL = "dropcli.jsonl"
+JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
+
 _SYNC_EVERY = 256  # lines
 
 try:

@@ -9,8 +9,9 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dropcli.dataset.discover import JOURNAL, JOURNAL_IN_PLACE, Found, Input
-from dropcli.dataset.journal import Stamp
+from dropcli.dataset.discover import Found, Input
+from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE, Stamp
+from dropcli.dataset.names import copy_names
 from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import Identity, identity, identity_of, is_file
@@ -236,14 +237,11 @@ def plan_batch(request: Request, found: Found) -> Plan:
 
 
 def _copies(request: Request, name: str) -> Iterator[tuple[int, str]]:
-    """The copies of a file and their names, all of one width: `x.01.pt` to `x.12.pt`."""
+    """The outputs of a file: copies and their names."""
     if not request.copies or request.concat:
         yield 0, name
         return
-    root, suffix = os.path.splitext(name)
-    width = len(str(request.copies))
-    for copy in request.all_copies:
-        yield copy, f"{root}.{copy:0{width}}{suffix}"
+    yield from copy_names(name, request.all_copies, request.copies)
 
 
 def _job(request: Request, item: Input, name: str, copy: int) -> Job:

@@ -1,7 +1,6 @@
 """Derive outputs again from their provenance and their sources, and compare bytes."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dropcli.dataset.discover import TENSOR_SUFFIXES, Input, discover
+from dropcli.dataset.names import is_name_of, name_of_original
 from dropcli.dataset.tasks import unexpected, worker_died
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, UsageError, located
 from dropcli.files import Reader, is_file, is_folder
@@ -22,7 +22,6 @@ from dropcli.pipeline.progress import BytesProgress, Progress
 from dropcli.pipeline.provenance import copies_from, read_entry
 from dropcli.tensors import TensorInfo
 
-_ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)  # copy 0 of --copies
 _BLOCK = 1 << 20
 _CHUNK = 16  # files that a worker takes at a time
 
@@ -187,23 +186,20 @@ def _copy(
 
 def _original(item: Input, source: str) -> str | None:
     """The source of what may be an untouched copy, which has no provenance of its own."""
-    found = _ORIGINAL.fullmatch(item.name)
-    if not found:
+    name = name_of_original(item.name)
+    if name is None:
         return None
-    path = os.path.join(source, found["root"] + found["suffix"]) if is_folder(source) else source
+    path = os.path.join(source, name) if is_folder(source) else source
     return path if is_file(path) else None
 
 
 def _is_called(item: Input, stream: str, copy: int) -> bool:
     """Whether an output has the name that a dataset's run gives it."""
-    name = item.stream
-    if copy:
-        name, _, number = item.stream.rpartition(".")
-        if not (number.isdecimal() and int(number) == copy):
-            return False
+    if not is_name_of(item.stream, stream, copy):
+        return False
     # Of a folder within the one that was written, the path itself says where it lies.
     folder, above = os.path.dirname(os.path.abspath(item.path)), os.path.dirname(stream)
-    return name == stream or (stream.endswith(f"/{name}") and folder.endswith(f"/{above}"))
+    return item.stream.count("/") == stream.count("/") or folder.endswith(f"/{above}")
 
 
 def _source_of(item: Input, stream: str, source: str) -> str:
