@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.dataset.apply import prepare
-from dropcli.dataset.plan import Request
-from dropcli.dataset.request import choose_output
+from dropcli.dataset import Request, choose_output, prepare
 from dropcli.dropout import (
     ArraySettings,
     Dropout,
@@ -25,9 +23,7 @@ from dropcli.dropout import (
 )
 from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.masks import FileMasks
-from dropcli.pipeline.progress import Progress
-from dropcli.pipeline.recipe import Recipe, recipe_for
-from dropcli.pipeline.report import Report
+from dropcli.pipeline import Progress, Recipe, Report, recipe_for
 from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:

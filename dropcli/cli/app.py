@@ -145,7 +145,7 @@ def _fail(words: list[str], error: DropcliError) -> int:
 
 
 def _write_failure(words: list[str], error: DropcliError) -> None:
-    from dropcli.pipeline.report import Report
+    from dropcli.pipeline import Report
 
     document = Report("".join(_command(words)), None, [], [error.document()])
     try:

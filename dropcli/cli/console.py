@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    from dropcli.dataset.plan import Request
-    from dropcli.dataset.tally import Tally
-    from dropcli.dataset.verify import Verdict
+    from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
-    from dropcli.pipeline.report import FileReport, Notice
+    from dropcli.pipeline import FileReport, Notice
 
 STDOUT_NAME = "standard output"  # as in files, which takes 12 ms to import: too long for --help
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dropcli.cli import console
 from dropcli.parallel import signals
-from dropcli.pipeline.progress import Progress
+from dropcli.pipeline import Progress
 
 _PATIENCE = 0.5  # seconds before a bar appears
 _FIRST_LINE = 10.0  # seconds before the first line, where there is no terminal

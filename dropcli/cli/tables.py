@@ -18,15 +18,13 @@ from dropcli.cli.text import (
     size_text,
 )
 from dropcli.files import STDOUT, STDOUT_NAME, place_of
-from dropcli.pipeline.report import asked
+from dropcli.pipeline import asked
 from dropcli.tensors import shape_text
 
 if TYPE_CHECKING:
-    from dropcli.dataset.plan import Request
-    from dropcli.dataset.tally import Tally
-    from dropcli.dataset.verify import Verdict
+    from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
-    from dropcli.pipeline.report import FileReport, TensorReport
+    from dropcli.pipeline import FileReport, TensorReport
 
 _ROWS = 10  # of a table, unless more are asked for
 _NAME_ROWS = 20  # of a table of tensor names, unless more are asked for

@@ -10,10 +10,16 @@ from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Tally
 from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, Interrupted
-from dropcli.pipeline.export import check_stats_path, write_stats
-from dropcli.pipeline.job import run_file
-from dropcli.pipeline.progress import Progress
-from dropcli.pipeline.report import FileReport, Notice, Report, settings_notices
+from dropcli.pipeline import (
+    FileReport,
+    Notice,
+    Progress,
+    Report,
+    check_stats_path,
+    run_file,
+    settings_notices,
+    write_stats,
+)
 
 
 class Application(ABC):

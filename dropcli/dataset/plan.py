@@ -15,8 +15,7 @@ from dropcli.dataset.names import copy_names
 from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import Identity, identity, identity_of, is_file
-from dropcli.pipeline.job import Job
-from dropcli.pipeline.report import Notice
+from dropcli.pipeline import Job, Notice
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from dropcli.dataset.plan import Request
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
 from dropcli.files import is_folder, is_piped
-from dropcli.pipeline.job import Job, stream_of
-from dropcli.pipeline.report import Notice
+from dropcli.pipeline import Job, Notice, stream_of
 
 
 def choose_output(output: str | None, in_place: bool) -> str | None:

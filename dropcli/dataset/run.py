@@ -16,7 +16,7 @@ from dropcli.errors import DropcliError, Interrupted, UsageError, located
 from dropcli.files import remove_stale
 from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, choose_engine, usable_cores
-from dropcli.pipeline.progress import Progress
+from dropcli.pipeline import Progress
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20

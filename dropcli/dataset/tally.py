@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from dropcli.dataset.tasks import Outcome, TensorRow
 from dropcli.errors import DropcliError, TensorError
-from dropcli.pipeline.report import Notices
+from dropcli.pipeline import Notices
 
 _SLOWEST = 3
 _MAX_NAMES = 1000  # of tensors, each with a row; the rest has one together

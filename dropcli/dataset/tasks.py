@@ -16,9 +16,7 @@ from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.files import Transaction
 from dropcli.parallel import Work, signals
-from dropcli.pipeline.job import Job, copy_file, is_applied, run_file
-from dropcli.pipeline.progress import BytesProgress
-from dropcli.pipeline.report import Notice, asked
+from dropcli.pipeline import BytesProgress, Job, Notice, asked, copy_file, is_applied, run_file
 from dropcli.tensors import DTYPES
 
 _JOURNAL_KEYS = {

@@ -17,9 +17,7 @@ from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, Us
 from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import PtSource, Source, open_source
 from dropcli.parallel import choose_engine
-from dropcli.pipeline.job import Job, derive_file
-from dropcli.pipeline.progress import BytesProgress, Progress
-from dropcli.pipeline.provenance import copies_from, read_entry
+from dropcli.pipeline import BytesProgress, Job, Progress, copies_from, derive_file, read_entry
 from dropcli.tensors import TensorInfo
 
 _BLOCK = 1 << 20

@@ -10,8 +10,8 @@ from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
 if TYPE_CHECKING:
-    from dropcli.dataset.apply import Dataset, SingleFile
-    from dropcli.pipeline.report import Report
+    from dropcli.dataset import Dataset, SingleFile
+    from dropcli.pipeline import Report
 
 
 _NAMES_SHOWN = 5
@@ -79,8 +79,7 @@ def apply(
     with signals.deferred():
         import secrets
 
-        from dropcli.dataset import WORKER_MODULE
-        from dropcli.dataset.discover import has_many, read_list
+        from dropcli.dataset import WORKER_MODULE, has_many, read_list
         from dropcli.parallel import usable_cores
 
         if jobs != 1 and usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
@@ -88,9 +87,7 @@ def apply(
 
             warm_up(WORKER_MODULE)  # which takes as long as the imports that follow
         from dropcli.cli.progress import progress
-        from dropcli.dataset.apply import SingleFile, prepare
-        from dropcli.dataset.plan import Request
-        from dropcli.dataset.request import choose_output
+        from dropcli.dataset import Request, SingleFile, choose_output, prepare
         from dropcli.dropout import Dropout, check_torch_input
         from dropcli.files import goes_to_stdout
 

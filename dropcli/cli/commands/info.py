@@ -15,7 +15,7 @@ def info(files: options.Files, json: options.Json = False, verbose: options.Verb
     """  # noqa: D301
     with signals.deferred():
         from dropcli.formats import read_info
-        from dropcli.pipeline.report import Report
+        from dropcli.pipeline import Report
 
     report = Report("info")
     for path in map(values.path, files):

@@ -23,8 +23,8 @@ def verify(
     """  # noqa: D301
     with signals.deferred():
         from dropcli.cli.progress import progress
-        from dropcli.dataset.verify import verify_outputs
-        from dropcli.pipeline.report import Report
+        from dropcli.dataset import verify_outputs
+        from dropcli.pipeline import Report
 
     with progress(not quiet, lines=True) as shown:
         verdicts, errors = verify_outputs(list(outputs), source, jobs or None, shown)
