@@ -82,3 +82,11 @@ def test_elsewhere_it_says_so_now_and_then(run: Run, monkeypatch: pytest.MonkeyP
     assert " of 3 files, " in errors
     assert "\x1b" not in errors
     assert " of 3 files" not in run("apply", ".", "-o", "out2", "--quiet").err
+
+
+def test_odd_digits_are_no_width(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "²")
+    monkeypatch.setenv("LINES", "²")
+    save_file({"x": torch.rand(4)}, "x.safetensors")
+    done = run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
+    assert (done.code, done.err) == (0, "")

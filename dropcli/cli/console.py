@@ -143,6 +143,9 @@ def rich(stream: TextIO | None) -> "RichConsole":
 
     if stream is None:
         raise FileError("closed", "expected it to be open", None, STDOUT_NAME)
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "").isascii():
+            del os.environ[name]  # rich takes superscripts for digits, and fails
     # Said outright, because rich otherwise believes variables that CI systems set.
     terminal = is_terminal(stream)
     return Console(
