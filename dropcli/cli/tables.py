@@ -4,6 +4,7 @@ Names of files and tensors are data: control characters are shown escaped, brack
 markup.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _ROWS = 10  # of a table, unless more are asked for
 _NAME_ROWS = 20  # of a table of tensor names, unless more are asked for
+_FOLDERS_SHOWN = 5
 _NAME_WIDTH = 12
 BETWEEN = 2  # spaces that rich puts between columns
 
@@ -126,6 +128,11 @@ def _dataset_rows(
     verb = "to write" if request.dry_run else "replaced" if request.output is None else "written"
     size = f", {size_text(tally.nbytes)}" if tally.written else ""
     yield verb, f"{counted(tally.written, 'file')}{size}"
+    if tally.kept_names:
+        names = dict.fromkeys(os.path.join(request.output or "", n) for n in tally.kept_names)
+        more = ", ..." if len(names) > _FOLDERS_SHOWN else ""
+        shown = printable(", ".join([*names][:_FOLDERS_SHOWN]))
+        yield "layout", f"each folder keeps its name: {shown}{more}"
     if request.copies:
         original = ", and the original" if request.keep_original else ""
         where = ", in one file" if request.concat else ""

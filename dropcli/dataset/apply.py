@@ -2,7 +2,6 @@
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import replace
 
 from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
@@ -55,11 +54,11 @@ class SingleFile(Application):
     def __init__(self, source: str, request: Request, dropout: Dropout, *, drawn: bool) -> None:
         notices = stream_notices(source, request, dropout, drawn=drawn)
         super().__init__(request, dropout, notices)
-        self.job = replace(job_of(source, request), statistics=request.statistics)
+        self.job = job_of(source, request)
         self.file: FileReport | None = None
         if request.stats:
             replacing = request.force or request.dry_run
-            made = os.path.dirname(self.job.output) if self.job.make_folder else None
+            made = os.path.dirname(self.job.output) if self.job.writing.make_folder else None
             paths = [source, self.job.output]
             check_stats_path(request.stats, paths, replace=replacing, made=made)
 
@@ -88,7 +87,6 @@ class Dataset(Application):
         if not dropout.drops_nothing and (shared := shared_streams(self._plan.tasks)):
             notices.append(shared)
         super().__init__(request, dropout, notices)
-        self.kept_names = found.kept_names
         self._drawn = drawn
         self.errors: list[DropcliError] = []
         if request.stats:
@@ -98,6 +96,7 @@ class Dataset(Application):
             replacing = request.force or request.resume or request.dry_run
             check_stats_path(request.stats, paths, replace=replacing, made=request.output)
         self.tally = Tally(keep=request.keep_files)
+        self.tally.kept_names = found.kept_names
         self.tally.left = 0 if request.copy_others else len(found.others)
 
     def _run(self, report: Report, progress: Progress) -> None:

@@ -8,14 +8,16 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dropcli.dataset.discover import Found, Input
 from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE, Stamp
 from dropcli.dataset.names import copy_names
+from dropcli.dataset.outputs import is_made_folder
 from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import Identity, identity, identity_of, is_file
-from dropcli.pipeline import Job, Notice
+from dropcli.pipeline import Job, Notice, Writing
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Request:
     jobs: int | None = None  # None for as many as are of use
     stats: str | None = None  # where the report is also written
     statistics: bool = True  # whether those of a single file are asked for, which take longer
+    in_dataset: bool = False
     keep_files: bool = True  # whether the report holds every file of a dataset
 
     def __post_init__(self) -> None:
@@ -85,6 +88,20 @@ class Request:
         """The copies that are written into one file, none if each has its own."""
         return tuple(self.all_copies) if self.concat else ()
 
+    @cached_property
+    def writing(self) -> Writing:
+        """What each job is to know of this."""
+        return Writing(
+            in_place=self.output is None,
+            force=self.force,
+            provenance=self.provenance,
+            dry_run=self.dry_run,
+            concat=self.joined_copies,
+            statistics=self.statistics or self.in_dataset,  # which the journal keeps
+            make_folder=self.output is not None and is_made_folder(self.output),
+            in_dataset=self.in_dataset,
+        )
+
     @property
     def journal(self) -> str | None:
         """Where the journal lies: in the output folder or, in place, in the one that is walked."""
@@ -123,9 +140,7 @@ class Plan:
             job = _job(request, item, name, copy)
             name = name if request.output is not None else job.output
             number, tensors, inode = len(self.tasks), not others, status.st_ino
-            self.tasks.append(
-                Task(number, job, name, stamp, inode, untouched, tensors, request.resume)
-            )
+            self.tasks.append(Task(number, job, name, stamp, inode, untouched, tensors))
 
     def check(self, request: Request) -> None:
         """UsageError for outputs that collide or are inputs, FileError for those that exist."""
@@ -244,16 +259,5 @@ def _copies(request: Request, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _job(request: Request, item: Input, name: str, copy: int) -> Job:
-    in_place = request.output is None
-    return Job(
-        item.path,
-        item.path if request.output is None else os.path.join(request.output, name),
-        request.stream or item.stream,
-        copy,
-        request.force,
-        in_place,
-        request.provenance,
-        request.dry_run,
-        request.joined_copies,
-        in_dataset=True,
-    )
+    output = item.path if request.output is None else os.path.join(request.output, name)
+    return Job(item.path, output, request.stream or item.stream, copy, request.writing)

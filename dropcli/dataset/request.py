@@ -49,18 +49,8 @@ def is_dataset(operands: list[str], request: Request) -> bool:
 
 def job_of(source: str, request: Request) -> Job:
     """One file into one."""
-    output = request.output
-    return Job(
-        source,
-        _target_of(source, output),
-        request.stream or stream_of(source),
-        force=request.force,
-        in_place=request.output is None,
-        provenance=request.provenance,
-        dry_run=request.dry_run,
-        concat=request.joined_copies,
-        make_folder=output is not None and is_made_folder(output),
-    )
+    target = _target_of(source, request.output)
+    return Job(source, target, request.stream or stream_of(source), writing=request.writing)
 
 
 def stream_notices(source: str, request: Request, dropout: Dropout, *, drawn: bool) -> list[Notice]:
@@ -97,7 +87,9 @@ def prepare_several(
         check_folder(request.output, copies=bool(request.copies))
     found = discover(operands, listed, request.output)
     walked = found.folders[0] if found.folders else None
-    request = replace(request, walked=walked, seed_drawn=drawn and not dropout.eval)
+    request = replace(
+        request, walked=walked, seed_drawn=drawn and not dropout.eval, in_dataset=True
+    )
     if drawn and request.resume:
         dropout = _resumed(request, dropout)
     _check_several(found, request, dropout)

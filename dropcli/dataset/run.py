@@ -39,10 +39,10 @@ def run_batch(
             _check_names(plan.tasks, journal)
         if (request.resume or request.force) and not request.dry_run:
             _sweep(plan.tasks)
-        waiting = [replace(task, known=known) for task in _waiting(plan.tasks, journal, tally)]
+        waiting = list(_waiting(plan.tasks, request, journal, tally))
         if journal and not request.dry_run and (request.seed_drawn or request.output is None):
             journal.begin(settings)
-        work = make_work(dropout, settings)
+        work = make_work(dropout, settings, resume=request.resume, known=known)
         sizes = [task.stamp.nbytes for task in waiting]
         times = max(1, len(request.joined_copies))  # how often each is written
         progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
@@ -116,7 +116,7 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
     for task in tasks:
         job = task.job
         before = journal.output_of(job.stream, job.copy, PurePath(task.name).suffix)
-        if before not in (None, task.name) and not job.in_place:
+        if before not in (None, task.name) and not job.writing.in_place:
             raise UsageError(
                 "other-names",
                 f"--resume: expected the names that it began with, '{before}', got '{task.name}'",
@@ -131,16 +131,19 @@ def _sweep(tasks: list[Task]) -> None:
         remove_stale(folder)
 
 
-def _waiting(tasks: list[Task], journal: Journal | None, tally: Tally) -> Iterator[Task]:
+def _waiting(
+    tasks: list[Task], request: Request, journal: Journal | None, tally: Tally
+) -> Iterator[Task]:
     """The tasks that are not done."""
+    forced = replace(request.writing, force=True)
     for task in tasks:
         job = task.job
-        source = None if job.in_place else (task.stamp, task.inode)
+        source = None if job.writing.in_place else (task.stamp, task.inode)
         found = journal and journal.confirm(task.name, job.output, job.stream, job.copy, source)
         if found and (outcome := recall(task, found)):
             tally.add(outcome)
         elif journal and journal.knows(task.name):  # ours to replace
-            yield replace(task, job=replace(task.job, force=True))
+            yield replace(task, job=replace(job, writing=forced))
         else:
             yield task
 

@@ -90,6 +90,7 @@ class Tally:
     keep: bool = False
     inputs: int = 0
     left: int = 0  # files without tensors, not looked into
+    kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
     planned: int = 0  # outputs
     written: int = 0
     skipped: int = 0

@@ -36,8 +36,6 @@ class Task:
     inode: int
     untouched: bool = False  # a copy of the file as it is
     tensors: bool = True  # whether the file holds tensors, or is another
-    resume: bool = False
-    known: bool = False  # whether the journal of the run that is resumed is there
 
 
 class TensorRow(NamedTuple):
@@ -73,9 +71,21 @@ class Outcome:
         return {key: document[key] for key in document if key not in _JOURNAL_KEYS} | names
 
 
-def make_work(dropout: Dropout, settings: dict[str, Any]) -> Work[Task, Outcome]:
-    """What an engine runs; `settings` are those that the journal records."""
-    return partial(_work, dropout, settings)
+@dataclass(frozen=True)
+class _Run:
+    """What the tasks of a run have in common; `settings` are those that the journal records."""
+
+    dropout: Dropout
+    settings: dict[str, Any]
+    resume: bool
+    known: bool  # whether the journal of the run that is resumed is there
+
+
+def make_work(
+    dropout: Dropout, settings: dict[str, Any], *, resume: bool, known: bool
+) -> Work[Task, Outcome]:
+    """What an engine runs."""
+    return partial(_work, _Run(dropout, settings, resume, known))
 
 
 def recall(task: Task, document: dict[str, Any]) -> Outcome | None:
@@ -116,10 +126,7 @@ def _rows(document: dict[str, Any]) -> Iterator[TensorRow]:
 
 
 def _work(
-    dropout: Dropout,
-    settings: dict[str, Any],
-    tasks: Sequence[Task],
-    on_bytes: Callable[[int], None],
+    run: _Run, tasks: Sequence[Task], on_bytes: Callable[[int], None]
 ) -> tuple[list[Outcome], Interrupted | None]:
     """Do these tasks, and publish what they wrote together.
 
@@ -129,7 +136,7 @@ def _work(
     outcomes: list[Outcome] = []
     try:
         for task in tasks:
-            outcomes.append(_do(task, dropout, settings, transaction, on_bytes))
+            outcomes.append(_do(task, run, transaction, on_bytes))
     except Interrupted as error:
         stop = error
     try:
@@ -142,14 +149,10 @@ def _work(
 
 
 def _do(
-    task: Task,
-    dropout: Dropout,
-    settings: dict[str, Any],
-    transaction: Transaction,
-    on_bytes: Callable[[int], None],
+    task: Task, run: _Run, transaction: Transaction, on_bytes: Callable[[int], None]
 ) -> Outcome:
     try:
-        return _done(task, dropout, settings, transaction, on_bytes)
+        return _done(task, run, transaction, on_bytes)
     except DropcliError as error:
         return Outcome(task, error=error)
     except Exception as error:  # noqa: BLE001  # ours, but thousands of files shall not pay for it
@@ -175,18 +178,14 @@ def worker_died(path: str) -> FileError:
 
 
 def _done(
-    task: Task,
-    dropout: Dropout,
-    settings: dict[str, Any],
-    transaction: Transaction,
-    on_bytes: Callable[[int], None],
+    task: Task, run: _Run, transaction: Transaction, on_bytes: Callable[[int], None]
 ) -> Outcome:
     started, job = time.perf_counter(), task.job
     with located(job.source):
         stamp = Stamp.of(job.source)
     report, progress = None, BytesProgress(on_bytes)
-    if job.in_place and (task.resume or stamp != task.stamp):
-        report = is_applied(job, dropout, strict=not task.known)
+    if job.writing.in_place and (run.resume or stamp != task.stamp):
+        report = is_applied(job, run.dropout, strict=not run.known)
         if report is None and stamp != task.stamp:
             raise FileError(
                 "changed",
@@ -198,9 +197,9 @@ def _done(
     if report is None and task.untouched:
         report = copy_file(job, progress, transaction, tensors=task.tensors)
     elif report is None:
-        report = run_file(job, dropout, progress, transaction)
+        report = run_file(job, run.dropout, progress, transaction)
 
-    document = {"settings": settings, **report.document(), "output": task.name}
+    document = {"settings": run.settings, **report.document(), "output": task.name}
     document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
     document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
     return _outcome(
@@ -218,7 +217,7 @@ def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:
     job = outcome.task.job
     if error := outcome.error or failed.get(job.output):
         return Outcome(outcome.task, error=error)
-    if job.dry_run:
+    if job.writing.dry_run:
         return outcome
     try:
         with located(job.output):

@@ -17,7 +17,15 @@ from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, Us
 from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import PtSource, Source, open_source
 from dropcli.parallel import choose_engine
-from dropcli.pipeline import BytesProgress, Job, Progress, copies_from, derive_file, read_entry
+from dropcli.pipeline import (
+    BytesProgress,
+    Job,
+    Progress,
+    Writing,
+    copies_from,
+    derive_file,
+    read_entry,
+)
 from dropcli.tensors import TensorInfo
 
 _BLOCK = 1 << 20
@@ -127,14 +135,8 @@ def verify_file(
             what = f"copy {copy} of '{stream}'" if copy else f"'{stream}'"
             found = Difference(None, None, f"by its provenance it is {what}, under another name")
             return Verdict(item.path, made_from, stream, copy, reader.size or 0, found)
-        job = Job(
-            made_from,
-            name,
-            entry["stream"],
-            entry["copy"],
-            concat=copies_from(entry),
-            statistics=False,
-        )
+        writing = Writing(concat=copies_from(entry), statistics=False)
+        job = Job(made_from, name, stream, copy, writing)
 
         def derive(write: Callable[[bytes | memoryview], None]) -> None:
             derive_file(job, dropout, entry, write, BytesProgress(on_bytes))

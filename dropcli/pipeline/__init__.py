@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropcli.pipeline.export import check_stats_path, write_stats
-    from dropcli.pipeline.job import Job, copy_file, derive_file, is_applied, run_file, stream_of
+    from dropcli.pipeline.job import copy_file, derive_file, is_applied, run_file
+    from dropcli.pipeline.output import Job, Writing, stream_of
     from dropcli.pipeline.progress import BytesProgress, Progress
     from dropcli.pipeline.provenance import copies_from, read_entry
     from dropcli.pipeline.recipe import Recipe, recipe_for
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "export": ("check_stats_path", "write_stats"),
-    "job": ("Job", "copy_file", "derive_file", "is_applied", "run_file", "stream_of"),
+    "job": ("copy_file", "derive_file", "is_applied", "run_file"),
+    "output": ("Job", "Writing", "stream_of"),
     "progress": ("BytesProgress", "Progress"),
     "provenance": ("copies_from", "read_entry"),
     "recipe": ("Recipe", "recipe_for"),
@@ -47,6 +49,7 @@ __all__ = [
     "Recipe",
     "Report",
     "TensorReport",
+    "Writing",
     "asked",
     "check_stats_path",
     "copies_from",

@@ -1,11 +1,8 @@
 """One file to one file: open, augment, publish."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 from dropcli.dropout import (
@@ -15,24 +12,15 @@ from dropcli.dropout import (
     nothing_selected,
     select,
 )
-from dropcli.errors import FileError, FormatError, TensorError, UsageError, located
+from dropcli.errors import FileError, FormatError, TensorError, located
 from dropcli.files import (
-    STDIN,
-    STDOUT,
-    STDOUT_NAME,
-    Output,
     Reader,
     Transaction,
-    check_destination,
-    foresee_destination,
-    is_piped,
-    make_folders,
     place_of,
-    publish,
-    same_file,
 )
 from dropcli.formats import Concatenated, Source, convert, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
+from dropcli.pipeline.output import Job, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
 from dropcli.pipeline.progress import Progress
 from dropcli.pipeline.provenance import is_twin, record, was_applied
@@ -43,38 +31,6 @@ _COPY_BYTES = 1 << 20
 Write = Callable[[bytes | memoryview], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One application: from where to where, and under which name in the mask key.
-
-    `concat` are the copies to write into one file, 0 the untouched one.
-    """
-
-    source: str
-    output: str
-    stream: str
-    copy: int = 0
-    force: bool = False
-    in_place: bool = False
-    provenance: bool = True
-    dry_run: bool = False
-    concat: tuple[int, ...] = ()
-    statistics: bool = True
-    make_folder: bool = False  # of the output, if it is not there
-    in_dataset: bool = False
-
-    @property
-    def in_folder(self) -> bool:
-        """Whether folders are made, and an output with the very same bytes is ours."""
-        return self.in_dataset and not self.in_place
-
-
-def stream_of(source: str) -> str:
-    """The name of a single file in the mask key: its stem, or `-` for what is piped in."""
-    # A pipe has a number for a name, which says nothing of what comes through it.
-    return STDIN if is_piped(source) else PurePath(source).stem
-
-
 def run_file(
     job: Job, dropout: Dropout, progress: Progress, transaction: Transaction | None = None
 ) -> FileReport:
@@ -83,13 +39,13 @@ def run_file(
         source = ready.source
         with located(place_of(job.source)):
             unselected = _check_selection(ready, dropout)
-            if unselected and not job.in_dataset:
+            if unselected and not job.writing.in_dataset:
                 raise unselected
-        _check_output(job, ready.size)
+        check_output(job, ready.size)
         reports = initial_reports(source.tensors, ready.recipes, ready.selection.reasons)
-        if not job.dry_run:
+        if not job.writing.dry_run:
             with (
-                _destination(job, ready.size, transaction) as output,
+                open_output(job, ready.size, transaction) as output,
                 located(place_of(job.source)),
             ):
                 progress.begin(1, ready.size)
@@ -101,7 +57,7 @@ def run_file(
         job.stream,
         job.copy,
         ready.size,
-        "planned" if job.dry_run else "written",
+        "planned" if job.writing.dry_run else "written",
         reports,
         applied_before=was_applied(
             source.provenance or [], dropout, record(dropout, job.stream, job.copy)
@@ -146,12 +102,12 @@ class _Ready:
 @contextmanager
 def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -> Iterator[_Ready]:
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
-        source = opened if job.in_place else convert(opened, job.output)
+        source = opened if job.writing.in_place else convert(opened, job.output)
         selection = select(dropout, source.tensors)
-        if job.in_dataset and not (selection.names or dropout.drops_nothing):
-            job = replace(job, concat=())  # nothing in it grows
+        if job.writing.in_dataset and not (selection.names or dropout.drops_nothing):
+            job = replace(job, writing=replace(job.writing, concat=()))  # nothing in it grows
         source, recipes = _recipes(source, selection, dropout, job)
-        entry = entry or record(dropout, job.stream, job.copy, job.concat)
+        entry = entry or record(dropout, job.stream, job.copy, job.writing.concat)
         provenance = _provenance(job, source, entry)
         size = source.output_size(provenance)
         yield _Ready(source, selection, recipes, provenance, size)
@@ -192,15 +148,15 @@ def copy_file(
                 reports = initial_reports(source.tensors, {})
         with closing(Reader(job.source)) as reader:
             size = reader.size or 0
-            _check_output(job, size)
-            if not job.dry_run:
-                with _destination(job, size, transaction) as output, located(job.source):
+            check_output(job, size)
+            if not job.writing.dry_run:
+                with open_output(job, size, transaction) as output, located(job.source):
                     for start in range(0, size, _COPY_BYTES):
                         data = reader.read(start, min(_COPY_BYTES, size - start))
                         output.write(data)
                         progress.advance(nbytes=len(data))
                     reader.finish()
-    status: Status = "planned" if job.dry_run else "written"
+    status: Status = "planned" if job.writing.dry_run else "written"
     return FileReport(job.source, job.output, job.stream, job.copy, size, status, reports)
 
 
@@ -231,13 +187,13 @@ def _recipes(
     source: Source, selection: Selection, dropout: Dropout, job: Job
 ) -> tuple[Source, Recipes]:
     """What is to be written, and what to do with the selected tensors in it."""
-    names, statistics = selection.names, job.statistics
-    if not job.concat:
+    names, statistics = selection.names, job.writing.statistics
+    if not job.writing.concat:
         found = recipes_for(source, dropout, names, job.stream, job.copy, statistics=statistics)
         return source, found
     recipes = {
         label(name, copy): recipe
-        for copy in job.concat
+        for copy in job.writing.concat
         if copy
         for name, recipe in recipes_for(
             source, dropout, names, job.stream, copy, statistics=statistics
@@ -245,11 +201,11 @@ def _recipes(
     }
     # In evaluation mode tensors are repeated all the same.
     names = select(replace(dropout, eval=False), source.tensors).names if dropout.eval else names
-    return Concatenated(source, names, list(job.concat)), recipes
+    return Concatenated(source, names, list(job.writing.concat)), recipes
 
 
 def _provenance(job: Job, source: Source, entry: dict[str, Any]) -> list[Any] | None:
-    if not job.provenance:
+    if not job.writing.provenance:
         return None
     if source.provenance is None:
         raise FormatError(
@@ -258,43 +214,3 @@ def _provenance(job: Job, source: Source, entry: dict[str, Any]) -> list[Any] | 
             "keep it as it is with --no-provenance",
         )
     return [*source.provenance, entry]
-
-
-def _check_output(job: Job, size: int) -> None:
-    """Find what is in the way before any work."""
-    if not job.in_place and same_file(job.source, job.output):
-        raise UsageError(
-            "same-file",
-            "expected an output other than the input, got the same file",
-            "replace it with --in-place instead of -o",
-            STDOUT_NAME if job.output == STDOUT else job.output,
-        )
-    if job.output == STDOUT:
-        return
-    if job.in_place and not job.force and not os.stat(job.source).st_mode & 0o222:
-        raise FileError(
-            "read-only", "expected a file that may be written, got a read-only one", "add --force"
-        )
-    makes_folders = job.in_folder or job.make_folder
-    if makes_folders and job.dry_run:
-        foresee_destination(job.output, size, replace=job.force)
-        return
-    if makes_folders:
-        with located(job.output):
-            make_folders(os.path.dirname(job.output) or ".")
-    elif job.dry_run:  # else it is the first thing that publishing does
-        check_destination(job.output, replace=job.force or job.in_place)
-
-
-@contextmanager
-def _destination(job: Job, size: int, transaction: Transaction | None) -> Iterator[Output]:
-    if job.output == STDOUT:
-        output = Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, STDOUT_NAME)
-        yield output
-        output.flush()
-    else:
-        replace, adopt = job.force or job.in_place, job.in_folder
-        with publish(
-            job.output, size=size, replace=replace, adopt=adopt, transaction=transaction
-        ) as output:
-            yield output

@@ -1,6 +1,5 @@
 """`dropcli apply`: drop elements of a file or a dataset."""
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from dropcli.pipeline import Report
 
 
-_NAMES_SHOWN = 5
 _MANY = 300  # files, for which starting workers is worth while
 
 
@@ -166,10 +164,6 @@ def _announce(application: "Dataset", drawn: bool) -> None:
     request, dropout = application.request, application.dropout
     for notice in application.notices:
         console.warn(notice.message)
-    if application.kept_names and request.output is not None:
-        names = [os.path.join(request.output, name) for name in application.kept_names]
-        more = ", ..." if len(names) > _NAMES_SHOWN else ""
-        console.note(f"each folder keeps its name: {', '.join(names[:_NAMES_SHOWN])}{more}")
     if drawn and request.output is None and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
 
