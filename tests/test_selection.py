@@ -277,3 +277,39 @@ def test_python_has_the_same_rule() -> None:
     report = dropcli.apply("x.safetensors", "y.safetensors", seed=1, all_floats=True, force=True)
     assert report.document()["warnings"] == []
     assert report.document()["settings"]["select"] == "all"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_resuming_across_rules_is_refused_with_a_hint(run: Run, in_place: bool) -> None:
+    target = ("--in-place",) if in_place else ("-o", "out")
+    for number in range(3):
+        path = Path(f"data/{number}.safetensors")
+        path.parent.mkdir(exist_ok=True)
+        save_file({"x": torch.rand(9, 9), "label": torch.rand(9, 9)}, path)
+    Path("data/1.safetensors").write_bytes(b"damaged")
+    assert run("apply", "data", *target, "--seed", 1).code == 3
+    result = run("apply", "data", *target, "--seed", 1, "--resume", "--all-floats", "--json")
+    assert result.code == 2
+    assert result.json["errors"][0]["code"] == "other-settings"
+    assert result.json["errors"][0]["hint"]
+
+
+def test_a_run_of_before_there_were_rules_is_resumed_with_all_floats(run: Run) -> None:
+    for number in range(3):
+        path = Path(f"data/{number}.safetensors")
+        path.parent.mkdir(exist_ok=True)
+        save_file({"x": torch.rand(9, 9), "label": torch.rand(9, 9)}, path)
+    good = Path("data/1.safetensors").read_bytes()
+    Path("data/1.safetensors").write_bytes(b"damaged")
+    options = ("apply", "data", "-o", "out", "--seed", 1)
+    assert run(*options, "--all-floats").code == 3
+    Path("data/1.safetensors").write_bytes(good)
+    journal = Path("out/dropcli.jsonl")
+    lines = journal.read_text()
+    assert '"select": "all", ' in lines
+    journal.write_text(lines.replace('"select": "all", ', ""))
+    assert run(*options, "--resume").code == 2
+    result = run(*options, "--resume", "--all-floats", "--json")
+    assert result.code == 0, result.err
+    skipped = [file["status"] for file in result.json["files"]]
+    assert skipped == ["skipped", "written", "skipped"]

@@ -192,6 +192,7 @@ class Journal:
         settings = entry["settings"]
         if not isinstance(settings, dict) or "p" not in settings:
             raise TypeError
+        settings.setdefault("select", "all")  # before there were two rules
         if len(entry) > 1:
             output, stream, copy = entry["output"], entry["stream"], int(entry["copy"])
             source = Stamp(int(entry["source_bytes"]), int(entry["source_mtime_ns"]))

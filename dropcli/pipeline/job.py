@@ -23,7 +23,7 @@ from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
 from dropcli.pipeline.progress import Progress
-from dropcli.pipeline.provenance import is_twin, record, was_applied
+from dropcli.pipeline.provenance import is_same, is_twin, record, was_applied
 from dropcli.pipeline.report import FileReport, Status, TensorReport
 
 _COPY_BYTES = 1 << 20
@@ -168,7 +168,7 @@ def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None
     with located(job.source), closing(open_source(job.source)) as source:
         entries = source.provenance or []
         ours = record(dropout, job.stream, job.copy)
-        if entries[-1:] != [ours]:
+        if not (entries and is_same(entries[-1], ours)):
             if strict and entries and is_twin(entries[-1], ours):
                 raise FileError(
                     "other-settings",

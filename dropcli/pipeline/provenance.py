@@ -80,6 +80,14 @@ def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
     )
 
 
+def is_same(entry: Any, ours: dict[str, Any]) -> bool:
+    """Whether both are the very same application; a rule that is not recorded is "all"."""
+    settings = entry.get("settings") if isinstance(entry, dict) else None
+    return isinstance(settings, dict) and (
+        {**entry, "settings": {"select": "all", **settings}} == ours
+    )
+
+
 def is_twin(entry: Any, ours: dict[str, Any]) -> bool:
     """Whether both are applications to a file of the same name."""
     names = ("contract", "stream", "copy")
