@@ -76,7 +76,7 @@ def test_p27_programs_are_not_passed_on(run: Run, case: str) -> None:
 )
 def test_what_people_keep_is_no_program(run: Run, module: str, name: str) -> None:
     Path("x.pt").write_bytes(archive(b"\x80\x02" + g(module, name) + b")R."))
-    result = run("apply", "x.pt", "-o", "y.pt")
+    result = run("apply", "x.pt", "-o", "y.pt", "--eval")
     assert result.code == 0, result.err
     strangers = ("mypackage", "omegaconf.dictconfig", "torch_geometric.data.data")
     assert (f"{module}.{name}" in result.err) == (module in strangers)

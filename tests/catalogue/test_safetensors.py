@@ -229,10 +229,10 @@ def test_s08_s09_the_content_counts_not_the_suffix(run: Run) -> None:
     save_file({"x": torch.rand(50)}, "b.safetensors")
     for right, wrong in (("a.pt", "a.safetensors"), ("b.safetensors", "b.pt")):
         os.link(right, wrong)
-        assert run("apply", right, "-o", "1", "--seed", 1, "-q").code == 0
-        assert run("apply", wrong, "-fo", "2", "--seed", 1, "-q").code == 0
-        assert Path("1").read_bytes() == Path("2").read_bytes()
-        os.unlink("1")
+        assert run("apply", right, "-o", "1.bin", "--seed", 1, "-q").code == 0
+        assert run("apply", wrong, "-fo", "2.bin", "--seed", 1, "-q").code == 0
+        assert Path("1.bin").read_bytes() == Path("2.bin").read_bytes()
+        os.unlink("1.bin")
 
 
 def hostile_header(kind: str) -> bytes:
