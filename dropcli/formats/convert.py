@@ -12,7 +12,7 @@ from dropcli.errors import FormatError
 from dropcli.formats.base import Checksum, Derived, Extent, Segment, dump_entries, segment_of
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
 from dropcli.formats.pt import PtSource, Writer
-from dropcli.formats.safetensors import PROVENANCE, SafetensorsSource, new_header
+from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource, new_header
 from dropcli.layouts import Layout
 from dropcli.tensors import TensorInfo
 
@@ -32,8 +32,7 @@ class SafetensorsFromPt(Derived):
                 "keep it with an output whose name ends in .pt",
             )
         for tensor in source.tensors:
-            if tensor.unsupported or tensor.dtype.name in ("?", "C128"):
-                reason = tensor.unsupported or f"its dtype is {tensor.dtype.name}"
+            if reason := _not_in_safetensors(tensor):
                 raise FormatError(
                     "not-in-safetensors",
                     f"tensor '{tensor.name}': expected one that safetensors can hold, but {reason}",
@@ -55,6 +54,19 @@ class SafetensorsFromPt(Derived):
         super().finish()
 
 
+def _not_in_safetensors(tensor: TensorInfo) -> str | None:
+    """Why a safetensors file cannot hold this tensor under its name; None if it can."""
+    if tensor.unsupported:
+        return tensor.unsupported
+    if tensor.dtype.name in ("?", "C128"):
+        return f"its dtype is {tensor.dtype.name}"
+    if tensor.name == METADATA:
+        return "that name is where a safetensors file keeps its metadata"
+    if any("\ud800" <= char <= "\udfff" for char in tensor.name):
+        return "its name is not valid Unicode"
+    return None
+
+
 class PtFromSafetensors(Derived):
     """The tensors of a safetensors file as a flat dict, as `torch.save` writes it."""
 
@@ -62,7 +74,7 @@ class PtFromSafetensors(Derived):
 
     def __init__(self, source: SafetensorsSource, root: str) -> None:
         super().__init__(source)
-        self._root = root
+        self._root = _folder_named(root)
         for tensor in source.tensors:
             if not tensor.dtype.torch_name:
                 raise FormatError(
@@ -91,6 +103,15 @@ class PtFromSafetensors(Derived):
             data = dump_entries(provenance).encode()
             yield from writer.add_known(f"{root}/{PT_PROVENANCE}", data)
         yield from writer.end()
+
+
+def _folder_named(stem: str) -> str:
+    """The folder in an archive: the name of the file or, where that cannot be one, torch's own."""
+    try:
+        stem.encode()
+    except UnicodeEncodeError:
+        return "archive"
+    return "archive" if stem in (".", "..") else stem
 
 
 def _pickle(tensors: Sequence[TensorInfo]) -> bytes:

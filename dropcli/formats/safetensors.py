@@ -17,7 +17,7 @@ from dropcli.files import Reader
 from dropcli.formats.base import Extent, Segment, Source, dump_entries, parse_entries
 from dropcli.tensors import DTYPES, TensorInfo
 
-_MOST_HEADER_BYTES = 100_000_000  # the library's own limit
+_MAX_HEADER_BYTES = 100_000_000  # the library's own limit
 _MOST_VALUES = 1 << 21  # in a header that describes few tensors; parsed they are half a gigabyte
 _MOST_VALUES_EACH = 16
 _MOST_BYTES = 1 << 43  # 8 TiB; file systems take 16
@@ -79,11 +79,11 @@ def _read_header(reader: Reader) -> bytes:
         got = f"{len(prefix)} bytes" if prefix else "an empty file"
         raise FormatError("truncated-header", f"expected a safetensors file, got {got}")
     length = int.from_bytes(prefix, "little")
-    if length > _MOST_HEADER_BYTES:
+    if length > _MAX_HEADER_BYTES:
         raise FormatError(
             "header-too-large",
             f"expected a safetensors file, got one whose header would have {length:,} bytes",
-            f"the most there can be is {_MOST_HEADER_BYTES:,}: is it another kind of file?",
+            f"the most there can be is {_MAX_HEADER_BYTES:,}: is it another kind of file?",
         )
     if reader.size is not None and length > reader.size - 8:
         raise FormatError(
@@ -211,6 +211,6 @@ def dump(header: dict[str, Any]) -> bytes:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         _invalid(str(error))
-    if len(text.encode()) > _MOST_HEADER_BYTES:
+    if len(text.encode()) > _MAX_HEADER_BYTES:
         _invalid(f"{len(text.encode()):,} bytes with the provenance")
     return text.encode()
