@@ -191,7 +191,8 @@ def test_nothing_is_selected(
 ) -> None:
     save_file(tensors, "x.safetensors")
     before = Path("x.safetensors").read_bytes()
-    for target in (("-o", "y.safetensors"), ("-o", "y.safetensors", "-n"), ("--in-place",)):
+    joined = ("-o", "y.safetensors", "--copies", 2, "--concat")
+    for target in (("-o", "y.safetensors"), ("-o", "y.safetensors", "-n"), ("--in-place",), joined):
         result = run("apply", "x.safetensors", *target, *options, "--seed", 1, "--json")
         assert result.code == 1
         assert result.json["errors"][0]["code"] == "nothing-selected"

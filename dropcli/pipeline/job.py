@@ -104,7 +104,7 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.writing.in_place else convert(opened, job.output)
         selection = select(dropout, source.tensors)
-        if job.writing.in_dataset and not (selection.names or dropout.drops_nothing):
+        if not (selection.names or dropout.drops_nothing):
             job = replace(job, writing=replace(job.writing, concat=()))  # nothing in it grows
         source, recipes = _recipes(source, selection, dropout, job)
         entry = entry or record(dropout, job.stream, job.copy, job.writing.concat)
