@@ -480,9 +480,13 @@ def test_conversion_to_pt(run: Run) -> None:
         "b": torch.tensor([True, False]),
     }
     save_file(content, "x.safetensors", {"made": "by a test"})
+    result = run("apply", "x.safetensors", "-o", "y.pt", "--seed", 1, "--json")
+    assert (result.code, result.json["errors"][0]["code"]) == (1, "not-in-pt")
+    assert "metadata ('made')" in result.err
+    assert not Path("y.pt").exists()
+    save_file(content, "x.safetensors", {"format": "pt"})
     result = run("apply", "x.safetensors", "-o", "y.pt", "--seed", 1, "--all-floats")
     assert result.code == 0, result.err
-    assert "metadata" in result.err
     assert zipfile.ZipFile("y.pt").testzip() is None
     assert offsets_are_aligned("y.pt")
     for mmap in (False, True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,9 @@ def test_nothing_is_selected(
     save_file(tensors, "x.safetensors")
     before = Path("x.safetensors").read_bytes()
     joined = ("-o", "y.safetensors", "--copies", 2, "--concat")
-    for target in (("-o", "y.safetensors"), ("-o", "y.safetensors", "-n"), ("--in-place",), joined):
+    copies = ("-o", "out", "--copies", 2)
+    plain = ("-o", "y.safetensors")
+    for target in (plain, (*plain, "-n"), ("--in-place",), joined, copies):
         result = run("apply", "x.safetensors", *target, *options, "--seed", 1, "--json")
         assert result.code == 1
         assert result.json["errors"][0]["code"] == "nothing-selected"
@@ -203,6 +206,9 @@ def test_nothing_is_selected(
     for words in ("-p 0", "--eval", "-p 0:0"):
         done = run("apply", "x.safetensors", "-fo", "y.safetensors", *options, *words.split())
         assert done.code == 0
+        assert load_file("y.safetensors").keys() == tensors.keys()
+        done = run("apply", "x.safetensors", "-f", *joined, *options, *words.split())
+        assert done.code == 0, done.err
         assert load_file("y.safetensors").keys() == tensors.keys()
 
 
@@ -314,3 +320,32 @@ def test_a_run_of_before_there_were_rules_is_resumed_with_all_floats(run: Run) -
     assert result.code == 0, result.err
     skipped = [file["status"] for file in result.json["files"]]
     assert skipped == ["skipped", "written", "skipped"]
+
+
+def test_exclude_that_cancels_key_says_so(run: Run) -> None:
+    save_file({"x": torch.rand(9, 9), "i": torch.arange(3)}, "x.safetensors")
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", "-k", "x", "--exclude", "x")
+    assert result.code == 1
+    assert "--exclude leaves out all that --key names" in result.err
+
+
+@pytest.mark.parametrize("name", ["label\x1b[0m.label", "*.label", "a?[b].label", "it's.label"])
+def test_the_pattern_in_a_hint_drops_that_tensor_alone(run: Run, name: str) -> None:
+    save_file({"x": torch.rand(9, 9) + 1, name: torch.rand(9) + 1, "my.label": torch.rand(9)},
+              "x.safetensors")  # fmt: skip
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1, "--json")
+    (message,) = (w["message"] for w in result.json["warnings"] if name in w["message"])
+    option, pattern = shlex.split(message.partition("; ")[2].partition(" drops it")[0])
+    again = run("apply", "x.safetensors", "-fo", "y.safetensors", option, pattern, "--json")
+    assert again.code == 0, again.err
+    actions = {t["name"]: t["action"] for t in again.json["files"][0]["tensors"]}
+    assert [found for found, action in actions.items() if action == "dropped"] == [name]
+
+
+def test_warnings_count_files_and_not_copies(run: Run) -> None:
+    for number in range(3):
+        path = Path(f"data/{number}.safetensors")
+        path.parent.mkdir(exist_ok=True)
+        save_file({"x": torch.rand(9, 9), "label": torch.rand(9, 9)}, path)
+    result = run("apply", "data", "-o", "out", "--copies", 2, "--keep-original", "--json")
+    assert [(w["code"], w["files"]) for w in result.json["warnings"]] == [("looks-like-label", 3)]

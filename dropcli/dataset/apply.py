@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 
+from dropcli.dataset.discover import is_several
 from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
@@ -14,6 +15,7 @@ from dropcli.pipeline import (
     Notice,
     Progress,
     Report,
+    check_selected,
     check_stats_path,
     run_file,
     settings_notices,
@@ -82,6 +84,8 @@ class Dataset(Application):
         drawn: bool,
     ) -> None:
         found, request, dropout = prepare_several(operands, listed, request, dropout, drawn=drawn)
+        if listed is None and not is_several(operands) and not request.resume:
+            check_selected(operands[0], dropout)  # one file, of which nothing is to be written
         notices = [Notice("link-to-above", note) for note in found.notes]
         self._plan = plan_batch(request, found)
         if not dropout.drops_nothing and (shared := shared_streams(self._plan.tasks)):

@@ -19,6 +19,11 @@ from dropcli.files import is_file
 JOURNAL = "dropcli.jsonl"
 JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
 
+_RULES = {  # of the run that is resumed, by its `select`
+    "all": "resume with --all-floats, as it began",
+    "data/1": "resume without --all-floats, as it began",
+    None: "begin anew in another folder",
+}
 _SYNC_EVERY = 256  # lines
 
 try:
@@ -231,7 +236,9 @@ def check_settings(path: str, before: dict[str, Any], now: dict[str, Any]) -> No
         raise UsageError(
             "other-settings",
             f"--resume: expected the settings that it began with, {was}, got {got}",
-            "resume with those, or write to another folder",
+            _RULES[before.get("select")]
+            if differing == ["select"]
+            else "resume with those, or write to another folder",
             path,
         )
 

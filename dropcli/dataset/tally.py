@@ -9,6 +9,7 @@ from dropcli.errors import DropcliError, TensorError
 from dropcli.pipeline import Notices
 
 _SLOWEST = 3
+_OF_SOURCES = {"looks-like-label", "looks-like-nhwc", "nothing-selected", "unknown-classes"}
 _MAX_NAMES = 1000  # of tensors, each with a row; the rest has one together
 _MAX_REASONS = 5  # of one name
 
@@ -122,6 +123,8 @@ class Tally:
         if not outcome.task.untouched:
             self._count_selection(outcome)
         for notice in outcome.notices:
+            if outcome.task.job.copy > 1 and notice.code in _OF_SOURCES:
+                continue  # which was said of the first copy
             self.notices.add(notice, outcome.task.job.source, outcome.task.number)
         if not outcome.skipped:
             time = (outcome.seconds, outcome.task.job.output)

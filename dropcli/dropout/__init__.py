@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         in_tensor,
         nothing_selected,
         select,
+        shell_pattern,
     )
     from dropcli.dropout.settings import (
         ArraySettings,
@@ -37,6 +38,7 @@ _NAMES = {
         "in_tensor",
         "nothing_selected",
         "select",
+        "shell_pattern",
     ),
     "settings": (
         "ArraySettings",
@@ -73,6 +75,7 @@ __all__ = [
     "kernel_for",
     "nothing_selected",
     "select",
+    "shell_pattern",
     "torch_version",
     "whole_number",
 ]

@@ -5,6 +5,7 @@ like labels or state, so that a folder of inputs and float labels keeps its labe
 """
 
 import difflib
+import glob
 import re
 import shlex
 from collections.abc import Iterable
@@ -131,9 +132,11 @@ def nothing_selected(
         return TensorError(
             code,
             f"no tensor is selected: '{name}' looks like a label or state ({reason}){more}",
-            f"drop it with -k {shlex.quote(name)}, or every float tensor with --all-floats",
+            f"drop it with -k {shell_pattern(name)}, or every float tensor with --all-floats",
         )
     left = [tensor for tensor in tensors if not _is_excluded(dropout, tensor)]
+    if dropout.key:
+        return TensorError(code, "no tensor is selected: --exclude leaves out all that --key names")
     if not left:
         return TensorError(code, "no tensor is selected: --exclude leaves out all of them")
     first = next((tensor for tensor in left if _is_numeric(tensor)), left[0])
@@ -144,8 +147,15 @@ def nothing_selected(
     return TensorError(
         code,
         f"no tensor is selected: by default only float tensors are dropped, and {held}",
-        f"to drop '{first.name}' add: -k {shlex.quote(first.name)}{rescale}",
+        f"to drop '{first.name}' add: -k {shell_pattern(first.name)}{rescale}",
     )
+
+
+def shell_pattern(name: str) -> str:
+    """What to type after -k for this tensor alone; unprintable characters as `?`."""
+    if name.isprintable() and not {"*", "?"} & set(name):
+        return shlex.quote(name)  # which matches itself, brackets and all
+    return shlex.quote("".join(c if c.isprintable() else "?" for c in glob.escape(name)))
 
 
 def _is_excluded(dropout: Dropout, tensor: TensorInfo) -> bool:

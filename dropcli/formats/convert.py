@@ -83,8 +83,8 @@ class PtFromSafetensors(Derived):
                     f"{tensor.dtype.name}",
                     "keep it with an output whose name ends in .safetensors",
                 )
-        if set(source.metadata) - {"format", PROVENANCE}:
-            self.notes.append("its metadata has no place in a .pt file and is left out")
+        if others := sorted(set(source.metadata) - {"format", PROVENANCE}):
+            self.left_out = f"its metadata ('{others[0]}')"
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The pickle, what torch asks of an archive, and a storage for each tensor."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropcli.pipeline.export import check_stats_path, write_stats
-    from dropcli.pipeline.job import copy_file, derive_file, is_applied, run_file
+    from dropcli.pipeline.job import check_selected, copy_file, derive_file, is_applied, run_file
     from dropcli.pipeline.output import Job, Writing, stream_of
     from dropcli.pipeline.progress import BytesProgress, Progress
     from dropcli.pipeline.provenance import copies_from, read_entry
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "export": ("check_stats_path", "write_stats"),
-    "job": ("copy_file", "derive_file", "is_applied", "run_file"),
+    "job": ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"),
     "output": ("Job", "Writing", "stream_of"),
     "progress": ("BytesProgress", "Progress"),
     "provenance": ("copies_from", "read_entry"),
@@ -51,6 +51,7 @@ __all__ = [
     "TensorReport",
     "Writing",
     "asked",
+    "check_selected",
     "check_stats_path",
     "copies_from",
     "copy_file",

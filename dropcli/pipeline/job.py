@@ -12,7 +12,7 @@ from dropcli.dropout import (
     nothing_selected,
     select,
 )
-from dropcli.errors import FileError, FormatError, TensorError, located
+from dropcli.errors import DropcliError, FileError, FormatError, TensorError, located
 from dropcli.files import (
     Reader,
     Transaction,
@@ -104,7 +104,8 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.writing.in_place else convert(opened, job.output)
         selection = select(dropout, source.tensors)
-        if not (selection.names or dropout.drops_nothing):
+        meant = select(replace(dropout, eval=False), source.tensors) if dropout.eval else selection
+        if not meant.names:
             job = replace(job, writing=replace(job.writing, concat=()))  # nothing in it grows
         source, recipes = _recipes(source, selection, dropout, job)
         entry = entry or record(dropout, job.stream, job.copy, job.writing.concat)
@@ -115,15 +116,37 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
 
 def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
     """The error if nothing in this file drops; raises what cannot be meant in any file."""
-    tensors = [tensor for tensor in ready.source.tensors if tensor.name in ready.selection.names]
-    for tensor in tensors:
-        check_exact(dropout, tensor)
-    if tensors or dropout.drops_nothing:
+    if ready.source.left_out:
+        raise FormatError(
+            "not-in-pt",
+            f"a .pt file has no place for {ready.source.left_out}",
+            "keep it with an output whose name ends in .safetensors",
+        )
+    for tensor in ready.source.tensors:
+        if tensor.name in ready.selection.names:
+            check_exact(dropout, tensor)
+    return _unselected(ready.source, ready.selection, dropout)
+
+
+def _unselected(source: Source, selection: Selection, dropout: Dropout) -> TensorError | None:
+    if selection.names or dropout.drops_nothing:
         return None
-    others = "a numpy array" if ready.source.holds_arrays else None
-    if ready.source.unknown_classes and not others:
+    others = "a numpy array" if source.holds_arrays else None
+    if source.unknown_classes and not others:
         others = "other objects"
-    return nothing_selected(dropout, ready.source.tensors, ready.selection.reasons, others)
+    return nothing_selected(dropout, source.tensors, selection.reasons, others)
+
+
+def check_selected(path: str, dropout: Dropout) -> None:
+    """TensorError if nothing in this file drops; whatever else is wrong, its own run will find."""
+    with located(place_of(path)):
+        try:
+            with closing(open_source(path)) as source:
+                error = _unselected(source, select(dropout, source.tensors), dropout)
+        except (DropcliError, OSError):
+            return
+        if error:
+            raise error
 
 
 def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:

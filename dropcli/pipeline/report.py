@@ -1,13 +1,12 @@
 """What was done, as values: rows of tensors, files of rows, and the JSON document of both."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from dropcli.__version__ import __version__
-from dropcli.dropout import torch_version
+from dropcli.dropout import shell_pattern, torch_version
 from dropcli.errors import DropcliError
 from dropcli.pipeline.stats import Summary
 
@@ -146,7 +145,7 @@ class FileReport:
                 f"({', '.join(shown)}{more}); load the output only where you trust the input",
             )
         if self.unselected:
-            yield Notice(self.unselected.code, f"copied, as {self.unselected.message}")
+            yield Notice(self.unselected.code, f"copied as it is: {self.unselected.message}")
         for tensor in self.tensors:
             yield from self._tensor_notices(tensor)
 
@@ -155,7 +154,7 @@ class FileReport:
             yield Notice(
                 "looks-like-label",
                 f"tensor '{tensor.name}' is copied, because it looks like a label or state "
-                f"({tensor.reason}); -k {shlex.quote(tensor.name)} drops it, --all-floats every "
+                f"({tensor.reason}); -k {shell_pattern(tensor.name)} drops it, --all-floats every "
                 "float tensor",
             )
         if over := self.channels_last.get(tensor.name):
