@@ -39,7 +39,7 @@ def file_target(source: str, output: str) -> str:
     """Where the output of a single input goes; in a folder it keeps the input's name, as with `cp`.
 
     Raises:
-        UsageError: nobody can tell which file is meant.
+        UsageError: the path does not say which file is meant.
     """
     if output == STDOUT or goes_to_stdout(output):
         return output

@@ -18,9 +18,9 @@ from dropcli.formats.base import Extent, Segment, Source, dump_entries, parse_en
 from dropcli.tensors import DTYPES, TensorInfo
 
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit
-_MOST_VALUES = 1 << 21  # in a header that describes few tensors; parsed they are half a gigabyte
-_MOST_VALUES_EACH = 16
-_MOST_BYTES = 1 << 43  # 8 TiB; file systems take 16
+_MAX_VALUES = 1 << 21  # in a header that describes few tensors; parsed they are half a gigabyte
+_MAX_VALUES_EACH = 16
+_MAX_BYTES = 1 << 43  # 8 TiB; file systems take 16
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
@@ -93,7 +93,7 @@ def _read_header(reader: Reader) -> bytes:
         )
     header = reader.read(0, 8 + length)[8:]
     values = header.count(b",")
-    if values > max(_MOST_VALUES, _MOST_VALUES_EACH * header.count(b'"data_offsets"')):
+    if values > max(_MAX_VALUES, _MAX_VALUES_EACH * header.count(b'"data_offsets"')):
         _invalid(f"{values:,} values, far more than its tensors need")
     return header
 
@@ -153,7 +153,7 @@ def _check_twin(header: bytes, size: int) -> None:
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as twin:
         twin.write(len(header).to_bytes(8, "little") + header)
         twin.flush()
-        if size > _MOST_BYTES:
+        if size > _MAX_BYTES:
             _invalid(f"data of {size:,} bytes, more than any file can have")
         with located(twin.name):
             twin.truncate(size)

@@ -17,7 +17,7 @@ from dropcli.errors import FormatError
 from dropcli.files import Reader
 from dropcli.formats.base import Checksum, Deferred, Segment
 
-_MOST_32 = 0xFFFFFFFF
+_MAX_32 = 0xFFFFFFFF
 _FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
 _DATE = 0x21  # the first of January 1980: no time is recorded
 _ENCRYPTED = 0x2041
@@ -106,7 +106,7 @@ def _is_sound(reader: Reader, members: int) -> bool:
             short = (here, count, size, offset)
             disks += record[4:6]
             here, count, size, offset = record[6:]
-            mosts = (0xFFFF, 0xFFFF, _MOST_32, _MOST_32)
+            mosts = (0xFFFF, 0xFFFF, _MAX_32, _MAX_32)
             if any(a not in (b, m) for a, b, m in zip(short, record[6:], mosts, strict=True)):
                 return False
             at = far
@@ -142,7 +142,7 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     encoded = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
     late = flags & 8
     same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
-    if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MOST_32})):
+    if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MAX_32})):
         raise _doubtful(info.filename, "to be described alike in both places")
     offset = info.header_offset + _LOCAL.size + name_size + extra_size
     return Member(info.filename, offset, info.file_size, info.CRC)
@@ -208,23 +208,23 @@ class _Written:
 
 def _local_header(name: bytes, position: int, nbytes: int, alignment: int) -> bytes:
     """The header of a member at this position, padded so that the payload is aligned."""
-    sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MOST_32 else b""
+    sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MAX_32 else b""
     start = position + _LOCAL.size + len(name) + len(sizes) + 4
     padding = -start % alignment
     extra = sizes + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-    size = _MOST_32 if sizes else 0
+    size = _MAX_32 if sizes else 0
     fields = (b"PK\3\4", 0, _FLAGS, 0, 0, _DATE, 0, size, size, len(name), len(extra))
     return _LOCAL.pack(*fields) + name + extra
 
 
 def _descriptor_size(nbytes: int) -> int:
     """The bytes of `_descriptor`."""
-    return 24 if nbytes >= _MOST_32 else 16
+    return 24 if nbytes >= _MAX_32 else 16
 
 
 def _descriptor(crc: int, nbytes: int) -> bytes:
     """What follows a payload."""
-    form = "<4sI2Q" if nbytes >= _MOST_32 else "<4s3I"
+    form = "<4sI2Q" if nbytes >= _MAX_32 else "<4s3I"
     return struct.pack(form, b"PK\7\10", crc, nbytes, nbytes)
 
 
@@ -233,20 +233,20 @@ def _directory(members: list[_Written], position: int) -> bytes:
     entries = b"".join(map(_entry, members))
     count, size, end = len(members), len(entries), position + len(entries)
     tail = b""
-    if count >= 0xFFFF or position >= _MOST_32 or size >= _MOST_32:
+    if count >= 0xFFFF or position >= _MAX_32 or size >= _MAX_32:
         fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
         tail = _END_64.pack(*fields) + _LOCATOR_64.pack(b"PK\6\7", 0, end, 1)
-    count, size, position = min(count, 0xFFFF), min(size, _MOST_32), min(position, _MOST_32)
+    count, size, position = min(count, 0xFFFF), min(size, _MAX_32), min(position, _MAX_32)
     last = _END.pack(b"PK\5\6", 0, 0, count, count, size, position, 0)
     return entries + tail + last
 
 
 def _entry(member: _Written) -> bytes:
-    large = member.nbytes >= _MOST_32
-    far = member.offset >= _MOST_32
+    large = member.nbytes >= _MAX_32
+    far = member.offset >= _MAX_32
     values = [member.nbytes] * 2 * large + [member.offset] * far
     extra = struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""
-    size = min(member.nbytes, _MOST_32)
+    size = min(member.nbytes, _MAX_32)
     fields = (b"PK\1\2", 0, 0, _FLAGS, 0, 0, _DATE, member.checksum.value, size, size)
-    rest = (len(member.name), len(extra), 0, 0, 0, 0, min(member.offset, _MOST_32))
+    rest = (len(member.name), len(extra), 0, 0, 0, 0, min(member.offset, _MAX_32))
     return _CENTRAL.pack(*fields, *rest) + member.name + extra

@@ -11,7 +11,7 @@ from dropcli.formats.pt.unpickle import Global, load
 
 # A magic number, a version, the system and the object; then the keys of the storages, and these.
 _PICKLES = 4
-_MOST_PICKLE_BYTES = 1 << 26
+_MAX_PICKLE_BYTES = 1 << 26
 
 
 def convert_legacy(reader: Reader) -> None:
@@ -19,7 +19,7 @@ def convert_legacy(reader: Reader) -> None:
 
     Needs memory for all of it, and imports torch, which refuses classes it does not know.
     """
-    size = min(reader.size or 0, _MOST_PICKLE_BYTES)
+    size = min(reader.size or 0, _MAX_PICKLE_BYTES)
     data = reader.read(0, size)
     _, names, references, rest = load(data, _PICKLES)
     check_globals(names)

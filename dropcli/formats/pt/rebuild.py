@@ -27,10 +27,10 @@ _SPECIAL = {
     "_rebuild_meta_tensor_no_storage": "meta",
     "_rebuild_wrapper_subclass": "of a wrapper class",
 }
-_MOST_DIMENSIONS = 64  # torch's own limit
-_MOST_NAME = 1 << 21  # characters
-_MOST_NAMES = 1 << 27  # of all together
-_MOST_WRAPPERS = 8
+_MAX_DIMENSIONS = 64  # torch's own limit
+_MAX_NAME = 1 << 21  # characters
+_MAX_NAMES = 1 << 27  # of all together
+_MAX_WRAPPERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class _Node:
         while node and node.parent:
             part = _key_text(node.key)
             length += len(part) + 1
-            if length > _MOST_NAME:
+            if length > _MAX_NAME:
                 raise FormatError(
-                    "name-too-long", f"expected tensor names of {_MOST_NAME:,} characters at most"
+                    "name-too-long", f"expected tensor names of {_MAX_NAME:,} characters at most"
                 )
             parts.append(part)
             node = node.parent
@@ -84,9 +84,9 @@ def find_tensors(root: Any) -> Iterator[FoundTensor]:
     for node in _walk(root):
         name = node.name() or "tensor"
         length += len(name)
-        if length > _MOST_NAMES:
+        if length > _MAX_NAMES:
             raise FormatError(
-                "names-too-long", f"expected names of {_MOST_NAMES:,} characters at most in all"
+                "names-too-long", f"expected names of {_MAX_NAMES:,} characters at most in all"
             )
         if not node.inside:
             unique = name
@@ -179,7 +179,7 @@ def _is_tensor(value: Any) -> bool:
 
 def _innermost(call: Any) -> Call | None:
     """The view within parameters and subclasses; None for a tensor of another kind."""
-    for _ in range(_MOST_WRAPPERS):
+    for _ in range(_MAX_WRAPPERS):
         if not (isinstance(call, Call) and _is_tensor(call)):
             return None
         if call.function == _OF_TYPE and len(call.arguments) > 2:
@@ -208,7 +208,7 @@ def _found(name: str, node: _Node) -> FoundTensor:
 
 def _view(name: str, call: Call, inside: bool) -> FoundTensor:
     storage, offset, shape, strides, *more = call.arguments
-    if not isinstance(storage, Reference) or len(shape) > _MOST_DIMENSIONS:
+    if not isinstance(storage, Reference) or len(shape) > _MAX_DIMENSIONS:
         raise TypeError
     if len(call.arguments) not in _VIEWS[call.function.name]:
         raise TypeError

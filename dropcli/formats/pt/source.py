@@ -33,8 +33,8 @@ PROVENANCE = "dropcli.json"
 _UNKNOWN = Dtype("?", 8, "opaque", "")
 _ITEM_SIZES = {"UntypedStorage": 1, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
 _CHUNK = 1 << 20  # bytes
-_MOST_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
-_MOST_SMALL_BYTES = 1 << 10  # of other members that are read whole
+_MAX_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
+_MAX_SMALL_BYTES = 1 << 10  # of other members that are read whole
 
 
 class PtSource(Source):
@@ -162,7 +162,7 @@ class PtSource(Source):
         member = self._members.get(f"{self.root}/{name}")
         if member is None:
             raise FormatError("no-member", f"expected a member '{name}', got none")
-        most = _MOST_BYTES.get(name, _MOST_SMALL_BYTES)
+        most = _MAX_BYTES.get(name, _MAX_SMALL_BYTES)
         if member.nbytes > most:
             raise FormatError(
                 "member-too-large",

@@ -15,8 +15,8 @@ from dropcli.errors import FormatError
 
 _FEW_OBJECTS = 400_000
 _BYTES_PER_OBJECT = 8
-_MOST_LONG_BYTES = 1024
-_MOST_DIGITS = 1000  # of a decimal integer, whose conversion takes the square of them
+_MAX_LONG_BYTES = 1024
+_MAX_DIGITS = 1000  # of a decimal integer, whose conversion takes the square of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class _Machine:
     # The opcodes that do more than push a constant.
 
     def integer(self, text: str) -> int:
-        if len(text) > _MOST_DIGITS:
+        if len(text) > _MAX_DIGITS:
             self.damaged()
         return int(text)
 
@@ -188,7 +188,7 @@ class _Machine:
     def push_long(self, size: int) -> None:
         data = self.take(size)
         # Nothing that tensors need; kept as bytes, which cost nothing to make or to show.
-        small = size <= _MOST_LONG_BYTES
+        small = size <= _MAX_LONG_BYTES
         self.push(int.from_bytes(data, "little", signed=True) if small else data)
 
     def push_string_line(self) -> None:
