@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from tests.builders import pack
 from tests.conftest import Run
 
 NAMES = [
@@ -141,6 +142,41 @@ def test_any_names_both_ways(run: Run, names: list[str]) -> None:
     if code is None:
         Path("y.safetensors").replace("x.safetensors")
         assert check_to_pt(run) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [
+        ((0, 2**63 - 1), True),
+        ((2**40, 0, 2**40), True),
+        ((1,) * 64, True),
+        ((0, 2**63), False),
+        ((0, 2**40, 2**40), False),
+        ((1,) * 65, False),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_shape_to_pt(run: Run, shape: tuple[int, ...], fits: bool) -> None:
+    data = bytes(0 if 0 in shape else 4)
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, len(data)]}
+    Path("x.safetensors").write_bytes(pack({"x": entry}, data))
+    result = run("apply", "x.safetensors", "-o", "y.pt", *WORDS, "--json")
+    if fits:
+        assert torch.load("y.pt", weights_only=True)["x"].shape == shape
+        assert run("info", "y.pt").code == 0
+    else:
+        assert (result.code, result.json["errors"][0]["code"]) == (1, "not-in-pt")
+        assert not Path("y.pt").exists()
+
+
+def test_a_header_that_is_too_long_once_it_is_padded(run: Run) -> None:
+    header = b'{"__metadata__":{"m":"%s"},"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    text = header % (b"m" * 99_999_600)
+    Path("x.safetensors").write_bytes(pack(text.ljust(99_999_736), bytes(8)))  # to 4,096 bytes
+    assert load_file("x.safetensors").keys() == {"x"}
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", *WORDS, "--json")
+    assert (result.code, result.json["errors"][0]["code"]) == (1, "invalid-header")
+    assert not Path("y.safetensors").exists()
 
 
 def test_a_header_that_the_library_would_not_open_is_not_written(run: Run) -> None:

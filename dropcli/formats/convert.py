@@ -6,14 +6,14 @@ What the other format has no place for is refused before anything is written.
 
 import struct
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 from dropcli.errors import FormatError
 from dropcli.formats.base import Checksum, Derived, Extent, Segment, dump_entries, segment_of
+from dropcli.formats.pt import MAX_DIMENSIONS, PtSource, Writer
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
-from dropcli.formats.pt import PtSource, Writer
 from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource, new_header
-from dropcli.layouts import Layout
 from dropcli.tensors import TensorInfo
 
 
@@ -83,6 +83,12 @@ class PtFromSafetensors(Derived):
                     f"{tensor.dtype.name}",
                     "keep it with an output whose name ends in .safetensors",
                 )
+            if reason := _not_in_pt(tensor):
+                raise FormatError(
+                    "not-in-pt",
+                    f"tensor '{tensor.name}': torch cannot load it, because {reason}",
+                    "keep it with an output whose name ends in .safetensors",
+                )
         if others := sorted(set(source.metadata) - {"format", PROVENANCE}):
             self.left_out = f"its metadata ('{others[0]}')"
 
@@ -114,6 +120,19 @@ def _folder_named(stem: str) -> str:
     return "archive" if stem in (".", "..") else stem
 
 
+def _not_in_pt(tensor: TensorInfo) -> str | None:
+    """Why a .pt file cannot hold a tensor of this shape; None if it can."""
+    if len(tensor.shape) > MAX_DIMENSIONS:
+        return f"it has more than {MAX_DIMENSIONS} dimensions"
+    if any(number >= 2**63 for number in (*tensor.shape, *_strides(tensor.shape))):
+        return "its sizes do not fit into 64 bits"  # of one without elements
+    return None
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
 def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
     """A dict of tensors in protocol 2, each rebuilt from the storage of its number."""
     parts = [b"\x80\x02}("]
@@ -123,10 +142,6 @@ def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
 
 
 def _tensor(tensor: TensorInfo, number: int) -> bytes:
-    strides = [
-        Layout.row_major((1, *tensor.shape[axis + 1 :])).elements
-        for axis in range(len(tensor.shape))
-    ]
     dtype_name, kind = tensor.dtype.torch_name, tensor.dtype.storage
     assert dtype_name
     if kind:
@@ -140,7 +155,7 @@ def _tensor(tensor: TensorInfo, number: int) -> bytes:
     )
     hooks = b"ccollections\nOrderedDict\n)R"
     shape = b"(" + b"".join(map(_int, tensor.shape)) + b"t"
-    stride = b"(" + b"".join(map(_int, strides)) + b"t"
+    stride = b"(" + b"".join(map(_int, _strides(tensor.shape))) + b"t"
     call = b"ctorch._utils\n" + rebuild + b"\n"
     return call + b"(" + where + _int(0) + shape + stride + b"\x89" + hooks + dtype + b"tR"
 

@@ -63,14 +63,12 @@ class SafetensorsSource(Source):
 
     def _make_header(self, provenance: list[Any] | None) -> bytes:
         header = self._header_bytes
-        if provenance is not None:
-            entry = {PROVENANCE: dump_entries(provenance)}
-            changed = {METADATA: {}, **self._header} | {METADATA: {**self.metadata, **entry}}
-            header = dump(changed)
-            start = 8 + len(self._header_bytes)
-            alignment = min(max(start & -start, 8), 4096)
-            header += b" " * (-(8 + len(header)) % alignment)
-        return len(header).to_bytes(8, "little") + header
+        if provenance is None:
+            return len(header).to_bytes(8, "little") + header
+        entry = {PROVENANCE: dump_entries(provenance)}
+        changed = {METADATA: {}, **self._header} | {METADATA: {**self.metadata, **entry}}
+        start = 8 + len(header)
+        return dump(changed, alignment=min(max(start & -start, 8), 4096))
 
 
 def _read_header(reader: Reader) -> bytes:
@@ -200,17 +198,20 @@ def new_header(
         entry = {"dtype": tensor.dtype.name, "shape": tensor.shape}
         header[tensor.name] = {**entry, "data_offsets": [position, end]}
         position = end
-    text = dump(header)
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return dump(header)
 
 
-def dump(header: dict[str, Any]) -> bytes:
-    """A header as text; FormatError if the library would not read it."""
+def dump(header: dict[str, Any], alignment: int = 8) -> bytes:
+    """The length and the header, padded so that the data after it is aligned.
+
+    FormatError if the library would not read it.
+    """
     try:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         _invalid(str(error))
-    if len(text.encode()) > _MAX_HEADER_BYTES:
-        _invalid(f"{len(text.encode()):,} bytes with the provenance")
-    return text.encode()
+    data = text.encode()
+    data += b" " * (-(8 + len(data)) % alignment)
+    if len(data) > _MAX_HEADER_BYTES:
+        _invalid(f"{len(data):,} bytes with the provenance")
+    return len(data).to_bytes(8, "little") + data

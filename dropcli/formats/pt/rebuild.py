@@ -27,7 +27,7 @@ _SPECIAL = {
     "_rebuild_meta_tensor_no_storage": "meta",
     "_rebuild_wrapper_subclass": "of a wrapper class",
 }
-_MAX_DIMENSIONS = 64  # torch's own limit
+MAX_DIMENSIONS = 64  # torch's own limit
 _MAX_NAME = 1 << 21  # characters
 _MAX_NAMES = 1 << 27  # of all together
 _MAX_WRAPPERS = 8
@@ -208,7 +208,7 @@ def _found(name: str, node: _Node) -> FoundTensor:
 
 def _view(name: str, call: Call, inside: bool) -> FoundTensor:
     storage, offset, shape, strides, *more = call.arguments
-    if not isinstance(storage, Reference) or len(shape) > _MAX_DIMENSIONS:
+    if not isinstance(storage, Reference) or len(shape) > MAX_DIMENSIONS:
         raise TypeError
     if len(call.arguments) not in _VIEWS[call.function.name]:
         raise TypeError
