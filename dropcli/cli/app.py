@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:  # while an error was told
         return _interrupted(words, stop)
     except BrokenPipeError:
-        _forget_stdout()  # whoever read has seen enough: end quietly
+        _forget_stdout()  # the reader closed the pipe: end quietly
         return 141
     finally:
         signals.restore(handlers)

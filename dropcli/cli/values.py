@@ -1,7 +1,7 @@
 """Values of options from their text, strictly: what is not clearly a value is an error.
 
 Python's own `float` and `int` take `0_1`, Arabic digits and numbers that round to something else;
-a probability of 1.0 that somebody did not mean zeroes a dataset.
+a probability that becomes 1.0 by mistake zeroes a dataset.
 """
 
 import difflib

@@ -144,8 +144,10 @@ class Tally:
         """The error of a run that dropped nothing, as no tensor of any file was selected."""
         if self.selected or not self._first_unselected:
             return None
-        files = f"any of {self.unselected:,} files" if self.unselected > 1 else "the file"
-        message = f"no tensor of {files} is selected; nothing is dropped, all is copied"
+        files = (
+            f"none of {self.unselected:,} files has a" if self.unselected > 1 else "the file has no"
+        )
+        message = f"{files} selected tensor, so nothing is dropped"
         return TensorError("nothing-selected", message, self._first_unselected[1].hint)
 
     @property

@@ -28,7 +28,7 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_stale(folder: str, target: str = "") -> None:
-    """Remove unfinished outputs of this name, or of any, of processes that are no more."""
+    """Remove the unfinished outputs, of this name or of any, whose process has ended."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
@@ -42,11 +42,11 @@ def remove_stale(folder: str, target: str = "") -> None:
 def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
     """The temporary file: owner and mode of the file it replaces, or what the umask leaves.
 
-    It is removed if anything escapes; one that was there before is somebody else's.
+    It is removed on any exception; a file that already existed is not ours to remove.
     """
     fd = -1
     try:
-        with signals.deferred():  # or a signal would find it made, and nobody to know
+        with signals.deferred():  # a signal between open() and here would leave the file behind
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(FileNotFoundError):
             old = os.stat(target)

@@ -137,7 +137,7 @@ class Derived(Source):
 
 
 def parse_entries(text: str | bytes) -> list[Any] | None:
-    """The provenance that a file holds; None if it is something else, which nobody can write."""
+    """The provenance that a file holds; None if something else is in its place."""
     try:
         entries = json.loads(text)
         json.dumps(entries, allow_nan=False)

@@ -112,7 +112,7 @@ class FileMasks:
 
 
 def _is_absurd(tensor: TensorInfo) -> bool:
-    """Whether it is empty, but so long that nobody could wait for its decisions."""
+    """Whether it is empty, but with so many decisions that making them would take days."""
     return not tensor.elements and prod(filter(None, tensor.shape)) > _MAX_IDLE
 
 

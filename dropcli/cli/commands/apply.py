@@ -215,7 +215,7 @@ def _check_stdout(json: bool) -> None:
             "write the report to a file with --stats report.json",
         )
     if sys.stdout is None:
-        raise UsageError("closed", "-o -: expected standard output to be open, got it closed")
+        raise UsageError("closed", "-o -: standard output is closed")
     if sys.stdout.isatty():
         raise UsageError(
             "stdout-is-a-terminal",
