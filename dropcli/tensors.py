@@ -1,16 +1,14 @@
-"""What a tensor in a file is: its name, shape and element type, and where its bytes lie."""
+"""What a tensor in a file is: its name, shape and element type, and where its elements are."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-if TYPE_CHECKING:  # names and sizes alone do without
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from dropcli.layouts import Layout
-
+Indices = NDArray[np.int64]
 Kind: TypeAlias = Literal["float", "float8", "complex", "integer", "bool", "opaque"]
 
 
@@ -18,8 +16,7 @@ Kind: TypeAlias = Literal["float", "float8", "complex", "integer", "bool", "opaq
 class Dtype:
     """An element type under its safetensors name; `opaque` ones can only be copied.
 
-    torch calls it `torch_name`, if it has it; `storage` is the class of such storages, where the
-    type of a tensor's elements is that of its storage.
+    `storage` is the class of torch storage that holds only such elements.
     """
 
     name: str
@@ -30,10 +27,8 @@ class Dtype:
     storage: str | None = None
 
     @cached_property
-    def numpy(self) -> "np.dtype[Any]":
-        """The little-endian numpy type. bfloat16 and float8 come from ml_dtypes, loaded late."""
-        import numpy as np
-
+    def numpy(self) -> np.dtype[Any]:
+        """The little-endian numpy type. ml_dtypes, for bfloat16 and float8, is imported late."""
         if self.kind == "float8" or self.name == "BF16":
             import ml_dtypes
 
@@ -80,6 +75,112 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
+class Layout:
+    """How the elements of a strided tensor are arranged in its storage.
+
+    An element has three numbers: its place, counted in elements from the tensor's first; its
+    logical index, row-major in the shape, to which its decision belongs; and its rank, the order
+    of places without the gaps between them. Each is a sum over the axes of index times step.
+
+    Args:
+        shape: the sizes of the dimensions.
+        strides: the steps between places, in elements; 0 or more.
+    """
+
+    def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        axes = [
+            axis for axis in zip(strides, shape, _row_major(shape), strict=True) if axis[1] != 1
+        ]
+        axes.sort(key=lambda axis: -axis[0])
+        self.elements = prod(shape)
+        self._sizes = tuple(size for _, size, _ in axes)
+        self._strides = tuple(stride for stride, _, _ in axes)
+        self._logical = tuple(step for _, _, step in axes)
+        self._ranks = _row_major(self._sizes)
+
+    @classmethod
+    def row_major(cls, shape: tuple[int, ...]) -> "Layout":
+        """Without gaps, the last dimension first."""
+        return cls(shape, _row_major(shape))
+
+    @cached_property
+    def span(self) -> int:
+        """The number of places from the first element to the last."""
+        return self._reach(0) + 1 if self.elements else 0
+
+    @cached_property
+    def overlapping(self) -> bool:
+        """Whether two elements may share a place, as with a stride of 0."""
+        if not self.elements:
+            return False
+        return any(stride <= self._reach(number + 1) for number, stride in enumerate(self._strides))
+
+    @cached_property
+    def contiguous(self) -> bool:
+        """Whether rank, place and logical index are all the same."""
+        return not self.elements or self._strides == self._logical
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Strides and sizes, with axes merged: equal for layouts that fill the same places."""
+        places: list[tuple[int, int]] = []
+        for stride, size in zip(self._strides, self._sizes, strict=True):
+            if places and places[-1][0] == stride * size:
+                size *= places.pop()[1]
+            places.append((stride, size))
+        return tuple(places)
+
+    def within(self, start: int, stop: int) -> tuple[Indices, Indices]:
+        """The places with elements from `start` to before `stop`, and their logical indices.
+
+        Not for layouts that overlap.
+        """
+        ranks = np.arange(self._elements_before(start), self._elements_before(stop))
+        places = _convert(ranks, self._ranks, self._strides)
+        return places, _convert(ranks, self._ranks, self._logical)
+
+    def ranks(self, logical: Indices) -> Indices:
+        """The ranks of the elements of these logical indices."""
+        return _convert(logical, self._logical, self._ranks)
+
+    def logical_at(self, places: Indices) -> Indices:
+        """The logical indices of the elements at these places; not for layouts that overlap."""
+        return _convert(places, self._strides, self._logical)
+
+    def positions(self, first: int, last: int) -> Indices:
+        """The places of the elements of these logical indices."""
+        return _convert(np.arange(first, last), self._logical, self._strides)
+
+    def _elements_before(self, place: int) -> int:
+        if place <= 0:
+            return 0
+        rank, rest = 0, place
+        for stride, size, inner in zip(self._strides, self._sizes, self._ranks, strict=True):
+            index, rest = divmod(rest, stride)
+            if index >= size:
+                return rank + size * inner
+            rank += index * inner
+        return rank + (rest > 0)
+
+    def _reach(self, number: int) -> int:
+        """The distance between the first and the last place of the axes from `number` on."""
+        axes = zip(self._strides[number:], self._sizes[number:], strict=True)
+        return sum(stride * (size - 1) for stride, size in axes)
+
+
+def _row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(prod(sizes[number + 1 :]) for number in range(len(sizes)))
+
+
+def _convert(numbers: Indices, steps: tuple[int, ...], others: tuple[int, ...]) -> Indices:
+    """The sums of index times `others` for the indices whose sums with `steps` are given."""
+    found = np.zeros_like(numbers)
+    for step, other in sorted(zip(steps, others, strict=True), reverse=True):
+        index, numbers = np.divmod(numbers, step)
+        found += index * other
+    return found
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """A tensor as its file describes it; `offset` and `nbytes` are bytes in the source.
@@ -94,29 +195,14 @@ class TensorInfo:
     shape: tuple[int, ...]
     offset: int
     nbytes: int
-    layout: "Layout | None" = None
+    layout: Layout | None = None
     unsupported: str | None = None
     tied_to: str | None = None
 
-    def tied(self, name: str) -> "TensorInfo":
-        """This tensor, known to be the same memory as that one."""
-        return replace(self, tied_to=name)
-
     @cached_property
-    def elements_layout(self) -> "Layout":
-        """How the elements lie, row-major ones too."""
-        from dropcli.layouts import Layout
-
+    def elements_layout(self) -> Layout:
+        """The layout, of row-major elements too."""
         return self.layout or Layout.row_major(self.shape)
-
-    def places_within(self, start: int, stop: int) -> "NDArray[np.int64]":
-        """Where elements begin among these bytes of the source, in bytes from `start`."""
-        layout = self.elements_layout
-        itemsize = self.dtype.bits // 8
-        first = layout.rank(-(-(start - self.offset) // itemsize))
-        last = layout.rank(-(-(stop - self.offset) // itemsize))
-        places, _ = layout.locate(first, last)
-        return places * itemsize + (self.offset - start)
 
     @cached_property
     def elements(self) -> int:

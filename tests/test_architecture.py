@@ -23,7 +23,7 @@ ROWS = (
     {"masks", "files"},
     {"dropout", "parallel"},
     {"tensors"},
-    {"layouts", "errors", "__version__"},
+    {"errors", "__version__"},
 )
 LAYER = {name: -number for number, row in enumerate(ROWS) for name in row}
 ONLY = {

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dropcli.dropout.over import Axis, Over, cells_of, grid_of
+from dropcli.dropout.over import Axis, Over, grid_of
 
 if TYPE_CHECKING:
     from dropcli.dropout.checks import Range, whole_number
@@ -65,7 +65,6 @@ __all__ = [
     "Selection",
     "Settings",
     "Share",
-    "cells_of",
     "check_dtype",
     "check_exact",
     "check_torch_input",

@@ -4,12 +4,10 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
 from operator import index
 from typing import Any
 
 from dropcli.errors import TensorError, UsageError
-from dropcli.tensors import shape_text
 
 _PATTERN = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
 _MODES = {"channel": "0,1", "pixel": "0,2,3", "sample": "0", "feature": "-1"}
@@ -28,7 +26,7 @@ _CHANNELS_LAST = {"channel": "0,3", "pixel": "0,1,2", "patch": "0,1:{0},2:{0}"}
 
 @dataclass(frozen=True)
 class Axis:
-    """A run of dimensions taken as one: its size, how many indices share a decision, the cells."""
+    """A dimension: its size, how many indices share a decision, and how many decisions it has."""
 
     size: int
     block: int
@@ -111,16 +109,17 @@ class Over:
         resolved: dict[int, int] = {}
         for dim, size in self.blocks:
             if not -len(shape) <= dim < len(shape):
+                last = "-1 is the last dimension; or " if shape else ""
                 raise TensorError(
                     "no-such-dimension",
-                    f"expected dimension {dim} of `--over {self}` here, got {shape_text(shape)}",
-                    "choose the tensors that have it with --key or --exclude",
+                    f"--over {self}: the tensor has {_dimensions_text(len(shape))}",
+                    f"{last}leave the tensor out with --exclude",
                 )
             if dim % len(shape) in resolved:
                 raise TensorError(
                     "same-dimension-twice",
-                    f"expected different dimensions in `--over {self}`, got {shape_text(shape)}, "
-                    f"where {dim} is named twice",
+                    f"--over {self}: {dim} and {dim % len(shape)} are the same dimension of "
+                    f"shape {shape}",
                 )
             resolved[dim % len(shape)] = size
         return resolved
@@ -129,15 +128,13 @@ class Over:
         if self.mode == "channel" and len(shape) < 4:
             raise TensorError(
                 "ambiguous-channels",
-                f"expected 4 dimensions or more (N, C, ...) for channel mode, got {len(shape)}: "
-                f"{shape_text(shape)}",
+                f"--mode channel needs 4 or more dimensions (N, C, ...), and the shape is {shape}",
                 f"say what the channels are: {_CHANNEL_HINT}",
             )
         if self.mode in _IMAGE_HINTS and len(shape) != 4:
             raise TensorError(
                 "ambiguous-mode",
-                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), got {len(shape)}: "
-                f"{shape_text(shape)}",
+                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), and the shape is {shape}",
                 f"say which dimensions are meant: {_IMAGE_HINTS[self.mode].format(self._size)}",
             )
 
@@ -150,37 +147,19 @@ class Over:
         return f"--over {_CHANNELS_LAST[self.mode].format(self._size)}"
 
 
-def cells_of(shape: tuple[int, ...], blocks: dict[int, int] | None) -> tuple[int, ...]:
-    """The decisions along each dimension; `blocks` None for one per element."""
-    if blocks is None:
-        return shape
-    return tuple(
-        -(-size // blocks[dimension]) if dimension in blocks else 1
+def _dimensions_text(count: int) -> str:
+    names = {0: "no dimensions", 1: "1 dimension: 0", 2: "2 dimensions: 0 and 1"}
+    return names.get(count, f"{count} dimensions: 0 to {count - 1}")
+
+
+def grid_of(shape: tuple[int, ...], over: Over | None) -> list[Axis]:
+    """The decisions along each dimension; TensorError where `over` does not fit the shape."""
+    if over is None:
+        return [Axis(size, 1, size) for size in shape]
+    blocks = over.resolve(shape)
+    return [
+        Axis(size, blocks[dimension], -(-size // blocks[dimension]))
+        if dimension in blocks
+        else Axis(size, size, 1)
         for dimension, size in enumerate(shape)
-    )
-
-
-def grid_of(shape: tuple[int, ...], blocks: dict[int, int] | None) -> tuple[Axis, ...]:
-    """Decisions along the dimensions of `blocks` (dimension to block size), shared along others.
-
-    Neighbouring dimensions that are treated alike become one axis: row-major order makes that
-    exact, and it leaves a handful of axes however many dimensions there are.
-    """
-    if blocks is None:
-        elements = prod(shape)
-        return (Axis(elements, 1, elements),)
-    axes: list[Axis] = []
-    for dimension, (size, cells) in enumerate(zip(shape, cells_of(shape, blocks), strict=True)):
-        axis = Axis(size, blocks.get(dimension, size), cells)
-        merged = _merge(axes[-1], axis) if axes else None
-        axes[-1:] = [merged] if merged else [*axes[-1:], axis]
-    return tuple(axes)
-
-
-def _merge(left: Axis, right: Axis) -> Axis | None:
-    size = left.size * right.size
-    if left.cells == left.size and right.cells == right.size:
-        return Axis(size, 1, size)
-    if left.cells == 1 == right.cells:
-        return Axis(size, size, 1)
-    return None
+    ]

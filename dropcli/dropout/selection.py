@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 
-from dropcli.dropout.over import cells_of
+from dropcli.dropout.over import grid_of
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import TensorError
 from dropcli.tensors import TensorInfo
@@ -200,7 +200,7 @@ def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
     p, over = dropout.p, dropout.over
     if not (dropout.exact and over and isinstance(p, float) and 0 < p < 1 and tensor.elements):
         return
-    size = cells_of(tensor.shape, over.resolve(tensor.shape))[over.blocks[-1][0]]
+    size = grid_of(tensor.shape, over)[over.blocks[-1][0]].cells
     if 0 < round(p * size) < size:
         return
     what = "none" if round(p * size) == 0 else "all"

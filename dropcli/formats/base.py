@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 from isal import isal_zlib
 
 from dropcli.files import Reader
-from dropcli.layouts import Layout
-from dropcli.tensors import TensorInfo
+from dropcli.tensors import Layout, TensorInfo
 
 
 class Checksum:

@@ -12,29 +12,19 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.dropout import Keep
-from dropcli.masks.decisions import thresholds
+from dropcli.dropout import Array, Keep
+from dropcli.masks.decisions import threshold
 from dropcli.masks.keystream import Keystream
 from dropcli.masks.probability import Probability, SampleProbabilities
+from dropcli.tensors import Indices
 
-Indices = NDArray[np.int64]
+Words = NDArray[np.uint32]
 Ranks = NDArray[np.uint64]  # a word, then the index in the group: the order of its decisions
 
-_BLOCK = 1 << 16  # decisions of neighbouring groups that are looked at together
 MAX_GROUP = 1 << 23  # decisions that are sorted in memory
+_BLOCK = 1 << 16  # decisions of neighbouring groups that are sorted together
 _REMEMBERED = 1 << 18  # groups
 _ALL = np.uint64(2**64 - 1)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many of a group's decisions drop: `exact`, and `min_keep` which none may undercut."""
-
-    exact: bool = False
-    min_keep: int = 0
-
-    def __bool__(self) -> bool:
-        return self.exact or self.min_keep > 0
 
 
 @dataclass(frozen=True)
@@ -45,35 +35,34 @@ class Axes:
     size: int
     inner: int
 
-    @property
-    def groups(self) -> int:
-        """How many there are."""
-        return self.outer * self.inner
-
     def group(self, cells: Indices) -> tuple[Indices, Indices]:
         """The group of each cell, and the index in it."""
-        if self.inner == 1:
-            group, index = np.divmod(cells, self.size)
-            return group, index
         row, last = np.divmod(cells, self.inner)
         outer, index = np.divmod(row, self.size)
         return outer * self.inner + last, index
+
+    def cells(self, groups: Indices) -> Indices:
+        """The cells of these groups, shape (groups, size)."""
+        outer, last = np.divmod(groups[:, None], self.inner)
+        return (outer * self.size + np.arange(self.size)) * self.inner + last
 
 
 class ExactPerGroup:
     """The decisions of a tensor, so many of each group."""
 
-    def __init__(self, key: bytes, p: Probability, counts: Counts, axes: Axes) -> None:
+    def __init__(
+        self, key: bytes, p: Probability, axes: Axes, *, exact: bool, min_keep: int
+    ) -> None:
         self._keystream = Keystream(key)
         self._p = p
-        self._counts = counts
         self._axes = axes
+        self._exact = exact
+        self._most = max(0, axes.size - min_keep)  # decisions of a group that may drop
         self._block = max(1, _BLOCK // max(1, axes.size))  # groups
         remembered = max(8, _REMEMBERED // self._block)
         self._limits = lru_cache(remembered)(self._find_limits)
 
     def decide(self, start: int, out: Keep) -> None:
-        """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
         for first, words in self._keystream.chunks(start, len(out)):
             part = out[first : first + len(words)]
             if self._axes.inner == 1:
@@ -83,18 +72,17 @@ class ExactPerGroup:
                 part[:] = self._kept(cells, words)
 
     def decide_at(self, cells: Indices) -> Keep:
-        """These decisions, in any order, shape (n,)."""
         return self._kept(cells, self._keystream.at(cells))
 
-    def _kept(self, cells: Indices, words: NDArray[np.uint32]) -> Keep:
+    def _kept(self, cells: Indices, words: Words) -> Keep:
         group, index = self._axes.group(cells)
         blocks, place = np.unique(group // self._block, return_inverse=True)
         limits = np.concatenate([self._limits(block) for block in blocks.tolist()])
         kept: Keep = _ranks(words, index) >= limits[place * self._block + group % self._block]
         return kept
 
-    def _kept_run(self, start: int, words: NDArray[np.uint32]) -> Keep:
-        """The same for a run of decisions in groups that are runs themselves."""
+    def _kept_run(self, start: int, words: Words) -> Keep:
+        """The same, quicker, for a run of decisions in groups that are runs themselves."""
         size, stop = self._axes.size, start + len(words)
         first, last = start // size, (stop - 1) // size + 1
         blocks = range(first // self._block, (last - 1) // self._block + 1)
@@ -113,44 +101,38 @@ class ExactPerGroup:
 
     def _find_limits(self, block: int) -> Ranks:
         """The rank of the first decision kept in each group of a block."""
-        first = block * self._block
-        groups = np.arange(first, min(first + self._block, self._axes.groups))
-        size = self._axes.size
-        if self._axes.inner == 1:
-            words = self._keystream.read(first * size, len(groups) * size)
+        axes, first = self._axes, block * self._block
+        groups = np.arange(first, min(first + self._block, axes.outer * axes.inner))
+        if axes.inner == 1:
+            words = self._keystream.read(first * axes.size, len(groups) * axes.size)
         else:
-            words = self._keystream.at(self._cells(groups[:, None], np.arange(size)).reshape(-1))
-        return self._limits_of(words.reshape(len(groups), size), self._probabilities(groups))
+            words = self._keystream.at(axes.cells(groups).reshape(-1))
+        words = words.reshape(len(groups), axes.size)
 
-    def _limits_of(self, words: NDArray[np.uint32], p: NDArray[np.float64]) -> Ranks:
-        """The same for groups of these words, a row for each; sorting words alone is quicker."""
-        below = np.count_nonzero(words < thresholds(p)[:, None], axis=1)
-        dropped = self._to_drop(p, below)
-        last = np.minimum(dropped, self._axes.size - 1)[:, None]
-        word = np.take_along_axis(np.sort(words, axis=1), last, axis=1)
+        dropped = self._to_drop(words, self._probabilities(groups))
+        last = np.minimum(dropped, axes.size - 1)[:, None]
+        word = np.take_along_axis(np.sort(words, axis=1), last, axis=1)  # quicker than ranks
         rest = last[:, 0] - np.count_nonzero(words < word, axis=1)
         rows, indices = np.nonzero(words == word)
         index = indices[np.searchsorted(rows, np.arange(len(words))) + rest]
-        return np.where(dropped < self._axes.size, _ranks(word[:, 0], index), _ALL)
+        return np.where(dropped < axes.size, _ranks(word[:, 0], index), _ALL)
 
-    def _to_drop(self, p: NDArray[np.float64], below: Indices) -> Indices:
-        """How many of each group drop, where so many words are below the threshold."""
-        size = self._axes.size
-        dropped = np.rint(p * size).astype(np.int64) if self._counts.exact else below
-        return np.minimum(dropped, max(0, size - self._counts.min_keep))
+    def _to_drop(self, words: Words, p: Array) -> Indices:
+        """How many decisions drop in each group, a row of `words`."""
+        if self._exact:
+            dropped = np.rint(p * self._axes.size).astype(np.int64)
+        else:
+            dropped = np.count_nonzero(words < threshold(p)[:, None], axis=1)
+        return np.minimum(dropped, self._most)
 
-    def _probabilities(self, groups: Indices) -> NDArray[np.float64]:
+    def _probabilities(self, groups: Indices) -> Array:
         """The p of each group."""
         if not isinstance(self._p, SampleProbabilities):
             return np.full(len(groups), self._p)
-        p, share = self._p.of(groups, self._axes.groups // self._p.samples)
+        p, share = self._p.of(groups, self._axes.outer * self._axes.inner // self._p.samples)
         return share(p)
 
-    def _cells(self, groups: Indices, indices: Indices) -> Indices:
-        outer, last = np.divmod(groups, self._axes.inner)
-        return (outer * self._axes.size + indices) * self._axes.inner + last
 
-
-def _ranks(words: NDArray[np.uint32], indices: Indices) -> Ranks:
+def _ranks(words: Words, indices: Indices) -> Ranks:
     ranks: Ranks = words.astype(np.uint64) << np.uint64(32) | indices.astype(np.uint64)
     return ranks

@@ -4,10 +4,10 @@ import os
 from functools import cached_property
 from math import prod
 
-from dropcli.dropout import Dropout, Over, Range, cells_of, grid_of, in_tensor, whole_number
+from dropcli.dropout import Axis, Dropout, Over, Range, grid_of, in_tensor, whole_number
 from dropcli.errors import TensorError, UsageError
 from dropcli.masks.decisions import Bernoulli, BernoulliPerSample, Decisions
-from dropcli.masks.exact import MAX_GROUP, Axes, Counts, ExactPerGroup
+from dropcli.masks.exact import MAX_GROUP, Axes, ExactPerGroup
 from dropcli.masks.keystream import Keystream, mask_key, p_key
 from dropcli.masks.mask import Mask
 from dropcli.masks.probability import Probability, SampleProbabilities, draw
@@ -15,8 +15,6 @@ from dropcli.masks.torch_rng import TorchDecisions, TorchDraws
 from dropcli.tensors import TensorInfo, shape_text
 
 _MAX_IDLE = 1 << 24  # decisions without an element
-
-_Blocks = dict[int, int] | None
 
 
 class FileMasks:
@@ -46,14 +44,13 @@ class FileMasks:
         Raises:
             TensorError: the settings do not fit the tensor, which is named.
         """
-        over = self._dropout.over
         try:
-            blocks = None if over is None else over.resolve(tensor.shape)
-            p = self._probability(tensor, blocks)
-            decisions = self._decisions(tensor, blocks, p)
+            axes = grid_of(tensor.shape, self._dropout.over)
+            p = self._probability(tensor)
+            decisions = self._decisions(tensor, [axis.cells for axis in axes], p)
         except TensorError as error:
             raise in_tensor(tensor, error) from None
-        return Mask(decisions, grid_of(tensor.shape, None if _is_absurd(tensor) else blocks), p)
+        return Mask(decisions, [Axis(0, 1, 0)] if _is_absurd(tensor) else axes, p)
 
     @cached_property
     def _file_p(self) -> float:
@@ -64,8 +61,8 @@ class FileMasks:
         key = p_key(self._dropout.seed, self._stream, "", self._copy)
         return float(draw(p, Keystream(key).read(0, 1))[0])
 
-    def _probability(self, tensor: TensorInfo, blocks: _Blocks) -> Probability:
-        p = self._dropout.p
+    def _probability(self, tensor: TensorInfo) -> Probability:
+        p, over = self._dropout.p, self._dropout.over
         if not isinstance(p, Range) or self._dropout.p_per == "file":
             return self._file_p
         shape = tensor.shape
@@ -75,17 +72,17 @@ class FileMasks:
                 "expected a dimension 0 of samples for --p-per sample, got a scalar",
                 "leave it out with --exclude: it is then copied",
             )
-        if blocks is not None and blocks.get(0) != 1:
+        if over is not None and over.resolve(shape).get(0) != 1:
             raise TensorError(
                 "shared-between-samples",
                 "expected decisions of one sample each for --p-per sample, got some that several "
-                f"share: --over {self._dropout.over} on {shape_text(shape)}",
+                f"share: --over {over} on {shape_text(shape)}",
                 "add dimension 0 to --over, without a block, or use --p-per file",
             )
         key = p_key(self._dropout.seed, self._stream, tensor.name, self._copy)
         return SampleProbabilities(p, key, 0 if _is_absurd(tensor) else shape[0])
 
-    def _decisions(self, tensor: TensorInfo, blocks: _Blocks, p: Probability) -> Decisions:
+    def _decisions(self, tensor: TensorInfo, cells: list[int], p: Probability) -> Decisions:
         shape, dropout = tensor.shape, self._dropout
         if self._draws and isinstance(p, float):
             if dropout.over is None:
@@ -93,9 +90,7 @@ class FileMasks:
             return TorchDecisions(self._draws, p, prod(shape[:2]))
 
         key = mask_key(dropout.seed, self._stream, tensor.name, self._copy)
-        cells = cells_of(shape, blocks)
-        counts = Counts(dropout.exact, dropout.min_keep or 0)
-        if dropout.over is not None and counts:
+        if dropout.over is not None and (dropout.exact or dropout.min_keep):
             axes = _axes(dropout.over, cells, p)
             if tensor.elements and axes.size > MAX_GROUP:
                 raise TensorError(
@@ -105,7 +100,8 @@ class FileMasks:
                     "groups run along the last dimension of --over: name a smaller one last, or "
                     "use larger blocks",
                 )
-            return ExactPerGroup(key, p, counts, axes)
+            min_keep = dropout.min_keep or 0
+            return ExactPerGroup(key, p, axes, exact=dropout.exact, min_keep=min_keep)
         if isinstance(p, SampleProbabilities):
             return BernoulliPerSample(key, p, prod(cells[1:]))
         return Bernoulli(key, p)
@@ -116,7 +112,7 @@ def _is_absurd(tensor: TensorInfo) -> bool:
     return not tensor.elements and prod(filter(None, tensor.shape)) > _MAX_IDLE
 
 
-def _axes(over: Over, cells: tuple[int, ...], p: Probability) -> Axes:
+def _axes(over: Over, cells: list[int], p: Probability) -> Axes:
     """Groups run along the dimension that is written last in `--over`."""
     last = over.blocks[-1][0] % len(cells)
     if last == 0 and isinstance(p, SampleProbabilities):

@@ -12,6 +12,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from dropcli.tensors import Indices
+
 CONTRACT = "dropcli/1"
 CHUNK = 1 << 18  # words at a time: long enough that threads rarely wait for each other
 
@@ -70,7 +72,7 @@ class Keystream:
             words[first : first + len(chunk)] = chunk
         return words
 
-    def at(self, indices: NDArray[np.int64]) -> NDArray[np.uint32]:
+    def at(self, indices: Indices) -> NDArray[np.uint32]:
         """The words of these indices, in any order, shape (n,)."""
         counters, lanes = np.divmod(indices, _PER_COUNTER)
         # Counter mode encrypts its counters, so other mode-less encryption gives any of its words.

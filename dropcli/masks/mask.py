@@ -4,16 +4,17 @@ A grid has a cell for each decision. Cells are numbered row-major, whatever stri
 formats the elements have, and any range of elements finds its decisions alone.
 """
 
+from collections.abc import Iterable
 from functools import cached_property
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dropcli.dropout import Axis
+from dropcli.dropout import Axis, Keep
 from dropcli.masks.decisions import Decisions
 from dropcli.masks.keystream import CHUNK
 from dropcli.masks.probability import Probability
+from dropcli.tensors import Indices
 
 
 class Mask:
@@ -22,10 +23,10 @@ class Mask:
     `p` is the probability that they were made with.
     """
 
-    def __init__(self, decisions: Decisions, grid: tuple[Axis, ...], p: Probability) -> None:
+    def __init__(self, decisions: Decisions, axes: Iterable[Axis], p: Probability) -> None:
         self.p = p
         self._decisions = decisions
-        self._grid = grid
+        self._grid = grid = _merged(axes)
         # Elements and cells of one index of each axis: the products over the axes after it.
         self._inner = [prod(axis.size for axis in grid[level + 1 :]) for level in range(len(grid))]
         self._below = [prod(axis.cells for axis in grid[level + 1 :]) for level in range(len(grid))]
@@ -50,18 +51,18 @@ class Mask:
             dropped += len(part) - int(np.count_nonzero(part))
         return dropped
 
-    def keep(self, start: int, out: NDArray[np.bool_]) -> None:
+    def keep(self, start: int, out: Keep) -> None:
         """Whether each of the elements from `start` on is kept, written to `out`, shape (n,)."""
         if self.per_element:
             self._decisions.decide(start, out)
         else:
             self._expand(0, 0, start, out)
 
-    def keep_at(self, elements: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def keep_at(self, elements: Indices) -> Keep:
         """Whether each of these elements is kept, in any order, shape (n,)."""
         return self._decisions.decide_at(self._cells(elements))
 
-    def _cells(self, elements: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _cells(self, elements: Indices) -> Indices:
         """The decision of each element."""
         if self.per_element:
             return elements
@@ -71,7 +72,7 @@ class Mask:
             cells += index // axis.block * below
         return cells
 
-    def _expand(self, level: int, cell: int, start: int, out: NDArray[np.bool_]) -> None:
+    def _expand(self, level: int, cell: int, start: int, out: Keep) -> None:
         """Elements from `start` on of the box of axes from `level` on, whose cells begin at `cell`.
 
         A range of elements is a partial row, whole rows, and a partial row; the partial ones are
@@ -93,7 +94,7 @@ class Mask:
         if len(out):
             self._expand(level + 1, cell + row // axis.block * below, 0, out)
 
-    def _expand_rows(self, level: int, cell: int, row: int, out: NDArray[np.bool_]) -> None:
+    def _expand_rows(self, level: int, cell: int, row: int, out: Keep) -> None:
         """Whole rows of that box, from `row` on, into `out` of shape (rows, elements of a row)."""
         axis, below = self._grid[level], self._below[level]
         first, last = row // axis.block, (row + len(out) - 1) // axis.block
@@ -118,3 +119,21 @@ class Mask:
                 out=out,
                 mode="clip",
             )
+
+
+def _merged(axes: Iterable[Axis]) -> list[Axis]:
+    """Neighbours that are treated alike as one axis, which row-major order makes exact.
+
+    A handful of axes is left, however many dimensions there are.
+    """
+    grid = [Axis(1, 1, 1)]
+    for axis in axes:
+        before = grid[-1]
+        size = before.size * axis.size
+        if before.cells == before.size and axis.cells == axis.size:
+            grid[-1] = Axis(size, 1, size)
+        elif before.cells == 1 == axis.cells:
+            grid[-1] = Axis(size, size, 1)
+        else:
+            grid.append(axis)
+    return grid

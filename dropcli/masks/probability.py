@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dropcli.dropout import Array, Range, Share
 from dropcli.masks.keystream import CHUNK, Keystream
+from dropcli.tensors import Indices
 
 
 def draw(bounds: Range, words: NDArray[np.uint32]) -> Array:
@@ -45,29 +46,21 @@ class SampleProbabilities:
         self._keystream = Keystream(key)
         self.samples = samples
 
-    def read(self, first: int, last: int) -> Array:
-        """Those of the samples from `first` to before `last`."""
-        return draw(self._bounds, self._keystream.read(first, last - first))
-
-    def at(self, samples: NDArray[np.int64]) -> Array:
-        """Those of these samples."""
-        return draw(self._bounds, self._keystream.at(samples))
-
     def run(self, start: int, count: int, each: int) -> tuple[Array, Share]:
-        """Those of a run of items, `each` of them in a sample: p of some samples, shape (k,).
+        """The p of the samples of a run of items, shape (k,), where `each` items are a sample.
 
-        What is said of these samples, the second gives to the items: shape (k,) to shape (n,).
+        The function takes numbers of these samples, shape (k,), to the items, shape (count,).
         """
         first, last = start // each, (start + count - 1) // each + 1
         counts = np.full(last - first, each)
         counts[-1] -= last * each - (start + count)
         counts[0] -= start - first * each
-        return self.read(first, last), lambda numbers: np.repeat(numbers, counts)
+        return self._read(first, last), lambda numbers: np.repeat(numbers, counts)
 
-    def of(self, items: NDArray[np.int64], each: int) -> tuple[Array, Share]:
+    def of(self, items: Indices, each: int) -> tuple[Array, Share]:
         """The same for items in any order."""
         samples, places = np.unique(items // each, return_inverse=True)
-        return self.at(samples), lambda numbers: numbers[places]
+        return draw(self._bounds, self._keystream.at(samples)), lambda numbers: numbers[places]
 
     def summary(self) -> RateSummary | None:
         """Of all samples; None where there is none."""
@@ -75,11 +68,13 @@ class SampleProbabilities:
             return None
         sums, low, high = [], 1.0, 0.0
         for first in range(0, self.samples, CHUNK):
-            part = self.read(first, min(first + CHUNK, self.samples))
+            part = self._read(first, min(first + CHUNK, self.samples))
             sums.append(float(part.sum()))
             low, high = min(low, float(part.min())), max(high, float(part.max()))
-        mean = math.fsum(sums) / self.samples
-        return RateSummary(mean, low, high)
+        return RateSummary(math.fsum(sums) / self.samples, low, high)
+
+    def _read(self, first: int, last: int) -> Array:
+        return draw(self._bounds, self._keystream.read(first, last - first))
 
 
 Probability = float | SampleProbabilities

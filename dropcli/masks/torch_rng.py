@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dropcli.dropout import Keep
 from dropcli.errors import located, needing
-from dropcli.layouts import Layout
+from dropcli.tensors import Indices, Layout
 
 _CHUNK = 1 << 18  # decisions that are drawn at a time; torch draws alike for any number
 _GAP = 64  # bytes that are cheaper to read along than to leave out
@@ -55,7 +55,7 @@ class TorchDraws:
         bits = self._bits(start // 8, -(-stop // 8))
         out[:] = bits[start % 8 :][: len(out)]
 
-    def read_at(self, places: NDArray[np.int64]) -> Keep:
+    def read_at(self, places: Indices) -> Keep:
         """The decisions of these places, near ones in one read."""
         keep = np.empty(len(places), np.bool_)
         if not len(places):
@@ -101,7 +101,6 @@ class TorchDecisions:
         self._start = draws.add(decisions, p) if self._same is None else 0
 
     def decide(self, start: int, out: Keep) -> None:
-        """The decisions from `start` on, True for keep, written to `out`, shape (n,)."""
         if self._same is not None:
             out[:] = self._same
         elif self._layout:
@@ -109,8 +108,7 @@ class TorchDecisions:
         else:
             self._draws.read(self._start + start, out)
 
-    def decide_at(self, cells: NDArray[np.int64]) -> Keep:
-        """These decisions, in any order, shape (n,)."""
+    def decide_at(self, cells: Indices) -> Keep:
         if self._same is not None:
             return np.full(len(cells), self._same)
         ranks = self._layout.ranks(cells) if self._layout else cells

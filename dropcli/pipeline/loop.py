@@ -233,11 +233,9 @@ def _drop(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> _PartDo
 def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
     """Drop those elements of a tensor whose places are among these bytes of the source."""
     tensor = recipe.tensor
-    layout = tensor.elements_layout
     itemsize = tensor.dtype.bits // 8
     start = (offset - tensor.offset) // itemsize
-    ranks = layout.rank(start), layout.rank(start + len(raw) // itemsize)
-    places, logical = layout.locate(*ranks)
+    places, logical = tensor.elements_layout.within(start, start + len(raw) // itemsize)
 
     elements = raw.view(f"V{itemsize}")
     taken = elements[places - start]

@@ -1,6 +1,7 @@
 """Tensors that share memory: which are the same, and which only overlap."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
             memory = (tensor.offset, tensor.dtype.name, layout.places)
             name = first.setdefault(memory, tensor.name)
             if name != tensor.name:
-                tensor = tensor.tied(name)
+                tensor = replace(tensor, tied_to=name)
         tied.append(tensor)
     return tied
 
@@ -68,7 +69,8 @@ def _check_places(cluster: list[TensorInfo], names: Collection[str]) -> None:
     for window in range(cluster[0].offset, end, _WINDOW * itemsize):
         owners = np.zeros(_WINDOW, np.int32)
         for number, tensor in enumerate(cluster, 1):
-            places = tensor.places_within(window, window + _WINDOW * itemsize) // itemsize
+            start = (window - tensor.offset) // itemsize
+            places = tensor.elements_layout.within(start, start + _WINDOW)[0] - start
             taken = owners[places]
             if taken.any():
                 other = cluster[int(taken[taken > 0][0]) - 1]

@@ -26,8 +26,7 @@ from dropcli.formats.pt.overlaps import check_apart, clusters, tie
 from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.unpickle import Global, load
-from dropcli.layouts import Layout
-from dropcli.tensors import BY_STORAGE, BY_TORCH_NAME, Dtype, TensorInfo
+from dropcli.tensors import BY_STORAGE, BY_TORCH_NAME, Dtype, Layout, TensorInfo
 
 PROVENANCE = "dropcli.json"
 _UNKNOWN = Dtype("?", 8, "opaque", "")
