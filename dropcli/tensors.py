@@ -70,11 +70,6 @@ BY_TORCH_NAME = {dtype.torch_name: dtype for dtype in DTYPES.values() if dtype.t
 BY_STORAGE = {dtype.storage: dtype for dtype in DTYPES.values() if dtype.storage}
 
 
-def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as people read it: 2x3x4."""
-    return "x".join(map(str, shape)) if shape else "scalar"
-
-
 class Layout:
     """How the elements of a strided tensor are arranged in its storage.
 

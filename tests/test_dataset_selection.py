@@ -71,7 +71,7 @@ def test_names_beyond_the_first_thousand_have_one_row(run: Run) -> None:
         run("apply", "data", "-o", f"out{jobs}", *SETTINGS, "-j", jobs, "-v") for jobs in (1, 2)
     ]
     for result in both:
-        assert cells(result.out, "(all")[3:5] == ["200", "200"]
+        assert cells(result.out, "(all")[-5:-3] == ["200", "200"]
         assert cells(result.out, "x1.0399")[1] == "1"
         assert "x1.0400" not in result.out
 

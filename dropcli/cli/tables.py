@@ -18,9 +18,9 @@ from dropcli.cli.text import (
     settings_text,
     size_text,
 )
+from dropcli.dropout import shape_text
 from dropcli.files import STDOUT, STDOUT_NAME, place_of
 from dropcli.pipeline import asked
-from dropcli.tensors import shape_text
 
 if TYPE_CHECKING:
     from dropcli.dataset import Request, Tally, Verdict

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dropcli.dropout.over import Axis, Over, grid_of
+from dropcli.dropout.over import Axis, Over, grid_of, shape_text
 
 if TYPE_CHECKING:
     from dropcli.dropout.checks import Range, whole_number
@@ -74,6 +74,7 @@ __all__ = [
     "kernel_for",
     "nothing_selected",
     "select",
+    "shape_text",
     "shell_pattern",
     "torch_version",
     "whole_number",

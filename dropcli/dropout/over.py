@@ -119,7 +119,7 @@ class Over:
                 raise TensorError(
                     "same-dimension-twice",
                     f"--over {self}: {dim} and {dim % len(shape)} are the same dimension of "
-                    f"shape {shape}",
+                    f"shape {shape_text(shape)}",
                 )
             resolved[dim % len(shape)] = size
         return resolved
@@ -128,13 +128,13 @@ class Over:
         if self.mode == "channel" and len(shape) < 4:
             raise TensorError(
                 "ambiguous-channels",
-                f"--mode channel needs 4 or more dimensions (N, C, ...), and the shape is {shape}",
+                f"--mode channel needs 4 or more dimensions (N, C, ...), not {shape_text(shape)}",
                 f"say what the channels are: {_CHANNEL_HINT}",
             )
         if self.mode in _IMAGE_HINTS and len(shape) != 4:
             raise TensorError(
                 "ambiguous-mode",
-                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), and the shape is {shape}",
+                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), not {shape_text(shape)}",
                 f"say which dimensions are meant: {_IMAGE_HINTS[self.mode].format(self._size)}",
             )
 
@@ -145,6 +145,11 @@ class Over:
         if shape[3] not in (1, 3, 4) or shape[3] >= min(shape[1:3]):
             return None
         return f"--over {_CHANNELS_LAST[self.mode].format(self._size)}"
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as people read it: 2x3x4."""
+    return "x".join(map(str, shape)) if shape else "scalar"
 
 
 def _dimensions_text(count: int) -> str:

@@ -4,7 +4,7 @@ import os
 from functools import cached_property
 from math import prod
 
-from dropcli.dropout import Axis, Dropout, Over, Range, grid_of, in_tensor, whole_number
+from dropcli.dropout import Axis, Dropout, Over, Range, grid_of, in_tensor, shape_text, whole_number
 from dropcli.errors import TensorError, UsageError
 from dropcli.masks.decisions import Bernoulli, BernoulliPerSample, Decisions
 from dropcli.masks.exact import MAX_GROUP, Axes, ExactPerGroup
@@ -12,7 +12,7 @@ from dropcli.masks.keystream import Keystream, mask_key, p_key
 from dropcli.masks.mask import Mask
 from dropcli.masks.probability import Probability, SampleProbabilities, draw
 from dropcli.masks.torch_rng import TorchDecisions, TorchDraws
-from dropcli.tensors import TensorInfo, shape_text
+from dropcli.tensors import TensorInfo
 
 _MAX_IDLE = 1 << 24  # decisions without an element
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import Any
 
+from dropcli.dropout import shape_text
 from dropcli.errors import UsageError
 from dropcli.files import check_destination, publish, same_file
 from dropcli.pipeline.report import Report, asked, to_json
-from dropcli.tensors import shape_text
 
 _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 _CSV_COLUMNS = (
