@@ -37,6 +37,16 @@ class Result:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def errors(self) -> list[str]:
+        """The codes in the JSON document."""
+        return [error["code"] for error in self.json["errors"]]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The codes in the JSON document."""
+        return [warning["code"] for warning in self.json["warnings"]]
+
 
 Run = Callable[..., Result]
 SETTINGS = ("-p", 0.3, "--seed", 7)

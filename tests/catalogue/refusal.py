@@ -1,13 +1,27 @@
 """What holds whenever a command fails, checked in one place for every bad input."""
 
+import json
 import os
+import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-Refuse = Callable[..., str]
 _MOST_COMPARED = 1 << 20
 _LONGEST_LINE = 2100
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a command says that fails."""
+
+    line: str  # without `error: `
+    hint: str | None
+    code: str | None  # where the command printed JSON
+
+
+Refuse = Callable[..., Refusal]
 
 
 def snapshot() -> dict[bytes, Any]:
@@ -28,20 +42,29 @@ def snapshot() -> dict[bytes, Any]:
 
 
 def check_refusal(
-    before: dict[bytes, Any], code: int, got: int, out: str, err: str, notes: int = 0
-) -> str:
-    """The error's line, if it is one line, the exit code is right and nothing was touched.
-
-    `notes` lines may come before it.
-    """
-    assert got == code, err
-    assert out == ""
+    before: dict[bytes, Any], exit_code: int, got: int, out: str, err: str
+) -> Refusal:
+    """What the command said, if it is one line, the exit code is right and nothing was touched."""
+    assert got == exit_code, err
     lines = err.splitlines()
-    error, *hint = lines[notes:]
+    error, *hints = lines
     assert error.startswith("error: ")
-    assert len(hint) <= 1
-    assert all(line.startswith("hint: ") for line in hint)
+    assert len(hints) <= 1
+    assert all(line.startswith("hint: ") for line in hints)
     assert all(line.isprintable() and len(line) < _LONGEST_LINE for line in lines)
     assert "Traceback" not in err
-    assert snapshot() == before  # no output, no temporary, and the source as it was
-    return error
+    assert snapshot() == before  # no output, no temporary file, and the source as it was
+    line = error.removeprefix("error: ")
+    hint = hints[0].removeprefix("hint: ") if hints else None
+    return Refusal(line, hint, _code(out, hint) if out else None)
+
+
+def _code(out: str, hint: str | None) -> str:
+    """The code in the JSON document, which must say what the lines say."""
+    document = json.loads(out)
+    assert (document["status"], document["files"]) == ("error", [])
+    (error,) = document["errors"]
+    assert set(error) == {"source", "code", "message", "hint"}
+    assert (error["hint"] is None) == (hint is None)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", error["code"])
+    return str(error["code"])
