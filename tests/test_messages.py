@@ -1,0 +1,77 @@
+"""What the user reads: every message of the sources, held to the rules of plain English."""
+
+import re
+from collections import defaultdict
+
+import pytest
+
+from tests.messages import Message, Sources, literal
+
+# Codes whose messages compare two like values. The others are to be mended: add none.
+COMPARISONS = """
+    alignment ambiguous-channels bad-copies bad-copy bad-count bad-fill bad-jobs
+    bad-min-keep bad-mode bad-over bad-p bad-rng bad-seed bad-stats bad-stream bug
+    byte-order changed changed-while-read collision compressed compressed-member
+    concat-pipe concat-pt concat-without-copies copies-in-place damaged-archive
+    damaged-journal damaged-pickle damaged-storage damaged-tensor do-not-go-together
+    doubtful-archive dtype-without-zero duplicate-name empty-path empty-stream exists
+    foreign-provenance git-lfs-pointer given-twice group-of-samples half-of-a-tie
+    header-too-large in-place-pipe in-use integer-rescale interrupted interrupted-run
+    invalid-header is-a-directory list-and-inputs member-too-large mode-and-over
+    newer-version no-common-dimension no-files no-folder no-groups no-input no-match
+    no-member no-output no-provenance no-root no-samples no-source no-storage
+    no-such-dimension no-threads no-workers not-a-file not-a-folder not-below
+    not-for-torch not-in-pt not-installed not-loaded not-only-tensors not-tensors
+    nothing-selected null null-bytes one-file original-without-copies other-names
+    other-settings other-torch others-in-place outside-storage overlapping-elements
+    overlapping-tensors p-per-without-range pickle-extension program-in-data
+    quiet-and-verbose read-only resume-without-provenance resume-without-seed
+    same-dimension-twice same-file same-folder several-on-stdout shared-between-samples
+    short-write standard-input stdin-is-a-terminal stdout-is-a-terminal stream-of-several
+    torch-copies torch-over torch-several torchscript trailing-data truncated-data
+    truncated-header two-dtypes two-on-stdout two-outputs unknown-dtype unreadable-legacy
+    unsupported-format wrong-checksum wrong-size
+"""
+BANNED = re.compile(
+    r"\b(lest|whoever|nobody|somebody|of old|at last|whether or no|hears?|tells?|speaks?|spoken|"
+    r"lives?|goes by|is called by|save for|of its own accord)\b",
+    re.IGNORECASE,
+)
+TO_MEND = {"resume-without-provenance", "worker-died", "no-storage", "unreadable-legacy"}
+# The same fault, in what is typed and in what a file or a tensor can take.
+IN_TWO_CLASSES = {"bad-fill", "closed", "no-match", "no-source", "other-settings"}
+
+
+@pytest.fixture(scope="module")
+def listed() -> list[Message]:
+    messages = Sources().messages()
+    assert len(messages) > 150
+    return messages
+
+
+def test_messages_are_sentences_without_a_capital_and_a_full_stop(listed: list[Message]) -> None:
+    for message in listed:
+        for text in (message.text, *message.hint.split(" | ")):
+            assert not re.match(r"[A-Z][a-z]", text), message
+            assert not re.search(r"[^.]\.$", text), message
+        assert message.text, message
+
+
+def test_only_like_values_are_compared(listed: list[Message]) -> None:
+    comparing = {m.code for m in listed if re.search(r"\bexpected\b.*\bgot\b", m.text)}
+    assert {code for code in comparing if "{" not in code} <= {*COMPARISONS.split()}
+
+
+def test_no_word_is_old_or_makes_software_human(listed: list[Message]) -> None:
+    for message in listed:
+        if message.code not in TO_MEND:
+            assert not BANNED.search(literal(f"{message.text} {message.hint}")), message
+
+
+def test_a_code_is_kebab_case_and_of_one_class(listed: list[Message]) -> None:
+    kinds = defaultdict(set)
+    for message in listed:
+        code = re.sub(r"\{.*?\}", "x", message.code)
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code), message
+        kinds[code].add(message.kind)
+    assert {code for code in kinds if len(kinds[code] - {"Notice"}) > 1} <= IN_TWO_CLASSES
