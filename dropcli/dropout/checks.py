@@ -30,7 +30,7 @@ def whole_number(name: str, value: Any) -> int:
             return index(value)
     except TypeError:
         pass
-    raise UsageError(f"bad-{name}", f"{name}: expected an integer, got {value!r}")
+    raise UsageError(_code(name), f"{name}: expected an integer, got {value!r}")
 
 
 def _code(name: str) -> str:
@@ -117,7 +117,7 @@ def patterns(name: str, value: Any) -> tuple[str, ...]:
 def choice(name: str, value: Any, *choices: str) -> str:
     """One of these words."""
     if value not in choices:
-        raise UsageError(f"bad-{name}", f"{name}: expected {' or '.join(choices)}, got {value!r}")
+        raise UsageError(_code(name), f"{name}: expected {' or '.join(choices)}, got {value!r}")
     return str(value)
 
 
