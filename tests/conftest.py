@@ -18,6 +18,8 @@ import torch
 from dropcli.cli import main
 
 torch.manual_seed(0)  # for what modules draw as they are imported
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)  # which pytest-xdist gives to its workers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
