@@ -1,12 +1,12 @@
-"""The README's examples, run: `python -m tests.readme` writes their real output into it.
+"""The README and the guide, run: `python -m tests.readme` writes their real output into them.
 
-In a `console` block every line after `$ ` is a command, and what follows is its output. In a `sh`
-block every line is a command of which only success matters. All run in one folder, in order.
+What a block of code is says its first line: `sh` and `python` are run, and so are the lines of a
+`console` block after `$ `, whose output follows them. `sh no-run` needs other machines, services
+or a network. The blocks of a page run in one folder, in order, beside the examples.
 """
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,43 +16,55 @@ from tests.conftest import shell
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-_BLOCK = re.compile(r"(?<=```console\n)(.*?)(?=```)|(?<=```sh\n)(.*?)(?=```)", re.DOTALL)
+GUIDE = ROOT / "dropcli" / "guide"
+PAGES = [README, *sorted(GUIDE.glob("*.md"))]
+TOOLS = ("jq", "make")  # without which a block is left out
+
+_BLOCK = re.compile(r"^```(\S.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 
 
-def sh_commands(text: str) -> Iterator[str]:
-    """The lines of the `sh` blocks."""
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """The kind and the content of every block of code."""
     for match in _BLOCK.finditer(text):
-        yield from (match[2] or "").splitlines()
-
-
-def make_digits_folder(folder: Path) -> None:
-    """The digits, one file for each, as the example makes them."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import digits_folder as example, pathlib;"
-    code += "example.make(pathlib.Path(sys.argv[2]))"
-    subprocess.run([sys.executable, "-c", code, ROOT / "examples", folder], check=True)
+        yield match[1], match[2]
 
 
 def with_real_output(text: str, folder: Path) -> str:
-    """The text with the output of its `console` commands as they print it now."""
-    shutil.copy(ROOT / "examples" / "digits.safetensors", folder)
-    make_digits_folder(folder / "digits")
+    """The text, every command of which was run, with the output that they print now.
+
+    Raises:
+        RuntimeError: a command failed.
+    """
+    shutil.copytree(ROOT / "examples", folder / "examples")
 
     def rerun(match: re.Match[str]) -> str:
-        if match[1] is None:
+        kind, content = match[1], match[2]
+        if any(f"{tool} " in content and not shutil.which(tool) for tool in TOOLS):
             return match[0]
-        lines = []
-        for line in match[1].splitlines():
-            if line.startswith("$ "):
-                done = shell(f"cd {folder}; {line[2:]}", COLUMNS="100")
-                if done.returncode:
-                    raise RuntimeError(f"{line}: {done.stderr.decode()}")
-                output = "\n".join(part.rstrip() for part in done.stdout.decode().splitlines())
-                lines += [line, output.strip("\n")]
-        return "\n".join(lines) + "\n"
+        if kind == "sh":
+            _run(folder, f"set -euo pipefail\n{content}")
+        elif kind == "python":
+            (folder / "block.py").write_text(content)
+            _run(folder, f"{sys.executable} block.py")
+        elif kind == "console":
+            commands = [line for line in content.splitlines() if line.startswith("$ ")]
+            shown = [f"{command}\n{_run(folder, command[2:])}" for command in commands]
+            return f"```console\n{''.join(shown)}```"
+        return match[0]
 
     return _BLOCK.sub(rerun, text)
 
 
+def _run(folder: Path, script: str) -> str:
+    """What a script prints, without white space at the ends of lines."""
+    done = shell(f"cd {folder}\n{script}", COLUMNS="100")
+    if done.returncode:
+        raise RuntimeError(f"{script}: {done.stdout.decode()}{done.stderr.decode()}")
+    lines = [line.rstrip() for line in done.stdout.decode().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        README.write_text(with_real_output(README.read_text(), Path(folder)))
+    for page in PAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            page.write_text(with_real_output(page.read_text(), Path(folder)))

@@ -27,7 +27,7 @@ ROWS = (
 )
 LAYER = {name: -number for number, row in enumerate(ROWS) for name in row}
 ONLY = {
-    "typer": {"cli.app", "cli.options", "cli.parsing"},
+    "typer": {"cli.app", "cli.commands.help", "cli.options", "cli.parsing"},
     "rich": {"cli.console", "cli.progress", "cli.tables"},
     "torch": {"formats.pt.legacy", "masks.torch_rng"},
     "cryptography": {"masks.keystream"},

@@ -58,6 +58,7 @@ def _main(
 app.command("apply", cls=Command)(commands.apply)
 app.command("info", cls=Command)(commands.info)
 app.command("verify", cls=Command)(commands.verify)
+app.command("help", cls=Command)(commands.help)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,7 +157,7 @@ def _write_failure(words: list[str], error: DropcliError) -> None:
 
 def _command(words: list[str]) -> list[str]:
     """The command among these words, if there is one."""
-    return [word for word in words if word in ("apply", "info", "verify")][:1]
+    return [word for word in words if word in ("apply", "info", "verify", "help")][:1]
 
 
 def _usage_error(words: list[str], error: typer.TyperException) -> UsageError:

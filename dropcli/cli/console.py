@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STDOUT_NAME = "standard output"  # as in files, which takes 12 ms to import: too long for --help
 
 _UNBROKEN = 10_000  # columns
+_PAGE = 100  # columns
 _WARNINGS = 10  # unless --verbose
 _MESSAGE_LIMIT = 2000
 
@@ -118,6 +119,19 @@ def show_info(info: "FileInfo", *, verbose: bool) -> None:
     from dropcli.cli.tables import info_table
 
     _print(rich(sys.stdout), *info_table(info, verbose))
+
+
+def show_markdown(text: str) -> None:
+    """A page of the guide, for a terminal."""
+    from rich.markdown import Markdown
+    from rich.theme import Theme
+
+    console = rich(sys.stdout)
+    console.width = min(console.width, _PAGE)
+    theme = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})  # on dark and light
+    with located(STDOUT_NAME), console.use_theme(theme):
+        console.print(Markdown(text, code_theme="ansi_light"))
+        console.file.flush()
 
 
 def _write_error(text: str) -> None:

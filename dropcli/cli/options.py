@@ -216,3 +216,12 @@ Source = Annotated[
     str,
     _value("--source", "INPUT", "The file that they were made from, or the folder.", path),
 ]
+Topic = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TOPIC",
+        help="A page of the guide; none lists them.",
+        parser=str,
+        show_default=False,
+    ),
+]

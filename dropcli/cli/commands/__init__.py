@@ -1,7 +1,8 @@
 """The commands, a module each, which import what they need when they run."""
 
 from dropcli.cli.commands.apply import apply
+from dropcli.cli.commands.help import help
 from dropcli.cli.commands.info import info
 from dropcli.cli.commands.verify import verify
 
-__all__ = ["apply", "info", "verify"]
+__all__ = ["apply", "help", "info", "verify"]

@@ -1,0 +1,56 @@
+"""`dropcli help`: the guide, page by page."""
+
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from dropcli.cli import console, options
+from dropcli.errors import UsageError
+from dropcli.parallel import signals
+
+
+def help(ctx: typer.Context, topic: options.Topic = None) -> int:
+    """Read the guide: masks, datasets, recipes, Python and more.
+
+    \b
+    Examples:
+      dropcli help
+      dropcli help masks
+      dropcli help recipes | less
+    """  # noqa: D301
+    pages = _pages()
+    if topic is None:
+        lines = [f"{name:<14}{page.splitlines()[2]}\n" for name, page in pages.items()]
+        console.write_out("".join([*lines, "\nRead a page with: dropcli help TOPIC\n"]))
+    elif topic not in pages:
+        return _show_command(ctx, topic, list(pages))
+    elif console.is_terminal(sys.stdout):
+        console.show_markdown(pages[topic])
+    else:
+        console.write_out(pages[topic])
+    return 0
+
+
+def _pages() -> dict[str, str]:
+    """The pages by their topics; below its title each has a sentence that says what it is about."""
+    with signals.deferred():
+        from importlib.resources import files  # 20 ms
+
+    folder = files("dropcli") / "guide"
+    pages = sorted(folder.iterdir(), key=lambda page: page.name)
+    return {page.name.removesuffix(".md"): page.read_text(encoding="utf-8") for page in pages}
+
+
+def _show_command(ctx: typer.Context, name: str, topics: list[str]) -> int:
+    """The help of a command that was named instead of a topic; UsageError if there is none."""
+    group = ctx.find_root().command
+    assert isinstance(group, TyperGroup)
+    commands = group.list_commands(ctx)
+    if command := group.get_command(ctx, name):
+        return command.main(["--help"], prog_name=f"dropcli {name}", standalone_mode=False) or 0
+    import difflib
+
+    near = difflib.get_close_matches(name, [*topics, *commands], 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`dropcli help` lists the topics"
+    raise UsageError("no-such-topic", f"help: there is no topic '{name}'", hint)
