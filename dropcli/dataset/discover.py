@@ -7,7 +7,6 @@ makes its stream, so that a file has the same mask alone, in its folder, and in 
 import glob
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -46,20 +45,6 @@ class Found:
 def is_several(operands: list[str]) -> bool:
     """Whether these are not one file but a folder, several files, or a glob."""
     return len(operands) != 1 or _is_glob(operands[0]) or is_folder(operands[0])
-
-
-def has_many(operands: list[str], enough: int) -> bool:
-    """Whether there are as many files in these folders; looks no further."""
-    count = 0
-    waiting = [operand for operand in operands if os.path.isdir(operand)]
-    while waiting:  # os.walk would call itself for every level
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                elif (count := count + 1) >= enough:
-                    return True
-    return False
 
 
 def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from dropcli.parallel import signals as signals
     from dropcli.parallel.engines import Engine as Engine
     from dropcli.parallel.engines import Work as Work
-    from dropcli.parallel.processes import warm_up as warm_up
     from dropcli.parallel.threads import Inline as Inline
     from dropcli.parallel.threads import Threads as Threads
     from dropcli.parallel.threads import usable_cores as usable_cores
@@ -42,7 +41,6 @@ def choose_engine(work: "Work[T, R]", sizes: Sequence[int], jobs: int | None) ->
 _MODULES = {
     **dict.fromkeys(("Engine", "Work"), "engines"),
     **dict.fromkeys(("Inline", "Threads", "usable_cores"), "threads"),
-    "warm_up": "processes",
 }
 
 

@@ -19,8 +19,6 @@ from dropcli.parallel import signals
 from dropcli.parallel.engines import Engine, Work
 
 _TICK = 0.2  # seconds between two looks at the workers
-_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 1.0  # seconds for workers to remove what is unfinished
 
 T = TypeVar("T")
@@ -33,9 +31,12 @@ class Processes(Engine[T, R]):
     def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
         self._jobs = jobs
-        self._context: Any = multiprocessing.get_context(_METHOD)
-        warm_up(module_of(work))
-        # Without a lock, which a worker that is killed may hold: a bar may be a little behind.
+        self._context: Any = multiprocessing.get_context("forkserver")
+        # The module of the function is imported once for all workers.
+        self._context.set_forkserver_preload([getattr(work, "func", work).__module__])
+        with _starting():
+            _start_forkserver()
+        # Without a lock, which a worker that is killed may hold. A bar may be a little behind.
         self._counter = self._context.RawValue("q", 0)
         self._counted = 0
         self._running: dict[Future[Sequence[R]], list[T]] = {}
@@ -74,12 +75,7 @@ class Processes(Engine[T, R]):
             if chunk is None:
                 break
             try:
-                with (
-                    signals.deferred(),  # a worker that is starting is not known yet
-                    _hidden_main(),
-                    _safe_path(),
-                    _explained(),
-                ):
+                with signals.deferred(), _starting():  # the pool does not know a new worker yet
                     self._running[pool.submit(_run, self._work, chunk)] = chunk
             except BrokenExecutor:
                 return chunk
@@ -116,8 +112,7 @@ class Processes(Engine[T, R]):
             _end(pool)
 
     def _pool(self, jobs: int) -> ProcessPoolExecutor:
-        arguments = (self._counter,)
-        return ProcessPoolExecutor(jobs, self._context, _begin_worker, arguments)
+        return ProcessPoolExecutor(jobs, self._context, _begin_worker, (self._counter,))
 
     def _news(self) -> int:
         value = int(self._counter.value)
@@ -125,33 +120,23 @@ class Processes(Engine[T, R]):
         return news
 
 
-def module_of(work: Work[T, R]) -> str:
-    """The module of the function, which is then imported once for all workers."""
-    return str(getattr(work, "func", work).__module__)
-
-
-def warm_up(preload: str) -> None:
-    """Start what forks the workers, which imports this module while we do something else."""
-    if _METHOD == "forkserver":
-        multiprocessing.get_context(_METHOD).set_forkserver_preload([preload])
-        with _explained(), _safe_path():
-            _start_forkserver()
-
-
 def _start_forkserver() -> None:
     """With signals blocked, so that what is meant for all processes leaves it standing."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     resource_tracker.ensure_running()  # which lifts the block of the other two
-    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
     try:
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """What the system says when it cannot start processes, in words that name the way out."""
+def _starting() -> Iterator[None]:
+    """Keep foreign code out of processes that start, and explain why the system starts none."""
+    main, safe_path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
+    sys.modules["__main__"] = ModuleType("__main__")  # workers would import it, and need nothing
+    os.environ["PYTHONSAFEPATH"] = "1"  # or `python -c` imports from the current folder first
     try:
         yield
     except (OSError, EOFError) as error:
@@ -159,42 +144,18 @@ def _explained() -> Iterator[None]:
         raise FileError(
             "no-workers", f"expected worker processes to start, got {reason.lower()}", "add -j 1"
         ) from error
-
-
-@contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Workers need nothing of the main module, which they would import as they start."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
     finally:
         sys.modules["__main__"] = main
-
-
-@contextmanager
-def _safe_path() -> Iterator[None]:
-    """Started with `-c`, Python imports from the current folder first, which may be anybody's."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
-
-
-def _terminate() -> None:
-    for process in multiprocessing.active_children():
-        process.terminate()
+        del os.environ["PYTHONSAFEPATH"]
+        if safe_path is not None:
+            os.environ["PYTHONSAFEPATH"] = safe_path
 
 
 def _end(pool: ProcessPoolExecutor) -> int:
     """Let go of the workers, whatever state the pool is in; gives how many had to be killed."""
     pool.shutdown(wait=False, cancel_futures=True)
-    _terminate()
+    for process in multiprocessing.active_children():
+        process.terminate()
     deadline = time.monotonic() + _GRACE
     killed = 0
     for process in multiprocessing.active_children():
@@ -215,8 +176,7 @@ def _begin_worker(counter: Any) -> None:
     global _counter
     _counter = counter
     signals.install()
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

@@ -16,9 +16,7 @@ from typing import Any
 
 from dropcli.errors import Interrupted
 
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 _AGAIN = 0.001  # seconds, in which a finalizer that lost a signal ends
 
 _depth = 0
@@ -33,7 +31,7 @@ def install() -> dict[int, Any]:
     _depth = 1
     if _unraisable is None:
         _unraisable, sys.unraisablehook = sys.unraisablehook, _catch_lost
-    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
     return {number: signal.signal(number, _receive) for number in handled}
 
 
@@ -105,9 +103,6 @@ def _catch_lost(lost: "sys.UnraisableHookArgs") -> None:
 
 def _send_again(number: int) -> None:
     time.sleep(_AGAIN)
-    if _unraisable is not None:  # signals are still ours
-        main = threading.main_thread().ident
-        if main is not None and hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(main, number)  # wakes it where it waits
-        else:
-            signal.raise_signal(number)
+    main = threading.main_thread().ident
+    if _unraisable is not None and main is not None:  # signals are still ours
+        signal.pthread_kill(main, number)  # wakes it where it waits

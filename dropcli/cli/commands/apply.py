@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from dropcli.pipeline import Report
 
 
-_MANY = 300  # files, for which starting workers is worth while
-
-
 class ReportOptions(NamedTuple):
     """How a command reports."""
 
@@ -77,15 +74,8 @@ def apply(
     with signals.deferred():
         import secrets
 
-        from dropcli.dataset import WORKER_MODULE, has_many, read_list
-        from dropcli.parallel import usable_cores
-
-        if jobs != 1 and usable_cores() > 1 and has_many(list(inputs or ()), _MANY):
-            from dropcli.parallel import warm_up
-
-            warm_up(WORKER_MODULE)  # which takes as long as the imports that follow
         from dropcli.cli.progress import progress
-        from dropcli.dataset import Request, SingleFile, choose_output, prepare
+        from dropcli.dataset import Request, SingleFile, choose_output, prepare, read_list
         from dropcli.dropout import Dropout, check_torch_input
         from dropcli.files import goes_to_stdout
 
