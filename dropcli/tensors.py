@@ -83,20 +83,19 @@ class Layout:
     """
 
     def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
-        axes = [
-            axis for axis in zip(strides, shape, _row_major(shape), strict=True) if axis[1] != 1
-        ]
+        steps = row_major_strides(shape)
+        axes = [axis for axis in zip(strides, shape, steps, strict=True) if axis[1] != 1]
         axes.sort(key=lambda axis: -axis[0])
         self.elements = prod(shape)
         self._sizes = tuple(size for _, size, _ in axes)
         self._strides = tuple(stride for stride, _, _ in axes)
         self._logical = tuple(step for _, _, step in axes)
-        self._ranks = _row_major(self._sizes)
+        self._ranks = row_major_strides(self._sizes)
 
     @classmethod
     def row_major(cls, shape: tuple[int, ...]) -> "Layout":
         """Without gaps, the last dimension first."""
-        return cls(shape, _row_major(shape))
+        return cls(shape, row_major_strides(shape))
 
     @cached_property
     def span(self) -> int:
@@ -163,7 +162,8 @@ class Layout:
         return sum(stride * (size - 1) for stride, size in axes)
 
 
-def _row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
+def row_major_strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a tensor without gaps whose last dimension varies fastest."""
     return tuple(prod(sizes[number + 1 :]) for number in range(len(sizes)))
 
 

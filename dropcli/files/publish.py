@@ -35,22 +35,17 @@ class Finished:
     replace: bool
     adopt: bool
 
-    @property
-    def folder(self) -> str:
-        """Where it becomes known."""
-        return os.path.dirname(self.target)
-
     def rename(self) -> None:
         """Give it its name; FileError if another file has it."""
-        if self.adopt and not self.replace and _is_same(self.temporary, self.target):
+        if self.replace:
+            os.replace(self.temporary, self.target)
+        elif self.adopt and os.path.exists(self.target) and self._is_same():
             os.unlink(self.temporary)
         else:
-            _rename(self.temporary, self.target, replace=self.replace)
+            _link(self.temporary, self.target)
 
-    def remove(self) -> None:
-        """Leave nothing of it."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.temporary)
+    def _is_same(self) -> bool:
+        return filecmp.cmp(self.temporary, self.target, shallow=False)
 
 
 class Transaction:
@@ -70,9 +65,10 @@ class Transaction:
         synced: set[str] = set()
 
         def sync_folder(finished: Finished) -> None:
-            if finished.folder not in synced:
-                _sync_folder(finished.folder)
-                synced.add(finished.folder)
+            folder = os.path.dirname(finished.target)
+            if folder not in synced:
+                _sync_folder(folder)
+                synced.add(folder)
 
         try:
             self._sync(failed)
@@ -81,7 +77,8 @@ class Transaction:
         finally:
             for finished in self._finished:
                 os.close(finished.fd)
-                finished.remove()
+                with suppress(FileNotFoundError):
+                    os.unlink(finished.temporary)
             self._finished = []
         return failed
 
@@ -168,16 +165,10 @@ def make_folders(path: str) -> None:
             os.mkdir(folder)
 
 
-def _is_same(temporary: str, target: str) -> bool:
-    return os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False)
-
-
-def _rename(temporary: str, target: str, *, replace: bool) -> None:
-    if replace:
-        os.replace(temporary, target)
-        return
+def _link(temporary: str, target: str) -> None:
+    """Rename, but never over a file that appeared meanwhile."""
     try:
-        os.link(temporary, target)  # unlike a rename, it cannot replace what appeared meanwhile
+        os.link(temporary, target)
     except FileExistsError:
         raise file_exists_error() from None
     except OSError as error:

@@ -79,14 +79,15 @@ class Reader:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from there; a pipe can only go on where it stands."""
-        done = self._take_peeked(buffer)
+        done = min(len(self._peeked), len(buffer))
+        buffer[:done], self._peeked = self._peeked[:done], self._peeked[done:]
         while done < len(buffer):
-            rest = [buffer[done:]]
-            count = os.preadv(self.fd, rest, offset + done) if self.seekable else self._readv(rest)
+            rest, at = [buffer[done:]], offset + done
+            count = os.preadv(self.fd, rest, at) if self.seekable else os.readv(self.fd, rest)
             if not count:
                 raise FormatError(
                     "truncated-data",
-                    f"expected {offset + len(buffer):,} bytes or more, got {offset + done:,}",
+                    f"expected {offset + len(buffer):,} bytes or more, got {at:,}",
                     "the file is incomplete: copy or save it again",
                 )
             done += count
@@ -113,12 +114,3 @@ class Reader:
 
     def close(self) -> None:
         os.close(self.fd)
-
-    def _take_peeked(self, buffer: memoryview) -> int:
-        count = min(len(self._peeked), len(buffer))
-        buffer[:count] = self._peeked[:count]
-        self._peeked = self._peeked[count:]
-        return count
-
-    def _readv(self, buffers: list[memoryview]) -> int:
-        return os.readv(self.fd, buffers)

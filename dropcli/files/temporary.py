@@ -12,7 +12,7 @@ from dropcli.parallel import signals
 
 _SMALL_BYTES = 1 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
-_TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]{1,9})-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def temporary_name(target: str) -> str:
@@ -32,8 +32,7 @@ def remove_stale(folder: str, target: str = "") -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
-            ours = found and entry.name.startswith(f".{target}")
-            if found and ours and not _is_alive(int(found[1])):
+            if found and entry.name.startswith(f".{target}") and not _is_alive(int(found[1])):
                 with suppress(OSError):
                     os.unlink(entry.path)
 
@@ -71,8 +70,8 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
-        return True  # of another user
+    except PermissionError:
+        pass  # it belongs to another user
     return True
 
 

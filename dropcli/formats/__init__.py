@@ -1,23 +1,15 @@
 """How tensors lie in files, and in what order bytes are written."""
 
-from dropcli.formats.base import Checksum, Deferred, Extent, Gathered, Segment, Source
-from dropcli.formats.concat import Concatenated, label
-from dropcli.formats.detect import convert, open_source
-from dropcli.formats.info import FileInfo, read_info
-from dropcli.formats.pt import PtSource
-
-__all__ = [
-    "Checksum",
-    "Concatenated",
-    "Deferred",
-    "Extent",
-    "FileInfo",
-    "Gathered",
-    "PtSource",
-    "Segment",
-    "Source",
-    "convert",
-    "label",
-    "open_source",
-    "read_info",
-]
+from dropcli.formats.base import Checksum as Checksum
+from dropcli.formats.base import Deferred as Deferred
+from dropcli.formats.base import Extent as Extent
+from dropcli.formats.base import Gathered as Gathered
+from dropcli.formats.base import Segment as Segment
+from dropcli.formats.base import Source as Source
+from dropcli.formats.concat import Concatenated as Concatenated
+from dropcli.formats.concat import label as label
+from dropcli.formats.detect import convert as convert
+from dropcli.formats.detect import open_source as open_source
+from dropcli.formats.info import FileInfo as FileInfo
+from dropcli.formats.info import read_info as read_info
+from dropcli.formats.pt import PtSource as PtSource

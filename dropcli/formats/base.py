@@ -85,7 +85,6 @@ class Source(ABC):
     metadata: dict[str, str]
     provenance: list[Any] | None  # None where something else has its place
     notes: list[str]  # what the user should know of how the file was read
-    left_out: str | None = None  # what the format of the output has no place for
     holds_arrays: bool = False  # of numpy, beside the tensors
     unknown_classes: Sequence[str] = ()  # in the file, not torch's, carried on unread
 

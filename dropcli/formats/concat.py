@@ -70,15 +70,11 @@ def _first_dimension(selected: list[TensorInfo]) -> int:
         raise TensorError("nothing-selected", "--concat: expected tensors to drop, got none")
     for tensor in selected:
         if tensor.shape[:1] != selected[0].shape[:1] or not tensor.shape:
+            names = [f"'{item.name}' of {list(item.shape)}" for item in (selected[0], tensor)]
             raise TensorError(
                 "no-common-dimension",
-                f"--concat: expected tensors with the same first dimension, got "
-                f"'{selected[0].name}' of {_samples(selected[0])} and '{tensor.name}' of "
-                f"{_samples(tensor)}",
+                "--concat: expected tensors with the same first dimension, got "
+                f"{' and '.join(names)}",
                 "choose those of the dataset with --key",
             )
     return selected[0].shape[0]
-
-
-def _samples(tensor: TensorInfo) -> str:
-    return f"{tensor.shape[0]:,}" if tensor.shape else "none"

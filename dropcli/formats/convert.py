@@ -6,7 +6,6 @@ What the other format has no place for is refused before anything is written.
 
 import struct
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import Any
 
 from dropcli.errors import FormatError
@@ -14,7 +13,7 @@ from dropcli.formats.base import Checksum, Derived, Extent, Segment, dump_entrie
 from dropcli.formats.pt import MAX_DIMENSIONS, PtSource, Writer
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
 from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource, new_header
-from dropcli.tensors import TensorInfo
+from dropcli.tensors import TensorInfo, row_major_strides
 
 
 class SafetensorsFromPt(Derived):
@@ -26,18 +25,15 @@ class SafetensorsFromPt(Derived):
         super().__init__(source)
         self._pt = source
         if left_over := source.first_non_tensor():
-            raise FormatError(
+            raise _refusal(
                 "not-only-tensors",
-                f"expected tensors alone for a safetensors file, got '{left_over}', which is none",
-                "keep it with an output whose name ends in .pt",
+                f"a safetensors file can only hold tensors, and '{left_over}' is none",
+                ".pt",
             )
         for tensor in source.tensors:
             if reason := _not_in_safetensors(tensor):
-                raise FormatError(
-                    "not-in-safetensors",
-                    f"tensor '{tensor.name}': expected one that safetensors can hold, but {reason}",
-                    "keep it with an output whose name ends in .pt",
-                )
+                problem = f"tensor '{tensor.name}': safetensors cannot hold it, because {reason}"
+                raise _refusal("not-in-safetensors", problem, ".pt")
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then each tensor, those of wide elements first, so that all are aligned."""
@@ -52,6 +48,10 @@ class SafetensorsFromPt(Derived):
         """FormatError if a checksum of the archive does not fit, or the file changed."""
         self._pt.verify()
         super().finish()
+
+
+def _refusal(code: str, problem: str, suffix: str) -> FormatError:
+    return FormatError(code, problem, f"keep it with an output whose name ends in {suffix}")
 
 
 def _not_in_safetensors(tensor: TensorInfo) -> str | None:
@@ -76,21 +76,12 @@ class PtFromSafetensors(Derived):
         super().__init__(source)
         self._root = _folder_named(root)
         for tensor in source.tensors:
-            if not tensor.dtype.torch_name:
-                raise FormatError(
-                    "not-in-pt",
-                    f"tensor '{tensor.name}': expected a dtype that torch.save knows, got "
-                    f"{tensor.dtype.name}",
-                    "keep it with an output whose name ends in .safetensors",
-                )
             if reason := _not_in_pt(tensor):
-                raise FormatError(
-                    "not-in-pt",
-                    f"tensor '{tensor.name}': torch cannot load it, because {reason}",
-                    "keep it with an output whose name ends in .safetensors",
-                )
+                problem = f"tensor '{tensor.name}': torch cannot load it, because {reason}"
+                raise _refusal("not-in-pt", problem, ".safetensors")
         if others := sorted(set(source.metadata) - {"format", PROVENANCE}):
-            self.left_out = f"its metadata ('{others[0]}')"
+            problem = f"a .pt file has no place for its metadata ('{others[0]}')"
+            raise _refusal("not-in-pt", problem, ".safetensors")
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The pickle, what torch asks of an archive, and a storage for each tensor."""
@@ -121,16 +112,14 @@ def _folder_named(stem: str) -> str:
 
 
 def _not_in_pt(tensor: TensorInfo) -> str | None:
-    """Why a .pt file cannot hold a tensor of this shape; None if it can."""
+    """Why torch cannot load this tensor from a .pt file; None if it can."""
+    if not tensor.dtype.torch_name:
+        return f"it has no dtype {tensor.dtype.name}"
     if len(tensor.shape) > MAX_DIMENSIONS:
         return f"it has more than {MAX_DIMENSIONS} dimensions"
-    if any(number >= 2**63 for number in (*tensor.shape, *_strides(tensor.shape))):
+    if any(number >= 2**63 for number in (*tensor.shape, *row_major_strides(tensor.shape))):
         return "its sizes do not fit into 64 bits"  # of one without elements
     return None
-
-
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
@@ -155,7 +144,7 @@ def _tensor(tensor: TensorInfo, number: int) -> bytes:
     )
     hooks = b"ccollections\nOrderedDict\n)R"
     shape = b"(" + b"".join(map(_int, tensor.shape)) + b"t"
-    stride = b"(" + b"".join(map(_int, _strides(tensor.shape))) + b"t"
+    stride = b"(" + b"".join(map(_int, row_major_strides(tensor.shape))) + b"t"
     call = b"ctorch._utils\n" + rebuild + b"\n"
     return call + b"(" + where + _int(0) + shape + stride + b"\x89" + hooks + dtype + b"tR"
 

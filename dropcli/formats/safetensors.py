@@ -51,17 +51,14 @@ class SafetensorsSource(Source):
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then the tensors in the order of their data."""
-        yield self._output_header(provenance)
+        if self._made is None or self._made[0] is not provenance:
+            self._made = (provenance, self._output_header(provenance))
+        yield self._made[1]
         for tensor in self.tensors:
             yield Extent(tensor.offset, tensor.nbytes, (tensor,))
 
     def _output_header(self, provenance: list[Any] | None) -> bytes:
         """The length and the header; the data after it stays as aligned as it was."""
-        if self._made is None or self._made[0] is not provenance:
-            self._made = (provenance, self._make_header(provenance))
-        return self._made[1]
-
-    def _make_header(self, provenance: list[Any] | None) -> bytes:
         header = self._header_bytes
         if provenance is None:
             return len(header).to_bytes(8, "little") + header

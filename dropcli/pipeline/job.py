@@ -116,12 +116,6 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
 
 def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
     """The error if nothing in this file drops; raises what cannot be meant in any file."""
-    if ready.source.left_out:
-        raise FormatError(
-            "not-in-pt",
-            f"a .pt file has no place for {ready.source.left_out}",
-            "keep it with an output whose name ends in .safetensors",
-        )
     for tensor in ready.source.tensors:
         if tensor.name in ready.selection.names:
             check_exact(dropout, tensor)

@@ -9,7 +9,7 @@ import struct
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isal import isal_zlib
 
@@ -44,10 +44,7 @@ def read_members(reader: Reader) -> list[Member]:
     assert reader.size is not None
     _end(reader)  # where the system refuses to read: the library takes that for a damaged archive
     try:
-        with (
-            os.fdopen(os.dup(reader.fd), "rb") as file,
-            zipfile.ZipFile(file) as archive,
-        ):
+        with os.fdopen(os.dup(reader.fd), "rb") as file, zipfile.ZipFile(file) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
         raise FormatError(
@@ -168,18 +165,18 @@ class Writer:
         verify: Callable[[], None] = lambda: None,
     ) -> Iterator[Segment]:
         """A member whose payload learns a checksum as it is written, and is verified after it."""
-        member = _Written(name.encode(), self._position, nbytes, Checksum())
+        member = _Written(name.encode(), self._position, nbytes)
         self._members.append(member)
 
         def finish() -> bytes:
             verify()
-            return _descriptor(member.checksum.value, nbytes)
+            return member.descriptor()
 
-        header = _local_header(member.name, self._position, nbytes, self._alignment)
+        header, after = member.header(self._alignment), len(member.descriptor())
         yield header
         yield from payload(member.checksum)
-        yield Deferred(_descriptor_size(nbytes), finish)
-        self._position += len(header) + nbytes + _descriptor_size(nbytes)
+        yield Deferred(after, finish)
+        self._position += len(header) + nbytes + after
 
     def add_known(self, name: str, data: bytes) -> Iterator[Segment]:
         """A member whose payload is at hand."""
@@ -192,8 +189,18 @@ class Writer:
 
     def end(self) -> Iterator[Segment]:
         """The central directory."""
-        size = len(_directory(self._members, self._position))
-        yield Deferred(size, lambda: _directory(self._members, self._position))
+        yield Deferred(len(self._directory()), self._directory)
+
+    def _directory(self) -> bytes:
+        """The central directory, and the end of the archive."""
+        entries = b"".join(member.entry() for member in self._members)
+        count, size, position = len(self._members), len(entries), self._position
+        tail = b""
+        if count >= 0xFFFF or position >= _MAX_32 or size >= _MAX_32:
+            fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
+            tail = _END_64.pack(*fields) + _LOCATOR_64.pack(b"PK\6\7", 0, position + size, 1)
+        count, size, position = min(count, 0xFFFF), min(size, _MAX_32), min(position, _MAX_32)
+        return entries + tail + _END.pack(b"PK\5\6", 0, 0, count, count, size, position, 0)
 
 
 @dataclass(slots=True)
@@ -203,50 +210,28 @@ class _Written:
     name: bytes
     offset: int  # of its local header
     nbytes: int
-    checksum: Checksum
+    checksum: Checksum = field(default_factory=Checksum)
 
+    def header(self, alignment: int) -> bytes:
+        """The local header, padded so that the payload is aligned."""
+        sizes = struct.pack("<2H2Q", 1, 16, *[self.nbytes] * 2) if self.nbytes >= _MAX_32 else b""
+        padding = -(self.offset + _LOCAL.size + len(self.name) + len(sizes) + 4) % alignment
+        extra = sizes + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+        size = _MAX_32 if sizes else 0
+        fields = (b"PK\3\4", 0, _FLAGS, 0, 0, _DATE, 0, size, size, len(self.name), len(extra))
+        return _LOCAL.pack(*fields) + self.name + extra
 
-def _local_header(name: bytes, position: int, nbytes: int, alignment: int) -> bytes:
-    """The header of a member at this position, padded so that the payload is aligned."""
-    sizes = struct.pack("<2H2Q", 1, 16, nbytes, nbytes) if nbytes >= _MAX_32 else b""
-    start = position + _LOCAL.size + len(name) + len(sizes) + 4
-    padding = -start % alignment
-    extra = sizes + struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-    size = _MAX_32 if sizes else 0
-    fields = (b"PK\3\4", 0, _FLAGS, 0, 0, _DATE, 0, size, size, len(name), len(extra))
-    return _LOCAL.pack(*fields) + name + extra
+    def descriptor(self) -> bytes:
+        """What follows the payload."""
+        form = "<4sI2Q" if self.nbytes >= _MAX_32 else "<4s3I"
+        return struct.pack(form, b"PK\7\10", self.checksum.value, self.nbytes, self.nbytes)
 
-
-def _descriptor_size(nbytes: int) -> int:
-    """The bytes of `_descriptor`."""
-    return 24 if nbytes >= _MAX_32 else 16
-
-
-def _descriptor(crc: int, nbytes: int) -> bytes:
-    """What follows a payload."""
-    form = "<4sI2Q" if nbytes >= _MAX_32 else "<4s3I"
-    return struct.pack(form, b"PK\7\10", crc, nbytes, nbytes)
-
-
-def _directory(members: list[_Written], position: int) -> bytes:
-    """The central directory at this position, and the end of the archive."""
-    entries = b"".join(map(_entry, members))
-    count, size, end = len(members), len(entries), position + len(entries)
-    tail = b""
-    if count >= 0xFFFF or position >= _MAX_32 or size >= _MAX_32:
-        fields = (b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, position)
-        tail = _END_64.pack(*fields) + _LOCATOR_64.pack(b"PK\6\7", 0, end, 1)
-    count, size, position = min(count, 0xFFFF), min(size, _MAX_32), min(position, _MAX_32)
-    last = _END.pack(b"PK\5\6", 0, 0, count, count, size, position, 0)
-    return entries + tail + last
-
-
-def _entry(member: _Written) -> bytes:
-    large = member.nbytes >= _MAX_32
-    far = member.offset >= _MAX_32
-    values = [member.nbytes] * 2 * large + [member.offset] * far
-    extra = struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""
-    size = min(member.nbytes, _MAX_32)
-    fields = (b"PK\1\2", 0, 0, _FLAGS, 0, 0, _DATE, member.checksum.value, size, size)
-    rest = (len(member.name), len(extra), 0, 0, 0, 0, min(member.offset, _MAX_32))
-    return _CENTRAL.pack(*fields, *rest) + member.name + extra
+    def entry(self) -> bytes:
+        """The member in the central directory."""
+        values = [self.nbytes] * 2 if self.nbytes >= _MAX_32 else []
+        values += [self.offset] if self.offset >= _MAX_32 else []
+        extra = struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+        size = min(self.nbytes, _MAX_32)
+        fields = (b"PK\1\2", 0, 0, _FLAGS, 0, 0, _DATE, self.checksum.value, size, size)
+        rest = (len(self.name), len(extra), 0, 0, 0, 0, min(self.offset, _MAX_32))
+        return _CENTRAL.pack(*fields, *rest) + self.name + extra

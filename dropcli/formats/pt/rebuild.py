@@ -89,12 +89,11 @@ def find_tensors(root: Any) -> Iterator[FoundTensor]:
                 "names-too-long", f"expected names of {_MAX_NAMES:,} characters at most in all"
             )
         if not node.inside:
-            unique = name
-            while unique in taken:
-                counts[name] = counts.get(name, 1) + 1
-                unique = f"{name}#{counts[name]}"
-            taken.add(unique)
-            name = unique
+            wanted = name
+            while name in taken:
+                counts[wanted] = counts.get(wanted, 1) + 1
+                name = f"{wanted}#{counts[wanted]}"
+            taken.add(name)
         yield _found(name, node)
 
 
@@ -170,11 +169,8 @@ def _tensor_parts(call: Call) -> Iterator[tuple[Any, Any]]:
 def _is_tensor(value: Any) -> bool:
     if not (isinstance(value, Call) and isinstance(value.function, Global)):
         return False
-    function = value.function
-    if function == _OF_TYPE or function in _WRAPPERS:
-        return True
-    known = function.name in _VIEWS or function.name in _SPECIAL
-    return function.module == "torch._utils" and (known or function.name.startswith("_rebuild_"))
+    module, name = value.function.module, value.function.name
+    return value.function == _OF_TYPE or (module == "torch._utils" and name.startswith("_rebuild_"))
 
 
 def _innermost(call: Any) -> Call | None:

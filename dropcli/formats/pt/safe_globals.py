@@ -17,6 +17,10 @@ _DTYPE = re.compile(
     r"q?u?int\d+(x\d+)?|float\d+\w*|bfloat16|complex\d+|bool_?|bits\d\w*|(str|bytes|object)_"
 )
 
+_BUILTINS = {
+    *("set", "frozenset", "bytearray", "bytes", "complex", "slice", "range", "list", "dict"),
+    *("tuple", "str", "int", "float", "bool", "object", "type", "Ellipsis", "NotImplemented"),
+}
 # Functions and classes that torch, numpy and Python themselves pickle data with.
 _KNOWN = {
     "torch": {
@@ -52,21 +56,14 @@ _KNOWN = {
     "types": {"SimpleNamespace"},
     "_io": {"BytesIO", "StringIO"},
     "io": {"BytesIO", "StringIO"},
-    "builtins": {
-        *("set", "frozenset", "bytearray", "bytes", "complex", "slice", "range", "list", "dict"),
-        *("tuple", "str", "int", "float", "bool", "object", "type", "Ellipsis", "NotImplemented"),
-    },
-    "__builtin__": {
-        *("set", "frozenset", "bytearray", "bytes", "complex", "slice", "range", "list", "dict"),
-        *("tuple", "str", "int", "float", "bool", "object", "type", "Ellipsis", "NotImplemented"),
-        *("long", "unicode", "xrange"),
-    },
+    "builtins": _BUILTINS,
+    "__builtin__": {*_BUILTINS, "long", "unicode", "xrange"},
 }
-# Modules of Python whose classes only hold data.
+# Modules of Python, and one of numpy, whose classes only hold data.
 _DATA_MODULES = {
     *("argparse", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum"),
     *("fractions", "ipaddress", "numbers", "pathlib", "pathlib._local", "random", "re", "string"),
-    *("typing", "uuid", "weakref", "zoneinfo"),
+    *("typing", "uuid", "weakref", "zoneinfo", "numpy.dtypes"),
 }
 # Modules of torch whose classes and functions are parts of saved models and datasets.
 _TORCH_CLASSES = ("torch.nn.", "torch.utils.data.", "torch.optim.", "torch.distributions.")
@@ -104,12 +101,8 @@ def _is_known(name: Global) -> bool:
         return re.fullmatch(r"__pyx_unpickle_\w+|[A-Z]\w*|__\w+_ctor", name.name) is not None
     if name.module in _TORCH_FUNCTIONS:
         return name.name.isidentifier()
-    plain = _CLASS.fullmatch(name.name) is not None
-    return plain and (
-        name.module in _DATA_MODULES
-        or name.module == "numpy.dtypes"
-        or name.module.startswith(_TORCH_CLASSES)
-    )
+    holds_data = name.module in _DATA_MODULES or name.module.startswith(_TORCH_CLASSES)
+    return holds_data and _CLASS.fullmatch(name.name) is not None
 
 
 def _may_be_data(name: Global) -> bool:

@@ -13,14 +13,7 @@ from isal import isal_zlib
 
 from dropcli.errors import FormatError
 from dropcli.files import Reader
-from dropcli.formats.base import (
-    Checksum,
-    Extent,
-    Segment,
-    Source,
-    dump_entries,
-    parse_entries,
-)
+from dropcli.formats.base import Checksum, Extent, Segment, Source, dump_entries, parse_entries
 from dropcli.formats.pt.archive import Member, Writer, read_members, trailing_bytes
 from dropcli.formats.pt.overlaps import check_apart, clusters, tie
 from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
@@ -75,7 +68,8 @@ class PtSource(Source):
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
         # What special tensors are made of is not ours to drop, nor to overwrite by the way.
         self._inside = [self._info(tensor) for tensor in found if tensor.inside]
-        self.provenance = self._read_provenance()
+        kept = f"{self.root}/{PROVENANCE}" in self._members
+        self.provenance = parse_entries(self._read(PROVENANCE)) if kept else []
 
     def check_selected(self, names: Collection[str]) -> None:
         """TensorError if one of these shares some of its elements with another tensor."""
@@ -187,15 +181,10 @@ class PtSource(Source):
                 "newer-version", f"expected version 1 to 10 of the format, got {version[:20]!r}"
             )
 
-    def _read_provenance(self) -> list[Any] | None:
-        if f"{self.root}/{PROVENANCE}" not in self._members:
-            return []
-        return parse_entries(self._read(PROVENANCE))
-
     def _info(self, found: FoundTensor) -> TensorInfo:
-        if found.special and found.storage is None:
-            why = f"it is {found.special}"
-            return TensorInfo(found.name, _UNKNOWN, found.shape, 0, 0, unsupported=why)
+        unsupported = f"it is {found.special}" if found.special else None
+        if found.storage is None:
+            return TensorInfo(found.name, _UNKNOWN, found.shape, 0, 0, None, unsupported)
         member, dtype, numel = self._storage(found)
         layout = Layout(found.shape, found.strides)
         itemsize = dtype.bits // 8
@@ -205,16 +194,9 @@ class PtSource(Source):
                 f"tensor '{found.name}': expected to lie within its storage of {numel:,} elements, "
                 f"got {found.offset + layout.span:,}",
             )
-        unsupported = f"it is {found.special}" if found.special else None
-        return TensorInfo(
-            found.name,
-            dtype,
-            found.shape,
-            member.offset + found.offset * itemsize,
-            layout.span * itemsize,
-            None if layout.contiguous else layout,
-            unsupported,
-        )
+        offset, nbytes = member.offset + found.offset * itemsize, layout.span * itemsize
+        strided = None if layout.contiguous else layout
+        return TensorInfo(found.name, dtype, found.shape, offset, nbytes, strided, unsupported)
 
     def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
         """The member of a storage, its element type and its number of elements."""
