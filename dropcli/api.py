@@ -1,7 +1,6 @@
 """The Python door: the command's work on files, and its very masks on arrays in memory."""
 
 import os
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from dropcli.dropout import (
     Settings,
     check_dtype,
     check_exact,
-    check_torch_input,
     whole_number,
 )
 from dropcli.errors import ArgumentError, TensorError, UsageError
@@ -86,9 +84,7 @@ def apply(
         fail_fast=fail_fast,
         jobs=None if jobs is None else _count("jobs", jobs, 1),
     )
-    check_torch_input(settings.get("rng", "dropcli"), stream, copies or None)
-    dropout = Dropout.of(secrets.randbits(64) if seed is None else seed, **settings)
-    return prepare(operands, None, request, dropout, drawn=seed is None).run(Progress())
+    return prepare(operands, None, request, seed, **settings).run(Progress())
 
 
 def _dropout(known: type, seed: int, settings: Any) -> Dropout:

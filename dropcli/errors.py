@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+STDOUT_NAME = "standard output"  # as the place of an error
+
 
 class DropcliError(Exception):
     """A failure the user can understand: one line, a stable code for scripts, perhaps a hint."""

@@ -14,7 +14,7 @@ from typer.main import get_command
 from dropcli.__version__ import __version__
 from dropcli.cli import commands, console
 from dropcli.cli.parsing import Command, Group
-from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
+from dropcli.errors import STDOUT_NAME, DropcliError, FileError, Interrupted, UsageError
 from dropcli.parallel import signals
 
 _LONG_COMMAND = 1000
@@ -106,7 +106,7 @@ def _run(words: list[str]) -> int:
         raise
     except OSError as error:  # ours are all located; this is typer's, printing help
         reason = error.strerror or str(error)
-        return _fail(words, FileError("os-error", reason.lower(), None, console.STDOUT_NAME))
+        return _fail(words, FileError("os-error", reason.lower(), None, STDOUT_NAME))
     except MemoryError:
         return _fail(words, DropcliError("out-of-memory", "expected more memory to be free"))
     except ImportError as error:  # no memory to load it to, or only half of it is installed
@@ -119,7 +119,7 @@ def _interrupted(words: list[str], stop: Interrupted) -> int:
     done = f"; {stop.done}" if stop.done else ""
     console.note(f"interrupted; nothing half-written is left{done}")
     if stop.done:
-        console.hint(f"go on with{_resuming(words, stop.words)}")
+        console.note(f"go on with{_resuming(words, stop.words)}", "hint: ")
     if "--json" in words:
         _write_failure(words, DropcliError("interrupted", "expected to go on, got a signal"))
     return 128 + stop.number
@@ -138,7 +138,7 @@ def _resuming(words: list[str], more: tuple[str, ...]) -> str:
 def _fail(words: list[str], error: DropcliError) -> int:
     """Report on standard error, and as a document on standard output if one was asked for."""
     console.show_error(error)
-    if error.place == console.STDOUT_NAME:
+    if error.place == STDOUT_NAME:
         _forget_stdout()
     elif "--json" in words:
         _write_failure(words, error)

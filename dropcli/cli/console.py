@@ -5,12 +5,12 @@ No escape code leaves a stream that is not a terminal.
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dropcli.cli.text import printable
-from dropcli.errors import DropcliError, FileError, located
+from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
-
-STDOUT_NAME = "standard output"  # as in files, which takes 12 ms to import: too long for --help
 
 _UNBROKEN = 10_000  # columns
 _PAGE = 100  # columns
@@ -37,26 +35,20 @@ def write_out(text: str) -> None:
         sys.stdout.flush()
 
 
-def warn(message: str) -> None:
-    """One line of warning on standard error."""
-    _write_error(f"warning: {printable(message, _MESSAGE_LIMIT)}\n")
-
-
-def note(message: str) -> None:
-    """One line on standard error that is no warning."""
-    _write_error(f"{printable(message, _MESSAGE_LIMIT)}\n")
+def note(message: str, label: str = "") -> None:
+    """One line on standard error; `label` is "error: ", "hint: " or "warning: "."""
+    # A message that cannot be written changes neither what happens nor the exit code.
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(f"{label}{printable(message, _MESSAGE_LIMIT)}\n")
+            sys.stderr.flush()
 
 
 def show_error(error: DropcliError) -> None:
-    """`error: where: expected, got`, and a `hint:` line where there is one."""
-    _write_error(f"error: {printable(str(error), _MESSAGE_LIMIT)}\n")
+    """`error: place: what is wrong`, and a `hint:` line where there is one."""
+    note(str(error), "error: ")
     if error.hint:
-        hint(error.hint)
-
-
-def hint(message: str) -> None:
-    """What to do next."""
-    _write_error(f"hint: {printable(message, _MESSAGE_LIMIT)}\n")
+        note(error.hint, "hint: ")
 
 
 def show_file(
@@ -95,16 +87,12 @@ def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> N
         text = f"{source}: {notice.message}" if source else notice.message
         kinds.setdefault(notice.code, []).append(text)
     for messages in kinds.values():
-        warn_all(messages, verbose=verbose)
-
-
-def warn_all(messages: Sequence[str], *, verbose: bool) -> None:
-    """Warnings about many files, of which the first few will do."""
-    shown = messages if verbose else messages[:_WARNINGS]
-    for message in shown:
-        warn(message)
-    if len(shown) < len(messages):
-        warn(f"and {len(messages) - len(shown):,} more like these; -v shows them all")
+        shown = messages if verbose else messages[:_WARNINGS]
+        for message in shown:
+            note(message, "warning: ")
+        if len(shown) < len(messages):
+            left = len(messages) - len(shown)
+            note(f"and {left:,} more like these; -v shows them all", "warning: ")
 
 
 def show_verdicts(verdicts: "list[Verdict]", *, verbose: bool) -> None:
@@ -132,14 +120,6 @@ def show_markdown(text: str) -> None:
     with located(STDOUT_NAME), console.use_theme(theme):
         console.print(Markdown(text, code_theme="ansi_light"))
         console.file.flush()
-
-
-def _write_error(text: str) -> None:
-    # If nobody can hear it, that must not change what happens, or the exit code.
-    with suppress(OSError):
-        if sys.stderr is not None:
-            sys.stderr.write(text)
-            sys.stderr.flush()
 
 
 def _arrow(console: "RichConsole") -> str:

@@ -10,7 +10,6 @@ from dropcli.cli.values import (
     integer,
     not_empty,
     parse_fill,
-    parse_mode,
     parse_p,
     path,
 )
@@ -63,11 +62,11 @@ P = Annotated[
     _value("-p --p", "P", "The probability of dropping, 0 to 1; LOW:HIGH draws it.", parse_p),
 ]
 PPer = Annotated[
-    str | None,
+    str,
     _value(
         "--p-per",
         "[file|sample]",
-        "What -p LOW:HIGH draws for (default: file).",
+        "With -p LOW:HIGH, draw one p per file or one per sample.",
         choice("--p-per", "file", "sample"),
     ),
 ]
@@ -96,7 +95,6 @@ Mode = Annotated[
         "MODE",
         "What one decision covers: element (default), channel, pixel, sample, feature, or "
         "patch:S for square holes.",
-        parse_mode,
     ),
 ]
 Dims = Annotated[
@@ -141,11 +139,11 @@ MinKeep = Annotated[
     ),
 ]
 Rng = Annotated[
-    str | None,
+    str,
     _value(
         "--rng",
         "[dropcli|torch]",
-        "Whose masks: ours (default), or torch's here and now.",
+        "Mask generator: dropcli (the same everywhere) or torch (as installed).",
         choice("--rng", "dropcli", "torch"),
     ),
 ]

@@ -19,7 +19,8 @@ from dropcli.cli.text import (
     size_text,
 )
 from dropcli.dropout import shape_text
-from dropcli.files import STDOUT, STDOUT_NAME, place_of
+from dropcli.errors import STDOUT_NAME
+from dropcli.files import STDOUT, place_of
 from dropcli.pipeline import asked
 
 if TYPE_CHECKING:

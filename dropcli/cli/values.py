@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from dropcli.dropout import Over
 from dropcli.errors import UsageError
 
 _NUMBER = re.compile(
@@ -101,12 +100,6 @@ def _p_hint(text: str) -> str | None:
         return f"did you mean {int(percent[1]) / 100:g}?"
     comma = re.fullmatch(r"0,[0-9]{1,6}", text)
     return f"did you mean {text.replace(',', '.')}?" if comma else None
-
-
-def parse_mode(text: str) -> str:
-    """The name of what one decision covers."""
-    Over.of_mode(text)
-    return text
 
 
 def parse_fill(text: str) -> float | int:

@@ -1,14 +1,16 @@
 """What `dropcli apply` and `dropcli.apply` do: settle all that can be known, then do the work."""
 
 import os
+import secrets
 from abc import ABC, abstractmethod
+from typing import Unpack
 
 from dropcli.dataset.discover import is_several
 from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Tally
-from dropcli.dropout import Dropout
+from dropcli.dropout import Dropout, Settings, check_torch_input
 from dropcli.errors import DropcliError, Interrupted
 from dropcli.pipeline import (
     FileReport,
@@ -57,7 +59,7 @@ class SingleFile(Application):
         notices = stream_notices(source, request, dropout, drawn=drawn)
         super().__init__(request, dropout, notices)
         self.job = job_of(source, request)
-        self.file: FileReport | None = None
+        self.file: FileReport  # as soon as it has run
         if request.stats:
             replacing = request.force or request.dry_run
             made = os.path.dirname(self.job.output) if self.job.writing.make_folder else None
@@ -126,11 +128,13 @@ def prepare(
     operands: list[str],
     listed: list[str] | None,
     request: Request,
-    dropout: Dropout,
-    *,
-    drawn: bool,
+    seed: int | None,
+    **settings: Unpack[Settings],
 ) -> SingleFile | Dataset:
-    """Find what is in the way before any work; `drawn` says that the seed was not given."""
+    """Find what is in the way before any work; without a seed, one is drawn."""
+    check_torch_input(settings.get("rng", "dropcli"), request.stream, request.copies or None)
+    drawn = seed is None
+    dropout = Dropout.of(secrets.randbits(64) if seed is None else seed, **settings)
     if listed is None and not is_dataset(operands, request):
         return SingleFile(operands[0], request, dropout, drawn=drawn)
     return Dataset(operands, listed, request, dropout, drawn=drawn)

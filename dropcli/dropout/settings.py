@@ -24,7 +24,7 @@ class MaskSettings(TypedDict, total=False):
     """What people may write for the settings that make a mask; see `Dropout`."""
 
     p: float | tuple[float, float]
-    over: str | int | Sequence[int] | None
+    over: Over | str | int | Sequence[int] | None
     mode: str | None
     p_per: str
     exact: bool

@@ -2,7 +2,6 @@
 
 from dropcli.files.paths import STDIN as STDIN
 from dropcli.files.paths import STDOUT as STDOUT
-from dropcli.files.paths import STDOUT_NAME as STDOUT_NAME
 from dropcli.files.paths import Identity as Identity
 from dropcli.files.paths import check_destination as check_destination
 from dropcli.files.paths import foresee_destination as foresee_destination

@@ -12,7 +12,6 @@ from dropcli.errors import FileError, located
 
 STDIN = "-"
 STDOUT = "-"
-STDOUT_NAME = "standard output"
 
 Identity = tuple[int, int]  # device and inode
 

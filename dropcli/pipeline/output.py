@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from dropcli.errors import FileError, UsageError, located
+from dropcli.errors import STDOUT_NAME, FileError, UsageError, located
 from dropcli.files import (
     STDIN,
     STDOUT,
-    STDOUT_NAME,
     Output,
     Transaction,
     check_destination,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dropcli.cli import console, options
 from dropcli.errors import UsageError
@@ -10,15 +10,6 @@ from dropcli.parallel import signals
 
 if TYPE_CHECKING:
     from dropcli.dataset import Dataset, SingleFile
-    from dropcli.pipeline import Report
-
-
-class ReportOptions(NamedTuple):
-    """How a command reports."""
-
-    json: bool
-    quiet: bool
-    verbose: bool
 
 
 def apply(
@@ -26,7 +17,7 @@ def apply(
     output: options.Output = None,
     in_place: options.InPlace = False,
     p: options.P = 0.5,
-    p_per: options.PPer = None,
+    p_per: options.PPer = "file",
     seed: options.Seed = None,
     stream: options.Stream = None,
     mode: options.Mode = None,
@@ -39,7 +30,7 @@ def apply(
     alpha: options.Alpha = False,
     exact: options.Exact = False,
     min_keep: options.MinKeep = None,
-    rng: options.Rng = None,
+    rng: options.Rng = "dropcli",
     evaluation: options.Evaluation = False,
     copies: options.Copies = 0,
     keep_original: options.KeepOriginal = False,
@@ -72,15 +63,15 @@ def apply(
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """  # noqa: D301
     with signals.deferred():
-        import secrets
-
-        from dropcli.cli.progress import progress
         from dropcli.dataset import Request, SingleFile, choose_output, prepare, read_list
-        from dropcli.dropout import Dropout, check_torch_input
-        from dropcli.files import goes_to_stdout
 
-    operands = list(inputs or ())
-    _check_words(operands, files_from, null=null, quiet=quiet, verbose=verbose)
+    if quiet and verbose:
+        raise UsageError("quiet-and-verbose", "expected -q or -v, got both")
+    if not inputs and files_from is None:
+        message = "missing argument: expected an INPUT, got none"
+        raise UsageError("no-input", message, "dropcli apply --help")
+    if null and files_from is None:
+        raise UsageError("null", "-0: expected --files-from too, got none")
     request = Request(
         choose_output(output, in_place),
         stream=stream,
@@ -98,102 +89,81 @@ def apply(
         statistics=json or stats is not None or not quiet,
         keep_files=json or stats is not None or verbose,
     )
-    dropout = Dropout(
+    application = prepare(
+        inputs or [],
+        None if files_from is None else read_list(files_from, null),
+        request,
+        seed,
         p=p,
-        seed=secrets.randbits(64) if seed is None else seed,
         mode=mode,
         over=over,
         rescale=rescale,
         fill=fill,
-        key=tuple(key or ()),
-        exclude=tuple(exclude or ()),
+        key=key or (),
+        exclude=exclude or (),
         all_floats=all_floats,
         eval=evaluation,
-        p_per=p_per or "file",
+        p_per=p_per,
         alpha=alpha,
         exact=exact,
         min_keep=min_keep,
-        rng=rng or "dropcli",
+        rng=rng,
     )
-    check_torch_input(dropout.rng, stream, copies or None)
-    show = ReportOptions(json=json, quiet=quiet, verbose=verbose)
-    listed = None if files_from is None else read_list(files_from, null)
-    application = prepare(operands, listed, request, dropout, drawn=seed is None)
-    single = isinstance(application, SingleFile)
     if isinstance(application, SingleFile):
-        if goes_to_stdout(application.job.output):
-            _check_stdout(json)
-    elif not quiet:
-        _announce(application, seed is None)
-
-    started = time.monotonic()
-    with progress(not quiet, lines=not single) as shown:
-        report = application.run(shown)
-    if isinstance(application, SingleFile):
-        _show_file(application, report, show, seed is None)
-        return 0
-    _show_dataset(application, report, show, time.monotonic() - started)
-    return 0 if not application.errors else 3 if application.tally.done and not report.failed else 1
+        return _run_file(application, drawn=seed is None, json=json, quiet=quiet, verbose=verbose)
+    return _run_dataset(application, drawn=seed is None, json=json, quiet=quiet, verbose=verbose)
 
 
-def _check_words(
-    inputs: list[str], files_from: str | None, *, null: bool, quiet: bool, verbose: bool
-) -> None:
-    """UsageError for words of the command line that do not go together."""
-    if quiet and verbose:
-        raise UsageError("quiet-and-verbose", "expected -q or -v, got both")
-    if not inputs and files_from is None:
-        message = "missing argument: expected an INPUT, got none"
-        raise UsageError("no-input", message, "dropcli apply --help")
-    if null and files_from is None:
-        raise UsageError("null", "-0: expected --files-from too, got none")
-
-
-def _announce(application: "Dataset", drawn: bool) -> None:
-    """What is good to know before the work."""
-    request, dropout = application.request, application.dropout
-    for notice in application.notices:
-        console.warn(notice.message)
-    if drawn and request.output is None and not dropout.eval:
-        console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
-
-
-def _show_file(
-    application: "SingleFile", report: "Report", show: ReportOptions, drawn: bool
-) -> None:
+def _run_file(
+    application: "SingleFile", *, drawn: bool, json: bool, quiet: bool, verbose: bool
+) -> int:
+    from dropcli.cli.progress import progress
     from dropcli.files import goes_to_stdout
 
+    if to_stdout := goes_to_stdout(application.job.output):
+        _check_stdout(json)
+    with progress(not quiet, lines=False) as shown:
+        report = application.run(shown)
     file, dropout = application.file, application.dropout
-    if show.json:
+    if json:
         console.write_out(report.to_json())
-    elif file and not show.quiet:
-        on_stderr = goes_to_stdout(file.output)
-        console.show_file(file, dropout.settings(), on_stderr=on_stderr, verbose=show.verbose)
+    elif not quiet:
+        console.show_file(file, dropout.settings(), on_stderr=to_stdout, verbose=verbose)
     elif drawn and not application.request.provenance and not dropout.eval:
         console.note(f"seed {dropout.seed}")  # nothing else remembers it
-    if file and not show.quiet:
-        about_file = [(file.source, notice) for notice in file.notices(verbose=show.verbose)]
+    if not quiet:
         about_all = [("", notice) for notice in application.notices]
-        console.show_notices([*about_all, *about_file], verbose=show.verbose)
+        about_file = [(file.source, notice) for notice in file.notices(verbose=verbose)]
+        console.show_notices([*about_all, *about_file], verbose=verbose)
+    return 0
 
 
-def _show_dataset(
-    application: "Dataset", report: "Report", show: ReportOptions, seconds: float
-) -> None:
-    """The table or the document, what took how long, and at the end every failure."""
-    tally, request = application.tally, application.request
-    if show.json:
+def _run_dataset(
+    application: "Dataset", *, drawn: bool, json: bool, quiet: bool, verbose: bool
+) -> int:
+    from dropcli.cli.progress import progress
+
+    request, dropout, tally = application.request, application.dropout, application.tally
+    if not quiet:
+        console.show_notices([("", notice) for notice in application.notices], verbose=True)
+        if drawn and request.output is None and not dropout.eval:
+            console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
+    started = time.monotonic()
+    with progress(not quiet, lines=True) as shown:
+        report = application.run(shown)
+    seconds = time.monotonic() - started
+    if json:
         console.write_out(report.to_json())
-    elif not show.quiet:
-        settings = application.dropout.settings()
-        console.show_tally(tally, request, settings, verbose=show.verbose)
-    if not (show.quiet or request.dry_run) and tally.written:
-        console.show_time(tally, seconds)
-    if not show.quiet:
+    elif not quiet:
+        console.show_tally(tally, request, dropout.settings(), verbose=verbose)
+    if not quiet:
+        if tally.written and not request.dry_run:
+            console.show_time(tally, seconds)
         known = len(application.notices)  # which were shown before
-        console.show_notices(report.notices.placed()[known:], verbose=show.verbose)
+        console.show_notices(report.notices.placed()[known:], verbose=verbose)
     for error in application.errors:
         console.show_error(error)
+    return 0 if not application.errors else 3 if tally.done and not report.failed else 1
 
 
 def _check_stdout(json: bool) -> None:
