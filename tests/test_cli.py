@@ -23,14 +23,13 @@ def _x() -> None:
 def test_standard_output_is_for_one_thing(run: Run) -> None:
     result = run("apply", "x.safetensors", "-o", "-", "--json")
     assert result.code == 2
-    assert "expected one thing on standard output, got the tensors and --json" in result.err
+    assert "-o - and --json both write to standard output" in result.err
 
 
 def test_help_shows_examples_first_and_wins_over_mistakes(run: Run) -> None:
     for arguments in (["-h"], ["--help"], ["apply", "-h"], ["info", "--help"]):
         result = run(*arguments)
-        assert re.search(r"^  Examples:\n    dropcli .*\n    dropcli ", result.out, re.MULTILINE)
-        assert "\\b" not in result.out
+        assert re.search(r"^Examples:\n  dropcli .*\n  dropcli ", result.out, re.MULTILINE)
         assert result.code == 0
         assert result.err == ""
         assert 0 < result.out.index("Examples:") < result.out.index("Options:")

@@ -183,7 +183,7 @@ def test_what_cannot_be_verified(run: Run) -> None:
         (("y.pt", "--source", "x.pt"), 1, "got a file without provenance"),
         (("missing.pt", "--source", "x.pt"), 1, "missing.pt: no such file"),
         (("y.pt", "--source", "missing.pt"), 2, "--source: expected a file or a folder"),
-        (("y.pt",), 2, "missing option '--source'"),
+        (("y.pt",), 2, "missing option: --source"),
     ):
         result = run("verify", *words)
         assert (result.code, message in result.err) == (code, True), result.err

@@ -1,11 +1,11 @@
 """All output for people and scripts: reports, progress, warnings and errors.
 
-No escape code leaves a stream that is not a terminal.
+No escape code leaves a stream that is not a terminal, unless `--color always` was given.
 """
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,44 +20,97 @@ if TYPE_CHECKING:
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
 
+Styler = Callable[[str, str], str]  # a style's name and a text, to the text in that style
+
+# Of the 8 standard colours, those that can be read on light and dark backgrounds.
+_STYLES = {
+    "error": "1;31",
+    "warning": "33",
+    "hint": "36",
+    "success": "32",
+    "heading": "1;32",
+    "option": "36",
+    "dim": "2",
+}
+_color = "auto"
+
 _UNBROKEN = 10_000  # columns
 _PAGE = 100  # columns
 _WARNINGS = 10  # unless --verbose
 _MESSAGE_LIMIT = 2000
 
 
+def choose_color(words: Sequence[str]) -> None:
+    """Take `--color` from a command line that may be wrong, as errors about it have colour too."""
+    global _color
+    _color = "auto"
+    for number, word in enumerate(words):
+        if word == "--":
+            return
+        if word == "--color":
+            _color = "".join(words[number + 1 : number + 2])
+        elif word.startswith("--color="):
+            _color = word.removeprefix("--color=")
+
+
+def is_colored(stream: TextIO | None) -> bool:
+    """Whether colour goes to a stream: to terminals only, unless `--color always` was given.
+
+    See https://no-color.org. FORCE_COLOR is for terminals that are called dumb; continuous
+    integration sets it everywhere.
+    """
+    if _color in ("always", "never"):
+        return _color == "always" and stream is not None
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = bool(os.environ.get("FORCE_COLOR"))
+    return is_terminal(stream) or (forced and stream is not None and stream.isatty())
+
+
+def styler(stream: TextIO | None) -> Styler:
+    """What puts texts in colour for a stream."""
+    if is_colored(stream):
+        return lambda style, text: f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+    return lambda _, text: text
+
+
 def write_out(text: str) -> None:
-    """Write to standard output what was asked for."""
+    """Write to standard output; FileError if that fails."""
     with located(STDOUT_NAME):
         if sys.stdout is None:
-            raise FileError("closed", "expected it to be open")
+            raise FileError("closed", "the stream is closed")
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 def note(message: str, label: str = "") -> None:
-    """One line on standard error; `label` is "error: ", "hint: " or "warning: "."""
-    # A message that cannot be written changes neither what happens nor the exit code.
+    """One line on standard error; `label` is "error", "hint" or "warning"."""
+    start = f"{styler(sys.stderr)(label, f'{label}:')} " if label else ""
+    write_error(f"{start}{printable(message, _MESSAGE_LIMIT)}\n")
+
+
+def write_error(text: str) -> None:
+    """Write to standard error; a failure changes neither what happens nor the exit code."""
     with suppress(OSError):
         if sys.stderr is not None:
-            sys.stderr.write(f"{label}{printable(message, _MESSAGE_LIMIT)}\n")
+            sys.stderr.write(text)
             sys.stderr.flush()
 
 
 def show_error(error: DropcliError) -> None:
     """`error: place: what is wrong`, and a `hint:` line where there is one."""
-    note(str(error), "error: ")
+    note(str(error), "error")
     if error.hint:
-        note(error.hint, "hint: ")
+        note(error.hint, "hint")
 
 
 def show_file(
     file: "FileReport", settings: dict[str, Any], *, on_stderr: bool, verbose: bool
 ) -> None:
-    """The table of what was done to a file."""
+    """Show the table of what was done to a file."""
     from dropcli.cli.tables import file_table
 
-    # Beside the tensors it is for whoever may be there to see it.
+    # Where standard output has the tensors, a table that cannot be shown is no failure.
     with suppress(FileError, OSError) if on_stderr else nullcontext():
         console = rich(sys.stderr if on_stderr else sys.stdout)
         _print(console, *file_table(file, settings, verbose, _arrow(console)))
@@ -66,7 +119,7 @@ def show_file(
 def show_tally(
     tally: "Tally", request: "Request", settings: dict[str, Any], *, verbose: bool
 ) -> None:
-    """The table of what was done to a dataset, the same however many workers did it."""
+    """Show the table of what was done to a dataset, the same for any number of workers."""
     from dropcli.cli.tables import dataset_table
 
     console = rich(sys.stdout)
@@ -74,14 +127,14 @@ def show_tally(
 
 
 def show_time(tally: "Tally", seconds: float) -> None:
-    """How long a dataset took, on standard error: it is never twice the same."""
+    """Show how long a dataset took, on standard error, as it differs from run to run."""
     from dropcli.cli.tables import time_line
 
     note(time_line(tally, seconds))
 
 
 def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> None:
-    """Warnings with the file each is about ("" for none), of which the first few of a kind do."""
+    """Show warnings with the file that each is about ("" for none), the first few of each code."""
     kinds: dict[str, list[str]] = {}
     for source, notice in notices:
         text = f"{source}: {notice.message}" if source else notice.message
@@ -89,28 +142,28 @@ def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> N
     for messages in kinds.values():
         shown = messages if verbose else messages[:_WARNINGS]
         for message in shown:
-            note(message, "warning: ")
+            note(message, "warning")
         if len(shown) < len(messages):
             left = len(messages) - len(shown)
-            note(f"and {left:,} more like these; -v shows them all", "warning: ")
+            note(f"and {left:,} more like these; -v shows them all", "warning")
 
 
 def show_verdicts(verdicts: "list[Verdict]", *, verbose: bool) -> None:
-    """Which outputs differ from what they should be, and how many do not."""
+    """Show which outputs differ from what they should be, and how many do not."""
     from dropcli.cli.tables import verdict_lines
 
     _print(rich(sys.stdout), *verdict_lines(verdicts, verbose))
 
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:
-    """The table of what a file holds."""
+    """Show the table of what a file holds."""
     from dropcli.cli.tables import info_table
 
     _print(rich(sys.stdout), *info_table(info, verbose))
 
 
 def show_markdown(text: str) -> None:
-    """A page of the guide, for a terminal."""
+    """Show a page of the guide as a terminal can."""
     from rich.markdown import Markdown
     from rich.theme import Theme
 
@@ -127,30 +180,32 @@ def _arrow(console: "RichConsole") -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether escape codes are understood there."""
+    """Whether a stream is a terminal that understands escape codes."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def rich(stream: TextIO | None) -> "RichConsole":
-    """A rich console that sends escape codes to terminals alone."""
+    """A rich console that sends escape codes only where `is_colored` says so."""
     from rich.console import Console
 
     if stream is None:
-        raise FileError("closed", "expected it to be open", None, STDOUT_NAME)
+        raise FileError("closed", "the stream is closed", None, STDOUT_NAME)
     for name in ("COLUMNS", "LINES"):
         if not os.environ.get(name, "").isascii():
-            del os.environ[name]  # rich takes superscripts for digits, and fails
-    # Said outright, because rich otherwise believes variables that CI systems set.
-    terminal = is_terminal(stream)
+            del os.environ[name]  # rich fails on superscripts, which are digits to Python
+    # Explicit, because rich otherwise believes variables that CI systems set.
+    terminal, color = is_terminal(stream), is_colored(stream)
     return Console(
         file=stream,
-        force_terminal=terminal,
+        force_terminal=terminal or color,
+        color_system="standard" if color else None,
+        no_color=not color,
         force_interactive=terminal,
         force_jupyter=False,
         markup=False,
         emoji=False,
         highlight=False,
-        # What is not a terminal is a file or a program, for which lines are not to be broken.
+        # Lines for files and programs are not broken.
         width=None if terminal or os.environ.get("COLUMNS", "").isdigit() else _UNBROKEN,
     )
 
@@ -160,7 +215,7 @@ def _print(console: "RichConsole", *parts: "str | Table") -> None:
 
     with located(STDOUT_NAME):
         for part in parts:
-            # A terminal that is too narrow breaks the lines itself: no digit is left out.
+            # A terminal that is too narrow breaks lines itself, so that no digit is left out.
             if isinstance(part, str):
                 console.print(part, soft_wrap=True)
             else:

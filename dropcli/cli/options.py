@@ -1,225 +1,298 @@
-"""The options and arguments of the command line, each once: its names, its help, its parser."""
+"""The options and arguments of the commands, each once: names, help, parser, panel."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from dropcli.cli.values import (
-    choice,
-    integer,
-    not_empty,
-    parse_fill,
-    parse_p,
-    path,
-)
-from dropcli.dropout import Over
+from dropcli.cli.values import choice, integer, not_empty, output_path, parse_fill, parse_p, path
+from dropcli.dropout import MODES, Over
+
+_DROP, _VALUES, _RANDOM = "What to drop", "Values", "Randomness"
+_OUTPUT, _FILES, _REPORT = "Output", "Many files", "Report"
 
 
-def _value(
+def _option(
+    panel: str,
     names: str,
-    metavar: str,
     text: str,
     parser: Callable[[Any], Any] | None = None,
     *,
-    show_default: bool = True,
+    default: str | bool = True,
+    words: tuple[str, ...] = (),
 ) -> Any:
-    """An option that takes a value."""
+    """An option, by its names and what it takes: `-k --key GLOB`, `--rng dropcli|torch`.
+
+    `default` is shown in the help, where True stands for the value itself. `words` complete.
+    """
+    flags = [name for name in names.split() if name.startswith("-")]
+    metavar = names.split()[-1] if len(flags) < len(names.split()) else None
+    if metavar and "|" in metavar:
+        words = tuple(metavar.split("|"))
+        parser = choice(flags[0], *words)
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
     return typer.Option(
-        *names.split(), metavar=metavar, help=text, parser=parser, show_default=show_default
+        *flags,
+        metavar=metavar,
+        help=text,
+        parser=parser,
+        show_default=default if metavar or isinstance(default, str) else False,
+        rich_help_panel=panel,
+        autocompletion=complete if words else None,
     )
 
 
-def _flag(names: str, text: str) -> Any:
-    return typer.Option(*names.split(), help=text, show_default=False)
+def _argument(metavar: str, text: str) -> Any:
+    return typer.Argument(metavar=metavar, help=text, parser=path, show_default=False)
 
 
 def _count(option: str) -> Callable[[str | int], int]:
-    return integer(option, "from 1 on", 1, 10**9 - 1, "bad-count")
+    return integer(option, 1, 10**9 - 1, "bad-count")
 
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help=".safetensors and .pt files, folders, globs, or - for standard input.",
-        parser=path,
-        show_default=False,
+    _argument(
+        "INPUT", ".safetensors and .pt files, folders, quoted globs, or - for standard input."
     ),
 ]
-Output = Annotated[
-    str | None,
-    _value(
-        "-o --output",
-        "OUTPUT",
-        "A file, whose suffix may convert, a folder for several, or -.",
-        path,
+Files = Annotated[
+    list[str], _argument("FILE", ".safetensors and .pt files, or - for standard input.")
+]
+Topic = Annotated[str | None, _argument("TOPIC", "Page of the guide; without it, all are listed.")]
+Outputs = Annotated[list[str], _argument("OUTPUT", "Files and folders to check.")]
+Source = Annotated[
+    str,
+    _option(
+        "Arguments", "--source INPUT", "The file or folder that the outputs were made from.", path
     ),
 ]
-InPlace = Annotated[bool, _flag("--in-place", "Replace the inputs, atomically.")]
+
 P = Annotated[
     Any,  # a number or a range, and typer knows no union
-    _value("-p --p", "P", "The probability of dropping, 0 to 1; LOW:HIGH draws it.", parse_p),
+    _option(
+        _DROP,
+        "-p --p P",
+        "Drop probability from 0 to 1. LOW:HIGH picks it at random from that range.",
+        parse_p,
+    ),
 ]
 PPer = Annotated[
     str,
-    _value(
-        "--p-per",
-        "[file|sample]",
-        "With -p LOW:HIGH, draw one p per file or one per sample.",
-        choice("--p-per", "file", "sample"),
-    ),
-]
-Seed = Annotated[
-    int | None,
-    _value(
-        "--seed",
-        "N",
-        "0 to 2**64-1; drawn and shown if absent.",
-        integer("--seed", f"from 0 to {2**64 - 1}", 0, 2**64 - 1),
-    ),
-]
-Stream = Annotated[
-    str | None,
-    _value(
-        "--stream",
-        "NAME",
-        "The name in the mask key; by default the file's without suffix.",
-        not_empty("empty-stream", "--stream: expected a name"),
+    _option(
+        _DROP,
+        "--p-per file|sample",
+        "With -p LOW:HIGH, pick one p per file, or one per sample (index of dimension 0).",
     ),
 ]
 Mode = Annotated[
     str | None,
-    _value(
-        "--mode",
-        "MODE",
-        "What one decision covers: element (default), channel, pixel, sample, feature, or "
-        "patch:S for square holes.",
+    _option(
+        _DROP,
+        "--mode MODE",
+        "What drops as one: element, channel (as nn.Dropout2d), pixel, sample, feature, or patch:S "
+        "(squares of S x S pixels).",
+        default="element",
+        words=(*MODES[:-1], "patch:8"),
     ),
 ]
 Dims = Annotated[
     Over | None,
-    _value(
-        "--over",
-        "DIMS",
-        "Dimensions that decisions differ along: 0 or 0,2:8,3:8.",
+    _option(
+        _DROP,
+        "--over DIMS",
+        "Dimensions with independent drop decisions; along all others, elements drop together. "
+        "0 = whole samples, 0,1 = channels, 0,2:8,3:8 = 8x8 patches.",
         Over.parse,
+        default="all dimensions",
     ),
 ]
 Key = Annotated[
     list[str] | None,
-    _value("-k --key", "GLOB", "Drop these tensors alone, whatever they look like; repeatable."),
+    _option(
+        _DROP,
+        "-k --key GLOB",
+        "Drop only tensors whose name matches GLOB, whatever they look like; may be repeated.",
+    ),
 ]
 Exclude = Annotated[
-    list[str] | None, _value("--exclude", "GLOB", "Copy the tensors of this name; repeatable.")
+    list[str] | None,
+    _option(
+        _DROP, "--exclude GLOB", "Copy tensors whose name matches GLOB unchanged; may be repeated."
+    ),
 ]
 AllFloats = Annotated[
-    bool, _flag("--all-floats", "Drop every float tensor, also those that look like labels.")
-]
-Rescale = Annotated[
-    bool, _flag("--rescale/--no-rescale", "Multiply what is kept by 1/(1-p) (default) or not.")
-]
-Fill = Annotated[
-    float | None,
-    _value("--fill", "V", "What dropped elements become, instead of 0.", parse_fill),
-]
-Alpha = Annotated[
-    bool, _flag("--alpha", "As nn.AlphaDropout and nn.FeatureAlphaDropout, for SELU.")
+    bool,
+    _option(
+        _DROP,
+        "--all-floats",
+        "Drop every float tensor, also those that look like labels or model state.",
+    ),
 ]
 Exact = Annotated[
-    bool, _flag("--exact", "Drop round(p * n) of each n decisions along the last of --over.")
+    bool,
+    _option(
+        _DROP,
+        "--exact",
+        "Drop exactly round(p * n) of the n slices along the last --over dimension, instead of "
+        "each with probability p.",
+    ),
 ]
 MinKeep = Annotated[
     int | None,
-    _value(
-        "--min-keep",
-        "K",
-        "Keep at least K of these n.",
-        integer("--min-keep", "of 1 or more", 1, 10**18 - 1),
+    _option(
+        _DROP,
+        "--min-keep K",
+        "Always keep at least K slices along the last --over dimension.",
+        integer("--min-keep", 1, 10**18 - 1, "bad-min-keep"),
+    ),
+]
+
+Rescale = Annotated[
+    bool,
+    _option(
+        _VALUES,
+        "--rescale/--no-rescale",
+        "Multiply kept elements by 1/(1-p), as torch.nn.Dropout does, or leave them as they are.",
+        default="--rescale",
+    ),
+]
+Fill = Annotated[
+    float | None,
+    _option(_VALUES, "--fill V", "Value of dropped elements.", parse_fill, default="0"),
+]
+Alpha = Annotated[
+    bool,
+    _option(
+        _VALUES,
+        "--alpha",
+        "Alpha dropout for SELU networks, as nn.AlphaDropout and nn.FeatureAlphaDropout.",
+    ),
+]
+Evaluation = Annotated[
+    bool, _option(_VALUES, "--eval", "Evaluation mode: dropout is off and tensors are copied.")
+]
+
+Seed = Annotated[
+    int | None,
+    _option(
+        _RANDOM,
+        "--seed N",
+        "Seed from 0 to 2**64-1; the same seed gives the same masks.",
+        integer("--seed", 0, 2**64 - 1, "bad-seed"),
+        default="drawn at random and shown",
+    ),
+]
+Stream = Annotated[
+    str | None,
+    _option(
+        _RANDOM,
+        "--stream NAME",
+        "Name that is mixed into the seed, so that each file gets its own mask.",
+        not_empty("empty-stream", "--stream: the name is empty"),
+        default="the file's path without its suffix",
     ),
 ]
 Rng = Annotated[
     str,
-    _value(
-        "--rng",
-        "[dropcli|torch]",
-        "Mask generator: dropcli (the same everywhere) or torch (as installed).",
-        choice("--rng", "dropcli", "torch"),
+    _option(
+        _RANDOM,
+        "--rng dropcli|torch",
+        "Random masks: dropcli (the same on every machine) or torch (what torch.manual_seed(SEED) "
+        "gives with the installed torch).",
     ),
 ]
-Evaluation = Annotated[
-    bool, _flag("--eval", "Evaluation mode: dropout is off, tensors are copied.")
+
+Output = Annotated[
+    str | None,
+    _option(
+        _OUTPUT,
+        "-o --output OUTPUT",
+        "Output file, folder (for several inputs), or - for standard output. A .pt or "
+        ".safetensors suffix chooses the format.",
+        output_path,
+    ),
 ]
+InPlace = Annotated[
+    bool, _option(_OUTPUT, "--in-place", "Replace the input files, each atomically.")
+]
+Force = Annotated[bool, _option(_OUTPUT, "-f --force", "Replace output files that exist.")]
 Copies = Annotated[
     int,
-    _value(
-        "--copies",
-        "N",
-        "Write N independent copies of each file, x.1.pt to x.N.pt.",
+    _option(
+        _OUTPUT,
+        "--copies N",
+        "Write N independent copies of each file: x.1.pt to x.N.pt.",
         _count("--copies"),
-        show_default=False,
+        default=False,
     ),
 ]
-KeepOriginal = Annotated[bool, _flag("--keep-original", "Write the untouched file too, as copy 0.")]
-Concat = Annotated[bool, _flag("--concat", "Write all copies into one file, along dimension 0.")]
-FilesFrom = Annotated[
-    str | None,
-    _value(
-        "--files-from",
-        "FILE",
-        "Read the inputs from a file, one a line, or from -.",
-        path,
-    ),
+KeepOriginal = Annotated[
+    bool,
+    _option(_OUTPUT, "--keep-original", "With --copies, also write the unchanged file as copy 0."),
 ]
-Null = Annotated[bool, _flag("-0 --null", "They end with null bytes, as from find -print0.")]
-CopyOthers = Annotated[bool, _flag("--copy-others", "Copy the other files of folders too.")]
-Resume = Annotated[bool, _flag("--resume", "Go on with an interrupted run.")]
-FailFast = Annotated[bool, _flag("--fail-fast", "Stop at the first file that fails.")]
-Jobs = Annotated[
-    int,
-    _value(
-        "-j --jobs",
-        "N",
-        "Worker processes; by default one for each core.",
-        _count("--jobs"),
-        show_default=False,
-    ),
+Concat = Annotated[
+    bool,
+    _option(_OUTPUT, "--concat", "With --copies, join the copies along dimension 0 of one file."),
 ]
-Force = Annotated[bool, _flag("-f --force", "Replace outputs that exist.")]
-DryRun = Annotated[bool, _flag("-n --dry-run", "Show what would be done; write nothing.")]
-Stats = Annotated[
-    str | None,
-    _value(
-        "--stats",
-        "PATH",
-        "Write the statistics to a .json, .jsonl or .csv file.",
-        path,
-    ),
+CopyOthers = Annotated[
+    bool,
+    _option(_OUTPUT, "--copy-others", "Also copy files of input folders that hold no tensors."),
 ]
 Provenance = Annotated[
     bool,
-    _flag("--provenance/--no-provenance", "Record the settings in the metadata (default) or not."),
+    _option(
+        _OUTPUT,
+        "--provenance/--no-provenance",
+        "Record the settings in the metadata of each output, or not.",
+        default="--provenance",
+    ),
 ]
-Json = Annotated[bool, _flag("--json", "Print the report as one JSON document.")]
-Quiet = Annotated[bool, _flag("-q --quiet", "Show errors only.")]
-Verbose = Annotated[bool, _flag("-v --verbose", "Show every tensor, or file.")]
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE", help="Tensor files, - for standard input.")
-]
-Outputs = Annotated[
-    list[str],
-    typer.Argument(metavar="OUTPUT", help="Files and folders to check.", parser=path),
-]
-Source = Annotated[
-    str,
-    _value("--source", "INPUT", "The file that they were made from, or the folder.", path),
-]
-Topic = Annotated[
+
+FilesFrom = Annotated[
     str | None,
-    typer.Argument(
-        metavar="TOPIC",
-        help="A page of the guide; none lists them.",
-        parser=str,
-        show_default=False,
+    _option(
+        _FILES,
+        "--files-from FILE",
+        "Read input paths from FILE, one per line, or from standard input (-).",
+        path,
+    ),
+]
+Null = Annotated[
+    bool,
+    _option(_FILES, "-0 --null", "Paths in --files-from end with NUL bytes, as from find -print0."),
+]
+Jobs = Annotated[
+    int,
+    _option(
+        _FILES, "-j --jobs N", "Number of worker processes.", _count("-j"), default="one per core"
+    ),
+]
+Resume = Annotated[
+    bool, _option(_FILES, "--resume", "Continue an interrupted run; skip files that are done.")
+]
+FailFast = Annotated[bool, _option(_FILES, "--fail-fast", "Stop at the first file that fails.")]
+
+Stats = Annotated[
+    str | None,
+    _option(_REPORT, "--stats PATH", "Write statistics to a .json, .jsonl or .csv file.", path),
+]
+Json = Annotated[bool, _option(_REPORT, "--json", "Print the report as one JSON document.")]
+DryRun = Annotated[
+    bool, _option(_REPORT, "-n --dry-run", "Show what would be done, and write nothing.")
+]
+Quiet = Annotated[bool, _option(_REPORT, "-q --quiet", "Show errors only.")]
+Verbose = Annotated[
+    bool, _option(_REPORT, "-v --verbose", "Show all tensors and files, not just the first ten.")
+]
+Color = Annotated[
+    str,
+    _option(
+        _REPORT,
+        "--color auto|always|never",
+        "Use colour on terminals (auto), everywhere, or nowhere.",
     ),
 ]

@@ -1,41 +1,75 @@
-"""The kinds of command: typer's, quicker to start and stricter with options."""
+"""The kinds of command: typer's, quicker to start, stricter with options, and with help of ours."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dropcli.cli import console
+from dropcli.cli.mistakes import check_flags, is_flag, no_such_command, usage_error
+from dropcli.cli.usage import help_text
 from dropcli.errors import UsageError
 
 _AS_IT_IS = (bool, str, list[str])
 
 
 class Group(TyperGroup):
-    """What the commands hang on."""
+    """The program, which has the commands."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
-        """The options and arguments, help among them."""
         return _parsed_directly(super().get_params(ctx))
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        _write_help(ctx, formatter)
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        with _our_errors(ctx, list(args)):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            raise no_such_command(self.commands, args)
+        return super().resolve_command(ctx, args)
 
 
 class Command(TyperCommand):
     """A command that refuses a single-valued option given twice, instead of taking the last."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
-        """The options and arguments, help among them."""
         return _parsed_directly(super().get_params(ctx))
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # the public name of typer's context
-        """Parse as ever, then count the options that were given."""
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        rest = super().parse_args(ctx, args)
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        _write_help(ctx, formatter)
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        with _our_errors(ctx, list(args)):
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            words = list(args)
+            rest = super().parse_args(ctx, args)
+        check_flags(self.get_params(ctx), words)
         for param in {param for param in given if param.nargs == 1 and not param.multiple}:
             # A plain flag says the same however often it is given.
-            valued = not getattr(param, "is_flag", False) or param.secondary_opts
+            valued = not is_flag(param) or param.secondary_opts
             if param.param_type_name == "option" and valued and given.count(param) > 1:
-                raise UsageError("given-twice", f"{param.opts[0]}: expected once, got it again")
+                raise UsageError("given-twice", f"{param.opts[0]}: given twice")
         return rest
+
+
+@contextmanager
+def _our_errors(ctx: typer.Context, args: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as error:
+        raise usage_error(ctx, args, error) from None
+
+
+def _write_help(ctx: typer.Context, formatter: Any) -> None:
+    ctx.color = True  # or typer would take out the colour that `--color always` asks for
+    formatter.write(help_text(ctx, console.styler(sys.stdout)))
 
 
 def _parsed_directly(params: list[Any]) -> list[Any]:

@@ -17,6 +17,9 @@ _NUMBER = re.compile(
 )  # exponents that Decimal can take
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = re.compile(r"[0-9]+")
+_PERCENT = re.compile(r"([0-9]{1,3}(\.[0-9]{1,4})?) ?%?")
+_DECIMAL_COMMA = re.compile(r"0?,[0-9]{1,6}")
+_FRACTION = re.compile(r"([0-9]{1,4})/([1-9][0-9]{0,3})")
 
 
 def choice(option: str, *words: str) -> Callable[[str], str]:
@@ -24,10 +27,10 @@ def choice(option: str, *words: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in words:
-            near = difflib.get_close_matches(text, words, 1)
+            near = difflib.get_close_matches(text.lower(), words, 1)
             raise UsageError(
                 f"bad-{option[2:]}",
-                f"{option}: expected {' or '.join(words)}, got '{text}'",
+                f"{option}: '{text}' is not {', '.join(words[:-1])} or {words[-1]}",
                 f"did you mean {near[0]}?" if near else None,
             )
         return text
@@ -35,34 +38,46 @@ def choice(option: str, *words: str) -> Callable[[str], str]:
     return parse
 
 
-def integer(
-    option: str, expected: str, least: int, most: int, code: str | None = None
-) -> Callable[[str | int], int]:
+def integer(option: str, least: int, most: int, code: str) -> Callable[[str | int], int]:
     """The parser of an option that takes decimal digits of this range."""
+    needed = "a positive integer" if least else f"an integer from 0 to {most}"
 
     def parse(value: str | int) -> int:
         if isinstance(value, int):  # typer parses the default too
             return value
         if _DIGITS.fullmatch(value) and len(value) <= 100 and least <= int(value) <= most:
             return int(value)
-        message = f"{option}: expected an integer {expected}, got '{value}'"
-        raise UsageError(code or f"bad-{option[2:]}", message)
+        large = _DIGITS.fullmatch(value) and least and value.strip("0")
+        problem = f"is more than {most:,}" if large else f"is not {needed}"
+        raise UsageError(code, f"{option}: '{value}' {problem}", _without_equals(option, value))
 
     return parse
 
 
-def not_empty(code: str, expected: str) -> Callable[[str], str]:
+def not_empty(code: str, message: str) -> Callable[[str], str]:
     """The parser of text that is empty where a shell variable is not set."""
 
     def parse(text: str) -> str:
         if not text:
-            raise UsageError(code, f"{expected}, got ''", "is a shell variable unset?")
+            raise UsageError(code, message, "is a shell variable unset?")
         return text
 
     return parse
 
 
-path = not_empty("empty-path", "expected a path")  # '' would mean the current folder to Python
+path = not_empty("empty-path", "the path is empty")  # Python takes it for the current folder
+
+
+def output_path(text: str) -> str:
+    """The path of `-o`, for which `-o=y.pt` would be the file `=y.pt`."""
+    if hint := _without_equals("-o", text):
+        raise UsageError("bad-output", f"-o: '{text}' begins with an equals sign", hint)
+    return path(text)
+
+
+def _without_equals(option: str, text: str) -> str | None:
+    """The hint for `-p=0.3`: short options take their value without the sign."""
+    return f"did you mean {option} {text[1:]}?" if text[:1] == "=" and text[1:] else None
 
 
 def parse_p(value: str | float) -> float | tuple[float, float]:
@@ -72,34 +87,34 @@ def parse_p(value: str | float) -> float | tuple[float, float]:
         return _parse_probability(low)
     ends = (_parse_probability(low), _parse_probability(high))
     if ends[0] > ends[1]:
-        raise UsageError(
-            "bad-p",
-            f"-p: expected the lower end first, got '{value}'",
-            f"did you mean {high}:{low}?",
-        )
+        hint = f"did you mean {high}:{low}?"
+        raise UsageError("bad-p", f"-p: the lower end of '{value}' comes second", hint)
     return ends
 
 
 def _parse_probability(text: str) -> float:
     """0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
-    expected = f"-p: expected a number from 0 to 1, got '{text}'"
-    if not _NUMBER.fullmatch(text):
-        raise UsageError("bad-p", expected, _p_hint(text))
-    exact, p = Decimal(text), abs(float(text))
-    if not 0 <= exact <= 1:
-        raise UsageError("bad-p", expected, _p_hint(text))
+    exact = Decimal(text) if _NUMBER.fullmatch(text) else None
+    if exact is None or not 0 <= exact <= 1:
+        raise UsageError("bad-p", f"-p: '{text}' is not a number from 0 to 1", _p_hint(text))
+    p = abs(float(text))
     if (p == 0) != (exact == 0) or (p == 1) != (exact == 1):
-        raise UsageError("bad-p", f"{expected}, which rounds to {p:g}", f"say {p:g} if you mean it")
+        raise UsageError("bad-p", f"-p: '{text}' rounds to {p:g}", f"write {p:g} if you mean it")
     return p
 
 
 def _p_hint(text: str) -> str | None:
-    """Percentages and decimal commas, in the form that was meant."""
-    percent = re.fullmatch(r"([0-9]{1,2})%?", text)
-    if percent:
-        return f"did you mean {int(percent[1]) / 100:g}?"
-    comma = re.fullmatch(r"0,[0-9]{1,6}", text)
-    return f"did you mean {text.replace(',', '.')}?" if comma else None
+    """Percentages, fractions and decimal commas, in the form that was meant."""
+    if hint := _without_equals("-p", text):
+        return hint
+    meant = None
+    if (percent := _PERCENT.fullmatch(text)) and float(percent[1]) <= 100:
+        meant = float(percent[1]) / 100
+    elif (fraction := _FRACTION.fullmatch(text)) and int(fraction[1]) <= int(fraction[2]):
+        meant = int(fraction[1]) / int(fraction[2])
+    elif _DECIMAL_COMMA.fullmatch(text):
+        meant = float(text.replace(",", "."))
+    return None if meant is None else f"did you mean {meant:g}?"
 
 
 def parse_fill(text: str) -> float | int:
@@ -107,11 +122,7 @@ def parse_fill(text: str) -> float | int:
     if _INTEGER.fullmatch(text) and len(text) < 100 and text not in ("-0", "-00"):
         return int(text)
     if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
-        raise UsageError("bad-fill", f"--fill: expected a finite number, got '{text}'")
+        raise UsageError("bad-fill", f"--fill: '{text}' is not a finite number")
     if float(text) == 0 and Decimal(text) != 0:
-        raise UsageError(
-            "bad-fill",
-            f"--fill: expected a number that is not lost, got '{text}'",
-            "it rounds to 0",
-        )
+        raise UsageError("bad-fill", f"--fill: '{text}' rounds to 0", "write 0 if you mean it")
     return float(text)

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dropcli.dropout.over import Axis, Over, grid_of, shape_text
+from dropcli.dropout.over import MODES, Axis, Over, grid_of, shape_text
 
 if TYPE_CHECKING:
     from dropcli.dropout.checks import Range, whole_number
@@ -52,6 +52,7 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "MODES",
     "Array",
     "ArraySettings",
     "Axis",

@@ -61,7 +61,7 @@ WRONG = {
     "A10 --rescale --no-rescale": (2, "given-twice", "--rescale"),
     "A24 -q -v": (2, "quiet-and-verbose", "-v"),
     "--in-place": (2, "two-outputs", "--in-place"),
-    "A11 --sed 1": (2, "usage", "--seed"),
+    "A11 --sed 1": (2, "usage", "no such option: --sed"),
     "--stats s.txt": (2, "bad-stats", "'s.txt'"),
     "A09 -k x --stats ''": (2, "empty-path", ""),
     "A09 apply x.safetensors -o ''": (2, "empty-path", ""),

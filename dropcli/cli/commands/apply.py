@@ -1,5 +1,7 @@
 """`dropcli apply`: drop elements of a file or a dataset."""
 
+import os
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -14,44 +16,44 @@ if TYPE_CHECKING:
 
 def apply(
     inputs: options.Inputs = None,
-    output: options.Output = None,
-    in_place: options.InPlace = False,
     p: options.P = 0.5,
     p_per: options.PPer = "file",
-    seed: options.Seed = None,
-    stream: options.Stream = None,
     mode: options.Mode = None,
     over: options.Dims = None,
     key: options.Key = None,
     exclude: options.Exclude = None,
     all_floats: options.AllFloats = False,
+    exact: options.Exact = False,
+    min_keep: options.MinKeep = None,
     rescale: options.Rescale = True,
     fill: options.Fill = None,
     alpha: options.Alpha = False,
-    exact: options.Exact = False,
-    min_keep: options.MinKeep = None,
-    rng: options.Rng = "dropcli",
     evaluation: options.Evaluation = False,
+    seed: options.Seed = None,
+    stream: options.Stream = None,
+    rng: options.Rng = "dropcli",
+    output: options.Output = None,
+    in_place: options.InPlace = False,
+    force: options.Force = False,
     copies: options.Copies = 0,
     keep_original: options.KeepOriginal = False,
     concat: options.Concat = False,
+    copy_others: options.CopyOthers = False,
+    provenance: options.Provenance = True,
     files_from: options.FilesFrom = None,
     null: options.Null = False,
-    copy_others: options.CopyOthers = False,
-    force: options.Force = False,
+    jobs: options.Jobs = 0,
     resume: options.Resume = False,
     fail_fast: options.FailFast = False,
-    dry_run: options.DryRun = False,
-    jobs: options.Jobs = 0,
     stats: options.Stats = None,
     json: options.Json = False,
-    provenance: options.Provenance = True,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    color: options.Color = "auto",
 ) -> int:
-    """Drop elements or channels, and write the result.
+    """Drop elements or channels of saved tensors, and write the result.
 
-    \b
     Examples:
       dropcli apply x.safetensors -o y.safetensors -p 0.3 --seed 7
       dropcli apply x.safetensors -o y.safetensors --mode channel -k images
@@ -61,17 +63,13 @@ def apply(
 
     Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
-    """  # noqa: D301
+    """
     with signals.deferred():
         from dropcli.dataset import Request, SingleFile, choose_output, prepare, read_list
 
-    if quiet and verbose:
-        raise UsageError("quiet-and-verbose", "expected -q or -v, got both")
-    if not inputs and files_from is None:
-        message = "missing argument: expected an INPUT, got none"
-        raise UsageError("no-input", message, "dropcli apply --help")
-    if null and files_from is None:
-        raise UsageError("null", "-0: expected --files-from too, got none")
+    _check_words(inputs or [], files_from, null=null, quiet=quiet, verbose=verbose)
+    if output is None and not in_place:
+        _check_second(inputs or [])
     request = Request(
         choose_output(output, in_place),
         stream=stream,
@@ -112,6 +110,24 @@ def apply(
     if isinstance(application, SingleFile):
         return _run_file(application, drawn=seed is None, json=json, quiet=quiet, verbose=verbose)
     return _run_dataset(application, drawn=seed is None, json=json, quiet=quiet, verbose=verbose)
+
+
+def _check_words(
+    inputs: list[str], files_from: str | None, *, null: bool, quiet: bool, verbose: bool
+) -> None:
+    if quiet and verbose:
+        raise UsageError("quiet-and-verbose", "-q and -v do not go together")
+    if not inputs and files_from is None:
+        raise UsageError("no-input", "missing argument: INPUT", "dropcli apply --help")
+    if null and files_from is None:
+        raise UsageError("null", "-0 needs --files-from")
+
+
+def _check_second(inputs: list[str]) -> None:
+    """UsageError for `x.pt y.pt`, as `cp` has it, where nothing is called y.pt yet."""
+    if len(inputs) == 2 and not os.path.lexists(inputs[1]):
+        hint = f"dropcli apply {shlex.quote(inputs[0])} -o {shlex.quote(inputs[1])}"
+        raise UsageError("no-output", "no output is given", hint)
 
 
 def _run_file(
@@ -171,14 +187,14 @@ def _check_stdout(json: bool) -> None:
     if json:
         raise UsageError(
             "two-on-stdout",
-            "expected one thing on standard output, got the tensors and --json",
-            "write the report to a file with --stats report.json",
+            "-o - and --json both write to standard output",
+            "write the report to a file: --stats report.json",
         )
     if sys.stdout is None:
         raise UsageError("closed", "-o -: standard output is closed")
     if sys.stdout.isatty():
         raise UsageError(
             "stdout-is-a-terminal",
-            "-o -: expected standard output to be a file or a pipe, got a terminal",
-            "redirect it, as in `> y.safetensors`",
+            "-o -: tensors are not written to a terminal",
+            "redirect standard output: > y.safetensors",
         )

@@ -10,22 +10,21 @@ from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
 
-def help(ctx: typer.Context, topic: options.Topic = None) -> int:
+def help(ctx: typer.Context, topic: options.Topic = None, color: options.Color = "auto") -> int:
     """Read the guide: masks, datasets, recipes, Python and more.
 
-    \b
     Examples:
       dropcli help
       dropcli help masks
       dropcli help recipes | less
-    """  # noqa: D301
+    """
     pages = _pages()
     if topic is None:
         lines = [f"{name:<14}{page.splitlines()[2]}\n" for name, page in pages.items()]
         console.write_out("".join([*lines, "\nRead a page with: dropcli help TOPIC\n"]))
     elif topic not in pages:
         return _show_command(ctx, topic, list(pages))
-    elif console.is_terminal(sys.stdout):
+    elif console.is_terminal(sys.stdout) or console.is_colored(sys.stdout):
         console.show_markdown(pages[topic])
     else:
         console.write_out(pages[topic])

@@ -5,14 +5,18 @@ from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
 
 
-def info(files: options.Files, json: options.Json = False, verbose: options.Verbose = False) -> int:
-    """Show what tensor files hold, from their headers.
+def info(
+    files: options.Files,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> int:
+    """Show the tensors of files: names, shapes, data types, sizes, and recorded settings.
 
-    \b
     Examples:
       dropcli info x.safetensors
       dropcli info --json *.safetensors | jq '.files[].tensors[].name'
-    """  # noqa: D301
+    """
     with signals.deferred():
         from dropcli.formats import read_info
         from dropcli.pipeline import Report

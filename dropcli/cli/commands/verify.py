@@ -11,16 +11,16 @@ def verify(
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    color: options.Color = "auto",
 ) -> int:
-    """Derive outputs again from their provenance and sources, and compare bytes.
+    """Recompute outputs from their sources and recorded settings; compare byte for byte.
 
-    \b
     Examples:
       dropcli verify y.safetensors --source x.safetensors
       dropcli verify augmented/ --source data/
 
-    Exits with 0 if all are the same, 4 if one is not.
-    """  # noqa: D301
+    The exit code is 0 if all outputs are the same, and 4 if one differs.
+    """
     with signals.deferred():
         from dropcli.cli.progress import progress
         from dropcli.dataset import verify_outputs

@@ -1,0 +1,130 @@
+"""What people type by mistake, and the hint that shows what they meant."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import Run
+
+APPLY = "apply x.pt -o y.pt"
+
+# The command line, and its hint.
+HINTS = {
+    f"{APPLY} -p=0.3": "did you mean -p 0.3?",
+    f"{APPLY} -p 30": "did you mean 0.3?",
+    f"{APPLY} -p 2.5%": "did you mean 0.025?",
+    f"{APPLY} -p 100%": "did you mean 1?",
+    f"{APPLY} -p 0,3": "did you mean 0.3?",
+    f"{APPLY} -p 1/4": "did you mean 0.25?",
+    f"{APPLY} -p 0.5:0.1": "did you mean 0.1:0.5?",
+    f"{APPLY} -p": "dropcli apply --help",
+    f"{APPLY} -j=2": "did you mean -j 2?",
+    "apply x.pt -o=y.pt": "did you mean -o y.pt?",
+    f"{APPLY} --prob 0.3": "use -p 0.3",
+    f"{APPLY} --probability=0.3": "use -p 0.3",
+    f"{APPLY} --rate 0.3": "use -p 0.3",
+    f"{APPLY} --dropout": "use -p",
+    f"{APPLY} --drop 0.3": "use -p 0.3",
+    f"{APPLY} --overwrite": "use --force",
+    f"{APPLY} --yes": "use --force",
+    "apply x.pt --out y.pt": "use -o y.pt",
+    "apply x.pt --output-dir=y": "use -o y",
+    "apply x.pt --outdir y": "use -o y",
+    "apply x.pt -d y": "use -o y",
+    f"{APPLY} --recursive": "folders are read with all folders in them",
+    f"{APPLY} -r": "folders are read with all folders in them",
+    f"{APPLY} --dry": "use --dry-run",
+    f"{APPLY} --silent": "use -q",
+    f"{APPLY} --quite": "did you mean --quiet?",
+    f"{APPLY} --sed 1": "did you mean --seed?",
+    f"{APPLY} --random-seed 1": "use --seed 1",
+    f"{APPLY} -s 1": "use --seed 1",
+    f"{APPLY} -seed 1": "did you mean --seed?",
+    f"{APPLY} -workers 2": "use -j",
+    f"{APPLY} --num-workers 2": "use -j 2",
+    f"{APPLY} --channel": "use --mode channel",
+    f"{APPLY} --dim 0": "use --over 0",
+    f"{APPLY} --no-scale": "use --no-rescale",
+    f"{APPLY} --no-color": "use --color never",
+    f"{APPLY} --colour never": "use --color never",
+    f"{APPLY} --tensor images": "use -k images",
+    f"{APPLY} --value 1": "use --fill 1",
+    f"{APPLY} --inplace": "use --in-place",
+    f"{APPLY} --continue": "use --resume",
+    f"{APPLY} --input x.pt": "give the input files without an option",
+    f"{APPLY} --format pt": "the suffix of the output chooses the format: -o y.pt or -o "
+    "y.safetensors",
+    f"{APPLY} --cuda": "dropcli always runs on the CPU",
+    f"{APPLY} --zzz": "dropcli apply --help",
+    f"{APPLY} -Z": "dropcli apply --help",
+    f"{APPLY} --json=yes": "dropcli apply --help",
+    f"{APPLY} --rescale no": "use --no-rescale",
+    f"{APPLY} --rescale true": "use --rescale",
+    f"{APPLY} --in-place false": "leave --in-place out",
+    f"{APPLY} --color purple": None,
+    f"{APPLY} --color Never": "did you mean never?",
+    f"{APPLY} --seed 1 --seed 2": None,
+    "apply x.pt y.pt": "dropcli apply x.pt -o y.pt",
+    "apply": "dropcli apply --help",
+    "info": "dropcli info --help",
+    "x.pt": "dropcli apply x.pt -o OUTPUT",
+    "new.pt": "dropcli apply new.pt -o OUTPUT",
+    "x.pt -o y.pt -p 0.3": "dropcli apply x.pt -o y.pt -p 0.3",
+    "-p 0.3 x.pt": "dropcli apply -p 0.3 x.pt -o OUTPUT",
+    "--seed 3 apply x.pt": "did you mean dropcli apply --seed 3 x.pt?",
+    "aply x.pt": "did you mean dropcli apply x.pt?",
+    "Apply x.pt": "did you mean dropcli apply x.pt?",
+    "dropout x.pt": "did you mean dropcli apply x.pt?",
+    "show x.pt": "did you mean dropcli info x.pt?",
+    "zzz": "dropcli --help",
+    "--zzz": "dropcli --help",
+    "verify y.pt x.pt": "dropcli verify y.pt --source x.pt",
+    "verify y.pt": "dropcli verify y.pt --source INPUT",
+    "verify y.pt --original x.pt": "use --source x.pt",
+    "verify": "dropcli verify --help",
+    "info x.pt --prob 1": "dropcli info --help",
+}
+
+
+@pytest.fixture(autouse=True)
+def _files() -> None:
+    torch.save(torch.ones(4, 3), "x.pt")
+
+
+@pytest.mark.parametrize("words", HINTS)
+def test_a_mistake_has_its_hint(run: Run, words: str) -> None:
+    result = run(*words.split(" "))
+    assert (result.code, result.out) == (2, "")
+    error, *hints = result.err.splitlines()
+    assert error.startswith("error: ")
+    assert "expected" not in error
+    assert hints == ([f"hint: {HINTS[words]}"] if HINTS[words] else [])
+    assert not Path("y.pt").exists()
+
+
+def test_a_mistake_in_json(run: Run) -> None:
+    for words, command in ((f"{APPLY} --json --prob 1", "apply"), ("x.pt --json", "")):
+        result = run(*words.split(" "))
+        assert (result.code, result.json["command"]) == (2, command)
+        (error,) = result.json["errors"]
+        assert error["code"] == "usage"
+        assert f"error: {error['message']}\nhint: {error['hint']}\n" == result.err
+
+
+def test_what_was_meant_is_quoted(run: Run) -> None:
+    save_file({"x": torch.ones(2)}, "my file.safetensors")
+    result = run("my file.safetensors")
+    assert "hint: dropcli apply 'my file.safetensors' -o OUTPUT\n" in result.err
+
+
+def test_words_are_inputs_where_such_files_exist(run: Run) -> None:
+    torch.save(torch.ones(4, 3), "no")
+    assert run("apply", "x.pt", "--rescale", "no", "-o", "out").code == 0
+    assert run("apply", "x.pt", "-o", "z.pt", "--stream", "--rescale").code == 0
+
+
+@pytest.mark.parametrize("words", ["--version", "-V", "version"])
+def test_all_spellings_of_version(run: Run, words: str) -> None:
+    assert run(words).out == run("--version").out != ""
