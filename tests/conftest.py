@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import shlex
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has a folder and random numbers of its own, and leaves no temporary file."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # tables are as wide as they need to be
     torch.manual_seed(0)
     yield
     assert not list(tmp_path.rglob(".*.tmp"))
@@ -87,6 +89,24 @@ def shell(
     return subprocess.run(
         ["bash", "-c", command], input=stdin, capture_output=True, env=environment, check=False
     )
+
+
+def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:
+    """Exit code, standard output (a pipe) and standard error (a terminal)."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "dropcli", *arguments]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # how a terminal says that the other side is gone
+        pass
+    output, _ = process.communicate()
+    os.close(ours)
+    return process.returncode, output, shown
 
 
 @contextmanager

@@ -28,7 +28,7 @@ ROWS = (
 LAYER = {name: -number for number, row in enumerate(ROWS) for name in row}
 ONLY = {
     "typer": {"cli.app", "cli.commands.help", "cli.options", "cli.parsing"},
-    "rich": {"cli.console", "cli.progress", "cli.tables"},
+    "rich": {"cli.console", "cli.progress"},
     "torch": {"formats.pt.legacy", "masks.torch_rng"},
     "cryptography": {"masks.keystream"},
 }

@@ -43,7 +43,7 @@ def test_a_folder_is_mirrored_and_others_are_left_and_counted(
 
     shown = run("apply", "data", "-o", "out2", *SETTINGS).out
     assert "written  6 files" in shown
-    assert "left     2 files of other kinds" in shown
+    assert "ignored  2 files of other kinds" in shown
 
 
 def test_one_mask_alone_in_a_folder_in_any_subset_and_order(
@@ -124,7 +124,7 @@ def test_f09_f10_links_are_followed_but_not_round_and_round(run: Run) -> None:
     assert set(tree("out")) == {"real/0.pt", "real/1.pt", "again/0.pt", "again/1.pt"}
     assert "data/here: a link to a folder that it lies in, not followed" in result.err
     assert result.err.endswith("error: data/2.pt: no such file or directory\n")
-    assert "left     1 file of other kinds" in result.out
+    assert "ignored  1 file of other kinds" in result.out
 
 
 def test_f09_a_link_that_cannot_be_followed_costs_itself_alone(run: Run) -> None:
@@ -135,7 +135,7 @@ def test_f09_a_link_that_cannot_be_followed_costs_itself_alone(run: Run) -> None
     result = run("apply", "data", "-o", "out")
     assert (result.code, set(tree("out"))) == (3, {"a.pt", "m/b.pt", "z.pt"})
     assert result.err.splitlines()[-1].startswith("error: data/loop.pt: too many levels")
-    assert "left     1 file of other kinds" in result.out
+    assert "ignored  1 file of other kinds" in result.out
 
 
 def test_globs_leave_others_and_the_output(run: Run) -> None:
@@ -315,7 +315,7 @@ def test_in_place_over_a_folder(run: Run, data: dict[str, torch.Tensor]) -> None
         name: tree("other")[name] for name in ("readme.txt", "train/classes.json")
     }
     again = run("apply", "data", "--in-place", "--resume", *SETTINGS)
-    assert "done before  6 files" in again.out
+    assert "skipped   6 files, done before" in again.out
     assert tree("data")["a.pt"] == tree("out")["a.pt"]
 
     os.symlink("b.safetensors", "other/c.safetensors")
@@ -338,8 +338,8 @@ def test_a_dry_run_writes_nothing_and_plans_everything(
 
     Path("out/a.1.pt").unlink()
     shown = run("apply", "data", "-o", "out", "--copies", 2, *SETTINGS, "-n", "--resume").out
-    assert "to write     1 file" in shown
-    assert "done before  11 files" in shown
+    assert "would write  1 file" in shown
+    assert "skipped      11 files, done before" in shown
     assert run("apply", "data", "-o", "out", "--copies", 2, "-n", *SETTINGS).code == 1
 
     Path("other/train").mkdir(parents=True)
@@ -368,7 +368,7 @@ def test_statistics_of_many_files(run: Run, data: dict[str, torch.Tensor]) -> No
     decisions = sum(int(row["decisions"]) for row in rows)
     shown = run("apply", "data", "-o", "out2", *SETTINGS).out
     assert f"{dropped} of {decisions} decisions" in shown
-    assert f"realised {dropped / decisions:.6f}" in shown
+    assert f"rate     {dropped / decisions:.6f} (p " in shown
 
 
 def test_lists_say_where_they_lead(run: Run, data: dict[str, torch.Tensor]) -> None:

@@ -51,6 +51,17 @@ def test_a_row_for_each_tensor_name(run: Run) -> None:
     assert cells(result.out, "emb2")[1] == "1"
 
 
+def test_numbers_in_names_are_in_order(run: Run) -> None:
+    names = [f"layers.{number}.x" for number in (0, 1, 2, 10, 11, 100)]
+    for number, name in enumerate(reversed(names)):
+        labelled(
+            f"data/{number}.safetensors", **{name: torch.ones(2, 2), "layers.3": torch.ones(8)}
+        )
+    words = run("apply", "data", "-o", "out", *SETTINGS, "-k", "layers*.x").out.split()
+    shown = [word for word in words if word.startswith("layers.")]
+    assert shown == [*names, "layers.3"]  # which is copied
+
+
 def test_the_rows_do_not_depend_on_workers(run: Run) -> None:
     for number in range(150):
         labelled(f"data/{number}.safetensors", **{f"t{number}": torch.ones(2, 2)})

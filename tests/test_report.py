@@ -161,7 +161,7 @@ def test_the_table_reads_at_80_columns(run: Run) -> None:
     command = "dropcli apply x.safetensors --all-floats -vfo y.safetensors"
     table = shell(command, COLUMNS="80").stdout.decode()
     assert max(len(line) for line in table.splitlines()) <= 80
-    for word in ("asked", "rate", "before", "after", "zeros", "NaN", "inf", "1 copied"):
+    for word in (" p ", "rate", "before", "after", "zeros", "NaN", "inf", "1 copied"):
         assert word in table
 
 

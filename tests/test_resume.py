@@ -60,7 +60,7 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     assert "error: out/1.pt: expected a new name" in resumed.err
     forced = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--force")
     assert forced.code == 0
-    assert "done before  1 file" in forced.out
+    assert "skipped  1 file, done before" in forced.out
     run("apply", "data", "-o", "whole", *SETTINGS)
     assert tree("out") == tree("whole")
 
@@ -136,7 +136,7 @@ def test_e14_changed_and_lost_files_are_done_again(run: Run, jobs: int) -> None:
     Path("out/3.pt").write_bytes(b"damaged")
     sample("data/5.pt", 5)
     result = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "-j", jobs)
-    assert (result.code, "done before  2 files" in result.out) == (0, True)
+    assert (result.code, "skipped  2 files, done before" in result.out) == (0, True)
     run("apply", "data", "-o", "whole", *SETTINGS)
     assert tree("out") == tree("whole")
 

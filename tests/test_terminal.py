@@ -1,9 +1,6 @@
 """What a person at a terminal sees, on a pseudo-terminal."""
 
-import os
-import pty
-import subprocess
-import sys
+import re
 import time
 from pathlib import Path
 
@@ -12,25 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests.builders import sparse
-from tests.conftest import Run
+from tests.conftest import Run, on_terminal
 
 
-def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:
-    """Exit code, standard output (a pipe) and standard error (a terminal)."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "dropcli", *arguments]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    try:
-        while data := os.read(ours, 4096):
-            shown += data
-    except OSError:  # how a terminal says that the other side is gone
-        pass
-    output, _ = process.communicate()
-    os.close(ours)
-    return process.returncode, output, shown
+def plain(shown: bytes) -> bytes:
+    """What was shown, without its escape codes."""
+    return re.sub(rb"\x1b\[[\d;?]*[A-Za-z]", b"", shown)
 
 
 def large() -> None:
@@ -62,13 +46,27 @@ def test_short_or_quiet_work_has_none() -> None:
     assert Path("y.safetensors").exists()
 
 
+@pytest.mark.parametrize("columns", ["40", "60", "80"])
+def test_the_bar_is_one_line_with_a_label_and_a_percentage(columns: str) -> None:
+    large()
+    words = ("apply", "x.safetensors", "-o", "/dev/null", "--seed", "1")
+    _, _, shown = on_terminal(*words, COLUMNS=columns)
+    frames = plain(shown).decode().split("\r")
+    bars = [frame for frame in frames if "━" in frame]
+    assert bars
+    for bar in bars:
+        assert re.match(r"x\.safetensors ━.* +\d+% .*[\d-]:[\d-]{2}", bar), bar
+        assert len(bar.strip("\n")) <= int(columns)
+    assert not re.search(r"\x1b\[[2-9]A", shown.decode())  # it never goes up by several lines
+
+
 def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
     for number in range(60):
         save_file({"x": torch.zeros(1 << 21)}, f"{number:02}.safetensors")
     Path("00.safetensors").write_bytes(b"damaged")
     code, _, shown = on_terminal("apply", ".", "-o", "out", "--seed", "1", COLUMNS="160")
     assert code == 3
-    assert b" of 60 files, 1 failed" in shown
+    assert re.search(rb"dropping .* \d+% \d+ of 60 files 1 failed ", plain(shown))
     assert b"/s" in shown
     assert b"./00.safetensors: expected" in shown.splitlines()[-1]
 
@@ -79,7 +77,7 @@ def test_elsewhere_it_says_so_now_and_then(run: Run, monkeypatch: pytest.MonkeyP
     for number in range(3):
         save_file({"x": torch.rand(4)}, f"{number:02}.safetensors")
     errors = run("apply", ".", "-o", "out").err
-    assert " of 3 files, " in errors
+    assert re.search(r"^dropping: \d of 3 files, ", errors, re.MULTILINE)
     assert "\x1b" not in errors
     assert " of 3 files" not in run("apply", ".", "-o", "out2", "--quiet").err
 

@@ -6,21 +6,19 @@ No escape code leaves a stream that is not a terminal, unless `--color always` w
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dropcli.cli.layout import Screen, Styler
 from dropcli.cli.text import printable
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
-    from rich.table import Table
 
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
-
-Styler = Callable[[str, str], str]  # a style's name and a text, to the text in that style
 
 # Of the 8 standard colours, those that can be read on light and dark backgrounds.
 _STYLES = {
@@ -31,11 +29,13 @@ _STYLES = {
     "heading": "1;32",
     "option": "36",
     "dim": "2",
+    "columns": "1",
 }
 _color = "auto"
 
 _UNBROKEN = 10_000  # columns
 _PAGE = 100  # columns
+_COLUMNS = 80  # of a terminal that does not say
 _WARNINGS = 10  # unless --verbose
 _MESSAGE_LIMIT = 2000
 
@@ -110,10 +110,14 @@ def show_file(
     """Show the table of what was done to a file."""
     from dropcli.cli.tables import file_table
 
-    # Where standard output has the tensors, a table that cannot be shown is no failure.
-    with suppress(FileError, OSError) if on_stderr else nullcontext():
-        console = rich(sys.stderr if on_stderr else sys.stdout)
-        _print(console, *file_table(file, settings, verbose, _arrow(console)))
+    _show(lambda screen: file_table(file, settings, verbose, screen), on_stderr=on_stderr)
+
+
+def show_file_success(file: "FileReport", *, on_stderr: bool) -> None:
+    """Show the last line of a run over one file."""
+    from dropcli.cli.tables import file_success
+
+    _show(lambda screen: file_success(file, screen), on_stderr=on_stderr)
 
 
 def show_tally(
@@ -122,15 +126,18 @@ def show_tally(
     """Show the table of what was done to a dataset, the same for any number of workers."""
     from dropcli.cli.tables import dataset_table
 
-    console = rich(sys.stdout)
-    _print(console, *dataset_table(tally, request, settings, verbose, _arrow(console)))
+    _show(lambda screen: dataset_table(tally, request, settings, verbose, screen))
 
 
-def show_time(tally: "Tally", seconds: float) -> None:
-    """Show how long a dataset took, on standard error, as it differs from run to run."""
-    from dropcli.cli.tables import time_line
+def show_end(
+    tally: "Tally", request: "Request", seconds: float, *, failed: bool, verbose: bool
+) -> None:
+    """Show the last line of a run over many files, on standard error, as it has the time taken."""
+    from dropcli.cli.tables import dataset_end, slowest_line
 
-    note(time_line(tally, seconds))
+    if verbose and len(tally.slowest) > 1:
+        note(slowest_line(tally))
+    _show(lambda screen: dataset_end(tally, request, seconds, failed, screen), on_stderr=True)
 
 
 def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> None:
@@ -148,18 +155,18 @@ def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> N
             note(f"and {left:,} more like these; -v shows them all", "warning")
 
 
-def show_verdicts(verdicts: "list[Verdict]", *, verbose: bool) -> None:
+def show_verdicts(verdicts: "list[Verdict]", failed: int, *, verbose: bool) -> None:
     """Show which outputs differ from what they should be, and how many do not."""
     from dropcli.cli.tables import verdict_lines
 
-    _print(rich(sys.stdout), *verdict_lines(verdicts, verbose))
+    _show(lambda screen: verdict_lines(verdicts, failed, verbose, screen))
 
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:
     """Show the table of what a file holds."""
     from dropcli.cli.tables import info_table
 
-    _print(rich(sys.stdout), *info_table(info, verbose))
+    _show(lambda screen: info_table(info, verbose, screen))
 
 
 def show_markdown(text: str) -> None:
@@ -167,16 +174,32 @@ def show_markdown(text: str) -> None:
     from rich.markdown import Markdown
     from rich.theme import Theme
 
-    console = rich(sys.stdout)
-    console.width = min(console.width, _PAGE)
+    console = rich_console(sys.stdout)
+    console.width = min(_width(sys.stdout), _PAGE)
     theme = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})  # on dark and light
     with located(STDOUT_NAME), console.use_theme(theme):
         console.print(Markdown(text, code_theme="ansi_light"))
         console.file.flush()
 
 
-def _arrow(console: "RichConsole") -> str:
-    return "→" if console.encoding.startswith("utf") else "->"
+def _show(make: Callable[[Screen], Iterable[str]], *, on_stderr: bool = False) -> None:
+    stream = sys.stderr if on_stderr else sys.stdout
+    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
+    screen = Screen(_width(stream), utf8, styler(stream))
+    text = "".join(f"{line}\n" for line in make(screen))
+    (write_error if on_stderr else write_out)(text)
+
+
+def _width(stream: TextIO | None) -> int:
+    """The columns of a terminal; lines in files and pipes are not broken unless COLUMNS is set."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and int(columns):
+        return int(columns)
+    if stream is None or not is_terminal(stream):
+        return _UNBROKEN
+    with suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    return _COLUMNS
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -184,42 +207,25 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def rich(stream: TextIO | None) -> "RichConsole":
-    """A rich console that sends escape codes only where `is_colored` says so."""
+def rich_console(stream: TextIO) -> "RichConsole":
+    """A rich console for a terminal, with colour where `is_colored` says so."""
     from rich.console import Console
+    from rich.theme import Theme
 
-    if stream is None:
-        raise FileError("closed", "the stream is closed", None, STDOUT_NAME)
     for name in ("COLUMNS", "LINES"):
         if not os.environ.get(name, "").isascii():
             del os.environ[name]  # rich fails on superscripts, which are digits to Python
     # Explicit, because rich otherwise believes variables that CI systems set.
-    terminal, color = is_terminal(stream), is_colored(stream)
+    color = is_colored(stream)
     return Console(
         file=stream,
-        force_terminal=terminal or color,
+        force_terminal=True,
         color_system="standard" if color else None,
         no_color=not color,
-        force_interactive=terminal,
+        force_interactive=True,
         force_jupyter=False,
         markup=False,
         emoji=False,
         highlight=False,
-        # Lines for files and programs are not broken.
-        width=None if terminal or os.environ.get("COLUMNS", "").isdigit() else _UNBROKEN,
+        theme=Theme({f"progress.{name}": "none" for name in ("download", "data.speed")}),
     )
-
-
-def _print(console: "RichConsole", *parts: "str | Table") -> None:
-    from dropcli.cli.tables import BETWEEN
-
-    with located(STDOUT_NAME):
-        for part in parts:
-            # A terminal that is too narrow breaks lines itself, so that no digit is left out.
-            if isinstance(part, str):
-                console.print(part, soft_wrap=True)
-            else:
-                needed = sum(column.min_width or 0 for column in part.columns)
-                console.width = max(console.width, needed + BETWEEN * (len(part.columns) - 1))
-                console.print(part)
-        console.file.flush()

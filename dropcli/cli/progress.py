@@ -8,19 +8,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from dropcli.cli import console
+from dropcli.cli.layout import elided
 from dropcli.parallel import signals
 from dropcli.pipeline import Progress
 
 _PATIENCE = 0.5  # seconds before a bar appears
 _FIRST_LINE = 10.0  # seconds before the first line, where there is no terminal
 _LINES = 30.0  # seconds between lines
+_BAR = 10  # columns of a bar, at least
+_LABEL = 16  # columns of a label on a narrow screen
 
 
 class _Counting(Progress, ABC):
-    """Counts what is done, and shows it when it is time."""
+    """Counts what is done, and shows it when it is time; `label` says what is being done."""
 
-    def __init__(self, patience: float) -> None:
-        self._next = time.monotonic() + patience
+    def __init__(self, label: str, patience: float) -> None:
+        self._label = label
+        self._started = time.monotonic()
+        self._next = self._started + patience
         self._total_files = self._total_bytes = 0
         self._files = self._bytes = self._failed = 0
 
@@ -43,72 +48,85 @@ class _Counting(Progress, ABC):
 
     def _counts(self) -> str:
         """The files, where there are several."""
-        words = [f"{self._files:,} of {self._total_files:,} files"] if self._total_files > 1 else []
-        words += [f"{self._failed:,} failed"] if self._failed else []
-        return ", ".join(words)
+        return f"{self._files:,} of {self._total_files:,} files" if self._total_files > 1 else ""
+
+    def _failures(self) -> str:
+        return f"{self._failed:,} failed" if self._failed else ""
 
 
 class _Lines(_Counting):
-    def __init__(self) -> None:
-        super().__init__(_FIRST_LINE)
-        self._started = time.monotonic()
-
     def _show(self) -> None:
         now = time.monotonic()
         self._next = now + _LINES
-        if not self._total_bytes:
-            console.note(self._counts())
-            return
-        share = min(1.0, self._bytes / self._total_bytes)
-        left = (now - self._started) * (1 - share) / share if share else 0
-        rate = self._bytes / (now - self._started) / 1e6
-        console.note(f"{self._counts()}, {share:.0%}, {rate:,.0f} MB/s, {left:,.0f} s left")
+        words = [self._counts(), self._failures()]
+        if self._total_bytes:
+            share = min(1.0, self._bytes / self._total_bytes)
+            left = (now - self._started) * (1 - share) / share if share else 0
+            rate = self._bytes / (now - self._started) / 1e6
+            words += [f"{share:.0%}", f"{rate:,.0f} MB/s", f"{left:,.0f} s left"]
+        console.note(f"{self._label}: {', '.join(word for word in words if word)}")
 
 
 class _Bar(_Counting):
-    def __init__(self) -> None:
-        super().__init__(_PATIENCE)
-        self._bar: Any = None
+    _bar: Any = None
 
     def _show(self) -> None:
+        from rich.progress import Progress as RichProgress
+
+        files_only = not self._total_bytes  # in a dry run
         if self._bar is None:
             with signals.deferred():  # who hides the cursor must be known, to give it back
-                self._bar = _make_bar(self._total_bytes)
-        self._bar.update(self._bar.task_ids[0], completed=self._bytes, counts=self._counts())
+                self._bar = RichProgress(console=console.rich_console(sys.stderr), transient=True)
+                self._bar.columns = self._columns(self._bar.console.width)
+                self._bar.add_task("", total=self._total_files if files_only else self._total_bytes)
+                self._bar.start()
+        self._bar.columns = self._columns(self._bar.console.width)
+        done = self._files if files_only else self._bytes
+        self._bar.update(self._bar.task_ids[0], completed=done)
 
     def end(self) -> None:
         if self._bar is not None:
             self._bar.stop()
 
+    def _columns(self, width: int) -> list[Any]:
+        """What fits on one line, beside the label, the bar and the percentage."""
+        from rich import progress
+
+        room = width - _BAR - len(" 100%")
+        label_room = max(room // 2, min(_LABEL, room - len(" 0:00:00")))
+        label = (elided([self._label], label_room, "...") or [self._label])[0]
+        room -= len(label) + 1
+        counts, failures, nbytes = self._counts(), self._failures(), self._total_bytes
+        optional = [  # with their widths; those with the highest rank go first
+            (3, progress.TextColumn(counts), len(counts)),
+            (1, progress.TextColumn(failures, "red"), len(failures)),
+            (5, progress.DownloadColumn(), len("100.0/100.0 MB") if nbytes else 0),
+            (4, progress.TransferSpeedColumn(), len("100.0 MB/s") if nbytes else 0),
+            (2, progress.TimeRemainingColumn(), len("0:00:00")),
+        ]
+        ranks = set()
+        for rank, _, size in sorted(optional, key=lambda one: one[0]):
+            if size and size < room:
+                ranks.add(rank)
+                room -= size + 1
+        return [
+            progress.TextColumn(label.replace("{", "{{").replace("}", "}}"), markup=False),
+            progress.BarColumn(None, complete_style="green", finished_style="green"),
+            progress.TextColumn("{task.percentage:>3.0f}%"),
+            *(column for rank, column, _ in optional if rank in ranks),
+        ]
+
 
 @contextmanager
-def progress(enabled: bool, *, lines: bool) -> Iterator[Progress]:
+def progress(label: str, *, enabled: bool, lines: bool) -> Iterator[Progress]:
     """What shows the progress of a run; `lines` if it may say so where there is no terminal."""
     shown: _Counting | None = None
     if enabled and console.is_terminal(sys.stderr):
-        shown = _Bar()
+        shown = _Bar(label, _PATIENCE)
     elif enabled and lines:
-        shown = _Lines()
+        shown = _Lines(label, _FIRST_LINE)
     try:
         yield shown or Progress()
     finally:
         if shown:
             shown.end()
-
-
-def _make_bar(total: int) -> Any:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    counts = TextColumn("{task.fields[counts]}", markup=False)
-    rate = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = Progress(BarColumn(), counts, *rate, console=console.rich(sys.stderr), transient=True)
-    bar.add_task("", total=total, counts="")
-    bar.start()
-    return bar

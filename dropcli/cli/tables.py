@@ -1,15 +1,14 @@
-"""The tables of the report and of `dropcli info`, as lines and rich tables.
+"""The tables of the report and of `dropcli info`, as lines that fit a screen.
 
-Names of files and tensors are data: control characters are shown escaped, brackets are never
-markup.
+Names of files and tensors are data: control characters are shown escaped. Tensors are in the order
+of the file, as in the JSON document.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
+from dropcli.cli.layout import Column, Screen, flow, short, success, table
 from dropcli.cli.text import (
     counted,
     number_text,
@@ -28,71 +27,98 @@ if TYPE_CHECKING:
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, TensorReport
 
-_ROWS = 10  # of a table, unless more are asked for
-_NAME_ROWS = 20  # of a table of tensor names, unless more are asked for
+_ROWS = 10  # unless --verbose
+_NAME_ROWS = 20  # unless --verbose
 _FOLDERS_SHOWN = 5
-_NAME_WIDTH = 12
-BETWEEN = 2  # spaces that rich puts between columns
+
+_SHAPE = (Column("shape", spare=2), Column("dtype", spare=1))
+_MASKS = (
+    *(Column("tensor"), *_SHAPE),
+    *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
+)
+_STATISTICS = (
+    *(Column("tensor"), Column("")),
+    *(Column(heading, right=True) for heading in ("mean", "std", "min", "max")),
+    *(Column(heading, right=True, counts=True) for heading in ("zeros", "NaN", "inf")),
+)
+_NAMES = (
+    Column("tensor"),
+    Column("dropped in", right=True),
+    Column("copied in", right=True),
+    Column("why copied", spare=2),
+    Column("decisions", right=True, spare=4),
+    Column("dropped", right=True, spare=3),
+    Column("p", right=True, spare=1),
+    Column("rate", right=True),
+)
+_FILES = (
+    Column("output"),
+    Column("source", spare=4),
+    Column("status", spare=3),
+    Column("size", right=True, spare=2),
+    Column("decisions", right=True, spare=1),
+    Column("dropped", right=True),
+    Column("rate", right=True),
+)
+_INFO = (
+    Column("tensor"),
+    Column("shape"),
+    Column("dtype"),
+    Column("elements", right=True, spare=2),
+    Column("size", right=True, spare=1),
+)
 
 
 def file_table(
-    file: "FileReport", settings: dict[str, Any], verbose: bool, arrow: str
-) -> Iterator[str | Table]:
+    file: "FileReport", settings: dict[str, Any], verbose: bool, screen: Screen
+) -> Iterator[str]:
     """What was done to a file; `settings` are those of the report."""
-    # What was dropped comes first, lest the first few are all copied.
-    tensors = sorted(file.tensors, key=lambda tensor: tensor.action != "dropped")
-    shown = tensors if verbose else tensors[:_ROWS]
-    source = printable(place_of(file.source))
-    output = STDOUT_NAME if file.output == STDOUT else printable(file.output)
-    yield f"{source} {arrow} {output}  {size_text(file.size)}"
-    yield settings_text(settings, file.stream)
+    source, output = short(printable(place_of(file.source)), screen), short(_output(file), screen)
+    yield from flow(f"{source} {screen.arrow} {output}", screen)
+    yield from flow(settings_text(settings, file.stream), screen)
+    shown = _first(file.tensors, len(file.tensors) if verbose else _ROWS)
     if shown:
         yield ""
-        yield _masks_table(shown, settings)
-    if any(tensor.after for tensor in shown):
+        yield from table(_MASKS, [_mask_row(tensor, settings) for tensor in shown], screen)
+    if rows := [row for tensor in shown for row in _statistics_rows(tensor)]:
         yield ""
-        yield _statistics_table(shown)
+        yield from table(_STATISTICS, rows, screen)
     yield ""
-    if len(shown) < len(tensors):
-        yield f"{len(tensors) - len(shown):,} more tensors; -v or --stats shows them all"
-    if off := [abs(tensor.deviation) for tensor in tensors if tensor.deviation is not None]:
-        yield f"rates differ from p by {number_text(max(off))} at most"
-    yield _totals_line(file)
+    if more := len(file.tensors) - len(shown):
+        yield from flow(f"{more:,} more tensors; -v or --stats shows them all", screen)
+    if off := [abs(tensor.deviation) for tensor in file.tensors if tensor.deviation is not None]:
+        yield f"largest deviation from p: {number_text(max(off))}"
+    yield from flow(_totals(file), screen)
 
 
-def _masks_table(tensors: list["TensorReport"], settings: dict[str, Any]) -> Table:
-    rows = []
-    for tensor in tensors:
-        row = [printable(tensor.name), shape_text(tensor.shape), tensor.dtype]
-        if tensor.action != "dropped":
-            row += ["", tensor.action, "", ""]
-        else:
-            done = tensor.after is not None
-            p = _asked_text(tensor, settings)
-            dropped = [f"{tensor.dropped:,}", p, number_text(tensor.rate)] if done else ["", p, ""]
-            row += [f"{tensor.decisions:,}", *dropped]
-        rows.append(row)
-    return _table(("tensor", "shape", "dtype", ">decisions", ">dropped", ">asked", ">rate"), rows)
+def _output(file: "FileReport") -> str:
+    return STDOUT_NAME if file.output == STDOUT else printable(file.output)
 
 
-def _asked_text(tensor: "TensorReport", settings: dict[str, Any]) -> str:
-    """The p that the rate comes near to; of one for each sample the mean."""
+def _first(tensors: "list[TensorReport]", limit: int) -> "list[TensorReport]":
+    """The first few tensors in file order; those that drop are preferred."""
+    numbers = sorted(range(len(tensors)), key=lambda n: tensors[n].action != "dropped")
+    return [tensors[number] for number in sorted(numbers[:limit])]
+
+
+def _mask_row(tensor: "TensorReport", settings: dict[str, Any]) -> list[str]:
+    row = [printable(tensor.name), shape_text(tensor.shape), tensor.dtype]
+    if tensor.action != "dropped":
+        return [*row, "", tensor.action, "", ""]
     p = asked(tensor.document(), settings)
-    return "" if p is None else f"{p:.4g}" if tensor.asked else f"{p:g}"
+    p_text = "" if p is None else f"{p:.4g}" if tensor.asked else f"{p:g}"
+    dropped = f"{tensor.dropped:,}" if tensor.after else ""
+    return [*row, f"{tensor.decisions:,}", dropped, p_text, number_text(tensor.rate)]
 
 
-def _statistics_table(tensors: list["TensorReport"]) -> Table:
-    rows = []
-    for tensor in tensors:
-        if tensor.before and tensor.after:
-            before, after = tensor.before.document(), tensor.after.document()
-            values = [[number_text(side[key]) for side in (before, after)] for key in before]
-            rows.append([printable(tensor.name), "before\nafter", *map("\n".join, values)])
-    headings = ("tensor", "", ">mean", ">std", ">min", ">max", ">zeros", ">NaN", ">inf")
-    return _table(headings, rows)
+def _statistics_rows(tensor: "TensorReport") -> Iterator[list[str]]:
+    if tensor.before and tensor.after:
+        before, after = tensor.before.document(), tensor.after.document()
+        cells = (f"{number_text(before[key])}\n{number_text(after[key])}" for key in before)
+        yield [printable(tensor.name), "before\nafter", *cells]
 
 
-def _totals_line(file: "FileReport") -> str:
+def _totals(file: "FileReport") -> str:
     dropped = [tensor for tensor in file.tensors if tensor.action == "dropped"]
     decisions = sum(tensor.decisions for tensor in dropped)
     count = sum(tensor.dropped for tensor in dropped)
@@ -106,29 +132,37 @@ def _totals_line(file: "FileReport") -> str:
     return f"{counted(len(dropped), 'tensor')} dropped ({count:,} of {decisions:,}{rate}), {copied}"
 
 
+def file_success(file: "FileReport", screen: Screen) -> Iterator[str]:
+    """What ends a run over one file."""
+    if file.status != "planned":
+        yield from success(f"wrote {short(_output(file), screen)} ({size_text(file.size)})", screen)
+
+
 def dataset_table(
-    tally: "Tally", request: "Request", settings: dict[str, Any], verbose: bool, arrow: str
-) -> Iterator[str | Table]:
+    tally: "Tally", request: "Request", settings: dict[str, Any], verbose: bool, screen: Screen
+) -> Iterator[str]:
     """What was done to the files of a dataset."""
-    yield settings_text(settings, None)
+    yield from flow(settings_text(settings, None), screen)
     yield ""
     if verbose and (files := tally.files):
-        yield _files_table([file.document() for file in files], arrow)
+        yield from table(_FILES, [_file_row(file.document()) for file in files], screen)
         yield ""
     if tally.names.rows() and not settings["eval"]:
-        yield from _names_table(tally, verbose, dry_run=request.dry_run)
+        yield from _names_table(tally, verbose, request.dry_run, screen)
         yield ""
     rows = dict(_dataset_rows(tally, request, settings))
     width = max(map(len, rows))
-    yield from (f"{name:{width}}  {value}" for name, value in rows.items())
+    for key, value in rows.items():
+        yield from flow(value, screen, f"{key:{width}}  ")
 
 
 def _dataset_rows(
     tally: "Tally", request: "Request", settings: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    verb = "to write" if request.dry_run else "replaced" if request.output is None else "written"
+    verb = "would write" if request.dry_run else "replaced" if request.output is None else "written"
     size = f", {size_text(tally.nbytes)}" if tally.written else ""
-    yield verb, f"{counted(tally.written, 'file')}{size}"
+    folder = "" if request.output is None else f" to {_folder(request.output)}"
+    yield verb, f"{counted(tally.written, 'file')}{folder}{size}"
     if tally.kept_names:
         names = dict.fromkeys(os.path.join(request.output or "", n) for n in tally.kept_names)
         more = ", ..." if len(names) > _FOLDERS_SHOWN else ""
@@ -139,24 +173,28 @@ def _dataset_rows(
         where = ", in one file" if request.concat else ""
         yield "copies", f"{request.copies:,} of each file{original}{where}"
     if tally.skipped:
-        yield "done before", counted(tally.skipped, "file")
+        yield "skipped", f"{counted(tally.skipped, 'file')}, done before"
     if tally.errors:
         yield "failed", counted(len(tally.errors), "file")
     if tally.missed:
-        yield "not tried", counted(tally.missed, "file")
+        yield "not attempted", counted(tally.missed, "file")
     if tally.unselected and not settings["eval"]:
         yield "nothing selected", f"in {counted(tally.unselected, 'file')}, copied"
     if tally.left:
-        yield "left", f"{counted(tally.left, 'file')} of other kinds"
+        yield "ignored", f"{counted(tally.left, 'file')} of other kinds"
     total = tally.names.total
     if request.dry_run:
         yield "dry run", f"nothing written; {total.decisions:,} decisions to make"
     elif total.rate is not None and not settings["eval"]:
         yield "dropped", f"{total.dropped:,} of {total.decisions:,} decisions"
-        yield "rate", f"asked {total.asked:.6g}, realised {total.rate:.6f}"
+        yield "rate", f"{total.rate:.6f} (p {total.asked:.6g})"
 
 
-def _names_table(tally: "Tally", verbose: bool, *, dry_run: bool) -> Iterator[str | Table]:
+def _folder(path: str) -> str:
+    return printable(os.path.join(path, ""))
+
+
+def _names_table(tally: "Tally", verbose: bool, dry_run: bool, screen: Screen) -> Iterator[str]:
     """What was done to the tensors of each name, over all files."""
     names = [(printable(name), totals) for name, totals in tally.names.rows()]
     shown = names if verbose else names[:_NAME_ROWS]
@@ -166,109 +204,92 @@ def _names_table(tally: "Tally", verbose: bool, *, dry_run: bool) -> Iterator[st
     for name, totals in shown:
         files = [f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)]
         row = [name, *files, printable(", ".join(sorted(totals.reasons)))]
-        if not totals.decisions:
-            row += [""] * 4
-        elif dry_run:
-            row += [f"{totals.decisions:,}", "", number_text(totals.asked), ""]
+        if totals.decisions:
+            dropped = "" if dry_run else f"{totals.dropped:,}"
+            rate = "" if dry_run else number_text(totals.rate)
+            row += [f"{totals.decisions:,}", dropped, number_text(totals.asked), rate]
         else:
-            row += [f"{totals.decisions:,}", f"{totals.dropped:,}"]
-            row += [number_text(totals.asked), number_text(totals.rate)]
+            row += [""] * 4
         rows.append(row)
-    files_columns = (">dropped in", ">copied in", "why copied")
-    yield _table(("tensor", *files_columns, ">decisions", ">dropped", ">asked", ">rate"), rows)
+    yield from table(_NAMES, rows, screen)
     if len(names) > len(shown):
         yield f"{len(names) - len(shown):,} more names; -v shows them"
 
 
-def _files_table(files: list[dict[str, Any]], arrow: str) -> Table:
-    rows = []
-    for file in files:
-        dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
-        decisions = sum(tensor["decisions"] for tensor in dropped)
-        count = sum(tensor["dropped"] for tensor in dropped)
-        done = decisions and any(tensor["after"] for tensor in dropped)
-        rows.append(
-            [
-                f"{printable(file['source'])} {arrow} {printable(file['output'])}",
-                file["status"],
-                size_text(file["bytes"]),
-                f"{decisions:,}",
-                f"{count:,}" if done else "",
-                number_text(count / decisions) if done else "",
-            ]
-        )
-    return _table(("file", "", ">size", ">decisions", ">dropped", ">rate"), rows)
+def _file_row(file: dict[str, Any]) -> list[str]:
+    dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
+    decisions = sum(tensor["decisions"] for tensor in dropped)
+    count = sum(tensor["dropped"] for tensor in dropped)
+    done = decisions and any(tensor["after"] for tensor in dropped)
+    return [
+        *(printable(file["output"]), printable(file["source"]), file["status"]),
+        *(size_text(file["bytes"]), f"{decisions:,}"),
+        *((f"{count:,}", number_text(count / decisions)) if done else ("", "")),
+    ]
 
 
-def verdict_lines(verdicts: "list[Verdict]", verbose: bool) -> Iterator[str]:
+def dataset_end(
+    tally: "Tally", request: "Request", seconds: float, failed: bool, screen: Screen
+) -> Iterator[str]:
+    """What ends a run over many files; how long it took is never twice the same."""
+    place = "in place" if request.output is None else f"to {_folder(request.output)}"
+    files = counted(tally.written, "file")
+    if failed and tally.written < tally.planned:
+        files = f"{tally.written:,} of {counted(tally.planned, 'file')}"
+    if tally.written:
+        size, rate = size_text(tally.nbytes), size_text(round(tally.nbytes / seconds))
+        text = f"wrote {files} {place}: {size} in {seconds:.3g} s, {rate}/s"
+    else:
+        text = "nothing was left to do"
+    yield from flow(text, screen) if failed else success(text, screen)
+
+
+def slowest_line(tally: "Tally") -> str:
+    """Which files took longest."""
+    return "slowest: " + ", ".join(f"{path} {time:.2g} s" for time, path in tally.slowest)
+
+
+def verdict_lines(
+    verdicts: "list[Verdict]", failed: int, verbose: bool, screen: Screen
+) -> Iterator[str]:
     """A line for each output that differs, with -v for each; at last, how many do not."""
     for verdict in verdicts:
-        if verdict.difference:
-            yield f"{printable(verdict.output)}: different: {printable(verdict.difference.message)}"
-        elif verbose:
-            yield f"{printable(verdict.output)}: same"
+        if verdict.difference or verbose:
+            found = verdict.difference
+            text = f"different: {printable(found.message)}" if found else "same"
+            yield from flow(f"{short(printable(verdict.output), screen)}: {text}", screen)
     same = [verdict for verdict in verdicts if not verdict.difference]
-    if same:
-        size = size_text(sum(verdict.nbytes for verdict in same))
-        yield f"verified: {counted(len(same), 'file')}, {size}, the same byte for byte"
+    size = size_text(sum(verdict.nbytes for verdict in same))
+    if same and len(same) == len(verdicts) + failed:
+        text = f"verified {counted(len(same), 'file')}: {size}, the same byte for byte"
+        yield from success(text, screen)
+    elif len(verdicts) + failed > 1:
+        total = counted(len(verdicts) + failed, "file")
+        yield from flow(f"{len(same):,} of {total} are the same byte for byte", screen)
 
 
-def time_line(tally: "Tally", seconds: float) -> str:
-    """How long it took, and which files took longest."""
-    count = tally.written + len(tally.errors)
-    slowest = ", ".join(f"{path} {time:.2g} s" for time, path in tally.slowest)
-    more = f"; slowest: {slowest}" if len(tally.slowest) > 1 else ""
-    rate = size_text(round(tally.nbytes / seconds))
-    return f"{counted(count, 'file')} in {seconds:.3g} s, {rate}/s{more}"
-
-
-def info_table(info: "FileInfo", verbose: bool) -> Iterator[str | Table]:
+def info_table(info: "FileInfo", verbose: bool, screen: Screen) -> Iterator[str]:
     """What a file holds."""
     shown = info.tensors if verbose else info.tensors[:_ROWS]
     elements = sum(tensor.elements for tensor in info.tensors)
-    yield (
-        f"{printable(info.source)}: {info.format}, {size_text(info.size)}, "
-        f"{counted(len(info.tensors), 'tensor')}, {elements:,} elements"
-    )
+    counts = f"{counted(len(info.tensors), 'tensor')}, {elements:,} elements"
+    summary = f"{info.format}, {size_text(info.size)}, {counts}"
+    yield from flow(f"{short(printable(info.source), screen)}: {summary}", screen)
     for entry in info.provenance:
-        yield provenance_line(entry)
+        yield from flow(provenance_line(entry), screen)
     for key, value in info.metadata.items():
         if key != "dropcli":
-            yield f"{printable(key)}: {printable(value)}"
+            yield from flow(f"{printable(key)}: {printable(value)}", screen)
     if shown:
         rows = [
             [
                 printable(tensor.name),
                 "?" if tensor.dtype.name == "?" else shape_text(tensor.shape),
-                tensor.dtype.name,
-                f"{tensor.elements:,}",
-                size_text(tensor.nbytes),
+                *(tensor.dtype.name, f"{tensor.elements:,}", size_text(tensor.nbytes)),
             ]
             for tensor in shown
         ]
         yield ""
-        yield _table(("tensor", "shape", "dtype", ">elements", ">size"), rows)
+        yield from table(_INFO, rows, screen)
     if len(shown) < len(info.tensors):
         yield f"{len(info.tensors) - len(shown):,} more tensors; -v shows them all"
-
-
-def _table(headings: Sequence[str], rows: list[list[str]]) -> Table:
-    """A table without borders; a heading that begins with `>` has its column to the right.
-
-    The first column holds names, which may take several lines; nothing else is ever broken.
-    """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        text = heading.removeprefix(">")
-        cells = [text, *(line for row in rows for line in row[number].split("\n"))]
-        width = max(map(len, cells))
-        table.add_column(
-            text,
-            justify="left" if text == heading else "right",
-            no_wrap=number > 0,
-            overflow="fold",
-            min_width=width if number else min(width, _NAME_WIDTH),
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table

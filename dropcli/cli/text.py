@@ -50,7 +50,7 @@ def settings_text(settings: dict[str, Any], stream: str | None) -> str:
         _p_text(settings),
         f"seed {settings['seed']}",
         *([] if stream is None else [f"stream {stream}"]),
-        f"over {settings['over']}" if settings["over"] else "every element decides",
+        f"over {settings['over']}" if settings["over"] else "element-wise",
     ]
     if not settings["rescale"]:
         words.append("not rescaled")

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dropcli.cli.console import Styler
+from dropcli.cli.layout import Styler
 
 if TYPE_CHECKING:
     import typer

@@ -1,6 +1,7 @@
 """What came of many files: totals, the slowest, the failed."""
 
 import heapq
+import re
 from bisect import insort
 from dataclasses import dataclass, field
 
@@ -47,6 +48,8 @@ class NameTotals:
 class TensorNames:
     """Totals for each tensor name; of very many names the first in order, and one for the rest.
 
+    Numbers in names are ordered as numbers: `layers.2` comes before `layers.10`.
+
     A name that gives way to an earlier one never comes back, so the order of the files is no
     matter.
     """
@@ -72,13 +75,20 @@ class TensorNames:
     def _totals_of(self, name: str) -> NameTotals:
         if name in self._rows:
             return self._rows[name]
-        if len(self._order) >= _MAX_NAMES and name > self._order[-1]:
+        if len(self._order) >= _MAX_NAMES and _natural(name) > _natural(self._order[-1]):
             return self.rest
-        insort(self._order, name)
+        insort(self._order, name, key=_natural)
         self._rows[name] = NameTotals()
         if len(self._order) > _MAX_NAMES:
             self.rest.add(self._rows.pop(self._order.pop()))
         return self._rows[name]
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """The key that orders names by their numbers, of any length, and by the words between them."""
+    words = re.split("([0-9]+)", name)
+    words[1::2] = [number.lstrip("0") for number in words[1::2]]
+    return [(len(word) if n % 2 else 0, word) for n, word in enumerate(words)], name
 
 
 @dataclass

@@ -134,11 +134,13 @@ def _run_file(
     application: "SingleFile", *, drawn: bool, json: bool, quiet: bool, verbose: bool
 ) -> int:
     from dropcli.cli.progress import progress
-    from dropcli.files import goes_to_stdout
+    from dropcli.cli.text import printable
+    from dropcli.files import goes_to_stdout, place_of
 
     if to_stdout := goes_to_stdout(application.job.output):
         _check_stdout(json)
-    with progress(not quiet, lines=False) as shown:
+    label = printable(place_of(application.job.source))
+    with progress(label, enabled=not quiet, lines=False) as shown:
         report = application.run(shown)
     file, dropout = application.file, application.dropout
     if json:
@@ -151,6 +153,8 @@ def _run_file(
         about_all = [("", notice) for notice in application.notices]
         about_file = [(file.source, notice) for notice in file.notices(verbose=verbose)]
         console.show_notices([*about_all, *about_file], verbose=verbose)
+        if not json:
+            console.show_file_success(file, on_stderr=to_stdout)
     return 0
 
 
@@ -165,7 +169,7 @@ def _run_dataset(
         if drawn and request.output is None and not dropout.eval:
             console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
     started = time.monotonic()
-    with progress(not quiet, lines=True) as shown:
+    with progress("dropping", enabled=not quiet, lines=True) as shown:
         report = application.run(shown)
     seconds = time.monotonic() - started
     if json:
@@ -173,10 +177,12 @@ def _run_dataset(
     elif not quiet:
         console.show_tally(tally, request, dropout.settings(), verbose=verbose)
     if not quiet:
-        if tally.written and not request.dry_run:
-            console.show_time(tally, seconds)
         known = len(application.notices)  # which were shown before
         console.show_notices(report.notices.placed()[known:], verbose=verbose)
+        if tally.done and not request.dry_run:
+            console.show_end(
+                tally, request, seconds, failed=bool(application.errors), verbose=verbose
+            )
     for error in application.errors:
         console.show_error(error)
     return 0 if not application.errors else 3 if tally.done and not report.failed else 1

@@ -26,7 +26,7 @@ def verify(
         from dropcli.dataset import verify_outputs
         from dropcli.pipeline import Report
 
-    with progress(not quiet, lines=True) as shown:
+    with progress("verifying", enabled=not quiet, lines=True) as shown:
         verdicts, errors = verify_outputs(list(outputs), source, jobs or None, shown)
     different = sum(bool(verdict.difference) for verdict in verdicts)
     documents = [error.document() for error in errors]
@@ -34,7 +34,7 @@ def verify(
     if json:
         console.write_out(report.to_json())
     elif not quiet:
-        console.show_verdicts(verdicts, verbose=verbose)
+        console.show_verdicts(verdicts, len(errors), verbose=verbose)
     for error in errors:
         console.show_error(error)
     if different:
