@@ -20,7 +20,11 @@ def help(ctx: typer.Context, topic: options.Topic = None, color: options.Color =
     """
     pages = _pages()
     if topic is None:
-        lines = [f"{name:<14}{page.splitlines()[2]}\n" for name, page in pages.items()]
+        style = console.styler(sys.stdout)
+        lines = [
+            f"{style('option', f'{name:<12}')}  {page.splitlines()[2]}\n"
+            for name, page in pages.items()
+        ]
         console.write_out("".join([*lines, "\nRead a page with: dropcli help TOPIC\n"]))
     elif topic not in pages:
         return _show_command(ctx, topic, list(pages))
