@@ -14,6 +14,7 @@ from dropcli.dropout import (
     ArraySettings,
     Dropout,
     MaskSettings,
+    Raw,
     Settings,
     check_dtype,
     check_exact,
@@ -21,7 +22,7 @@ from dropcli.dropout import (
 )
 from dropcli.errors import ArgumentError, TensorError, UsageError
 from dropcli.masks import FileMasks
-from dropcli.pipeline import Progress, Recipe, Report, recipe_for
+from dropcli.pipeline import Progress, Report, drop_elements, recipe_for
 from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def drop(
         dtype = _dtype(x.dtype.name)
         little = x.astype(x.dtype.newbyteorder("<"))
         raw = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
-        _drop_raw(_recipe(dropout, masks, TensorInfo(tensor, dtype, x.shape, 0, 0)), raw)
+        _drop_raw(dropout, masks, TensorInfo(tensor, dtype, x.shape, 0, 0), raw)
         dropped = raw.view(little.dtype).reshape(x.shape).astype(x.dtype, copy=False)
         if inplace:
             x[...] = dropped
@@ -161,7 +162,7 @@ def _drop_tensor(
     dtype = _dtype(str(x.dtype).removeprefix("torch."))
     flat = library.empty(x.shape, dtype=x.dtype, device="cpu").copy_(x).reshape(-1)
     info = TensorInfo(name, dtype, tuple(x.shape), 0, 0)
-    _drop_raw(_recipe(dropout, masks, info), flat.view(library.uint8).numpy())
+    _drop_raw(dropout, masks, info, flat.view(library.uint8).numpy())
     output: torch.Tensor = x if inplace else library.empty_like(x)
     output.copy_(flat.reshape(x.shape))
     return output
@@ -174,25 +175,14 @@ def _dtype(name: str) -> Dtype:
     return BY_TORCH_NAME[name]
 
 
-def _recipe(dropout: Dropout, masks: FileMasks, tensor: TensorInfo) -> Recipe:
-    """What to do with this tensor, which the caller has chosen."""
+def _drop_raw(dropout: Dropout, masks: FileMasks, tensor: TensorInfo, raw: Raw) -> None:
+    """Drop elements of this tensor, which the caller has chosen, in place, a block at a time."""
     check_dtype(dropout, tensor)
     check_exact(dropout, tensor)
-    return recipe_for(dropout, masks, tensor)
-
-
-def _drop_raw(recipe: Recipe, raw: NDArray[np.uint8]) -> None:
-    """Drop the elements in these bytes, a block at a time."""
-    info = recipe.tensor
-    itemsize = info.dtype.bits // 8
-    for first in range(0, info.elements, _BLOCK):
-        part = raw[first * itemsize : (first + _BLOCK) * itemsize]
-        keep = np.empty(len(part) // itemsize, np.bool_)
-        recipe.mask.keep(first, keep)
-        kernel = recipe.kernel(first, len(keep))
-        with np.errstate(all="ignore"):
-            values = kernel.values(part)
-            kernel.apply(part, values, keep, bool(np.isfinite(values).all()))
+    recipe = recipe_for(dropout, masks, tensor, statistics=False)
+    itemsize = tensor.dtype.bits // 8
+    for first in range(0, tensor.elements, _BLOCK):
+        drop_elements(recipe, first, raw[first * itemsize : (first + _BLOCK) * itemsize])
 
 
 def _count(name: str, value: int, least: int) -> int:

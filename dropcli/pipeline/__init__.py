@@ -4,66 +4,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dropcli.pipeline.export import check_stats_path, write_stats
-    from dropcli.pipeline.job import check_selected, copy_file, derive_file, is_applied, run_file
-    from dropcli.pipeline.output import Job, Writing, stream_of
-    from dropcli.pipeline.progress import BytesProgress, Progress
-    from dropcli.pipeline.provenance import copies_from, read_entry
-    from dropcli.pipeline.recipe import Recipe, recipe_for
-    from dropcli.pipeline.report import (
-        FileReport,
-        Notice,
-        Notices,
-        Report,
-        TensorReport,
-        asked,
-        settings_notices,
-    )
+    from dropcli.pipeline.export import check_stats_path as check_stats_path
+    from dropcli.pipeline.export import write_stats as write_stats
+    from dropcli.pipeline.job import check_selected as check_selected
+    from dropcli.pipeline.job import copy_file as copy_file
+    from dropcli.pipeline.job import derive_file as derive_file
+    from dropcli.pipeline.job import is_applied as is_applied
+    from dropcli.pipeline.job import run_file as run_file
+    from dropcli.pipeline.loop import drop_elements as drop_elements
+    from dropcli.pipeline.output import Job as Job
+    from dropcli.pipeline.output import Writing as Writing
+    from dropcli.pipeline.output import stream_of as stream_of
+    from dropcli.pipeline.progress import BytesProgress as BytesProgress
+    from dropcli.pipeline.progress import Progress as Progress
+    from dropcli.pipeline.provenance import copies_from as copies_from
+    from dropcli.pipeline.provenance import read_entry as read_entry
+    from dropcli.pipeline.recipe import recipe_for as recipe_for
+    from dropcli.pipeline.report import FileReport as FileReport
+    from dropcli.pipeline.report import Notice as Notice
+    from dropcli.pipeline.report import Notices as Notices
+    from dropcli.pipeline.report import Report as Report
+    from dropcli.pipeline.report import TensorReport as TensorReport
+    from dropcli.pipeline.report import asked as asked
+    from dropcli.pipeline.report import settings_notices as settings_notices
 
-_NAMES = {
-    "export": ("check_stats_path", "write_stats"),
-    "job": ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"),
-    "output": ("Job", "Writing", "stream_of"),
-    "progress": ("BytesProgress", "Progress"),
-    "provenance": ("copies_from", "read_entry"),
-    "recipe": ("Recipe", "recipe_for"),
-    "report": (
-        "FileReport",
-        "Notice",
-        "Notices",
-        "Report",
-        "TensorReport",
-        "asked",
-        "settings_notices",
+_MODULES = {
+    **dict.fromkeys(("check_stats_path", "write_stats"), "export"),
+    **dict.fromkeys(
+        ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"), "job"
     ),
+    "drop_elements": "loop",
+    **dict.fromkeys(("Job", "Writing", "stream_of"), "output"),
+    **dict.fromkeys(("BytesProgress", "Progress"), "progress"),
+    **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
+    "recipe_for": "recipe",
+    **dict.fromkeys(("FileReport", "Notice", "Notices", "Report", "TensorReport"), "report"),
+    **dict.fromkeys(("asked", "settings_notices"), "report"),
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = [
-    "BytesProgress",
-    "FileReport",
-    "Job",
-    "Notice",
-    "Notices",
-    "Progress",
-    "Recipe",
-    "Report",
-    "TensorReport",
-    "Writing",
-    "asked",
-    "check_selected",
-    "check_stats_path",
-    "copies_from",
-    "copy_file",
-    "derive_file",
-    "is_applied",
-    "read_entry",
-    "recipe_for",
-    "run_file",
-    "settings_notices",
-    "stream_of",
-    "write_stats",
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,27 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from dropcli.dropout import (
-    Dropout,
-    Selection,
-    check_exact,
-    nothing_selected,
-    select,
-)
+from dropcli.dropout import Dropout, Selection, check_exact, nothing_selected, select
 from dropcli.errors import DropcliError, FileError, FormatError, TensorError, located
-from dropcli.files import (
-    Reader,
-    Transaction,
-    place_of,
-)
+from dropcli.files import Reader, Transaction, place_of
 from dropcli.formats import Concatenated, Source, convert, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
 from dropcli.pipeline.progress import Progress
-from dropcli.pipeline.provenance import is_same, is_twin, record, was_applied
+from dropcli.pipeline.provenance import extended, is_same, is_twin, record, was_applied
 from dropcli.pipeline.report import FileReport, Status, TensorReport
 
 _COPY_BYTES = 1 << 20
@@ -51,22 +42,19 @@ def run_file(
                 progress.begin(1, ready.size)
                 ready.write(output.write, progress, reports)
 
-    return FileReport(
-        job.source,
-        job.output,
-        job.stream,
-        job.copy,
-        ready.size,
-        "planned" if job.writing.dry_run else "written",
-        reports,
-        applied_before=was_applied(
-            source.provenance or [], dropout, record(dropout, job.stream, job.copy)
-        ),
-        unselected=unselected,
-        notes=list(source.notes),
-        strangers=list(source.unknown_classes),
-        channels_last=_channels_last(ready, dropout),
-    )
+    report = _report(job, ready.size, reports)
+    entry = record(dropout, job.stream, job.copy)
+    report.applied_before = was_applied(source.provenance or [], dropout, entry)
+    report.unselected = unselected
+    report.notes = list(source.notes)
+    report.strangers = list(source.unknown_classes)
+    report.channels_last = _channels_last(ready, dropout)
+    return report
+
+
+def _report(job: Job, size: int, tensors: list[TensorReport]) -> FileReport:
+    status: Status = "planned" if job.writing.dry_run else "written"
+    return FileReport(job.source, job.output, job.stream, job.copy, size, status, tensors)
 
 
 def derive_file(
@@ -104,14 +92,30 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.writing.in_place else convert(opened, job.output)
         selection = select(dropout, source.tensors)
-        meant = select(replace(dropout, eval=False), source.tensors) if dropout.eval else selection
-        if not meant.names:
-            job = replace(job, writing=replace(job.writing, concat=()))  # nothing in it grows
-        source, recipes = _recipes(source, selection, dropout, job)
-        entry = entry or record(dropout, job.stream, job.copy, job.writing.concat)
-        provenance = _provenance(job, source, entry)
-        size = source.output_size(provenance)
-        yield _Ready(source, selection, recipes, provenance, size)
+        # In evaluation mode tensors are repeated all the same.
+        grown = select(replace(dropout, eval=False), source.tensors) if dropout.eval else selection
+        concat = job.writing.concat if grown.names else ()
+        recipes = _recipes(source, selection, dropout, job, concat)
+        if concat:
+            source = Concatenated(source, grown.names, list(concat))
+        provenance = None
+        if job.writing.provenance:
+            entry = entry or record(dropout, job.stream, job.copy, concat)
+            provenance = extended(source.provenance, entry)
+        yield _Ready(source, selection, recipes, provenance, source.output_size(provenance))
+
+
+def _recipes(
+    source: Source, selection: Selection, dropout: Dropout, job: Job, concat: tuple[int, ...] = ()
+) -> Recipes:
+    """What to do with the selected tensors, in each of the copies of one file."""
+    statistics = job.writing.statistics
+    make = partial(recipes_for, source, dropout, selection.names, job.stream, statistics=statistics)
+    if not concat:
+        return make(job.copy)
+    return {
+        label(name, copy): recipe for copy in concat if copy for name, recipe in make(copy).items()
+    }
 
 
 def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
@@ -173,8 +177,7 @@ def copy_file(
                         output.write(data)
                         progress.advance(nbytes=len(data))
                     reader.finish()
-    status: Status = "planned" if job.writing.dry_run else "written"
-    return FileReport(job.source, job.output, job.stream, job.copy, size, status, reports)
+    return _report(job, size, reports)
 
 
 def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None:
@@ -194,40 +197,9 @@ def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None
                 )
             return None
         selection = select(dropout, source.tensors)
-        recipes = recipes_for(source, dropout, selection.names, job.stream, job.copy)
-        tensors = initial_reports(source.tensors, recipes, selection.reasons)
-        size = source.size
-    return FileReport(job.source, job.output, job.stream, job.copy, size, "skipped", tensors)
-
-
-def _recipes(
-    source: Source, selection: Selection, dropout: Dropout, job: Job
-) -> tuple[Source, Recipes]:
-    """What is to be written, and what to do with the selected tensors in it."""
-    names, statistics = selection.names, job.writing.statistics
-    if not job.writing.concat:
-        found = recipes_for(source, dropout, names, job.stream, job.copy, statistics=statistics)
-        return source, found
-    recipes = {
-        label(name, copy): recipe
-        for copy in job.writing.concat
-        if copy
-        for name, recipe in recipes_for(
-            source, dropout, names, job.stream, copy, statistics=statistics
-        ).items()
-    }
-    # In evaluation mode tensors are repeated all the same.
-    names = select(replace(dropout, eval=False), source.tensors).names if dropout.eval else names
-    return Concatenated(source, names, list(job.writing.concat)), recipes
-
-
-def _provenance(job: Job, source: Source, entry: dict[str, Any]) -> list[Any] | None:
-    if not job.writing.provenance:
-        return None
-    if source.provenance is None:
-        raise FormatError(
-            "foreign-provenance",
-            "expected a list of applications in the place of the provenance, got something else",
-            "keep it as it is with --no-provenance",
+        recipes = _recipes(source, selection, dropout, job)
+        report = _report(
+            job, source.size, initial_reports(source.tensors, recipes, selection.reasons)
         )
-    return [*source.provenance, entry]
+    report.status = "skipped"
+    return report

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from isal import isal_zlib
@@ -117,8 +117,7 @@ def augment(
             named[name].dropped += count.result()
 
 
-@dataclass
-class _PartDone:
+class _PartDone(NamedTuple):
     name: str
     elements_dropped: int
     before: list[Summary]
@@ -183,7 +182,7 @@ def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
         done.checksums.append((part.read, isal_zlib.crc32(data), len(data)))
     raw = np.frombuffer(data, np.uint8)
     if part.recipe:
-        done.parts.append(_drop(part.recipe, part.first_element, raw))
+        done.parts.append(drop_elements(part.recipe, part.first_element, raw))
     for recipe in part.placed:
         done.parts.append(_drop_placed(recipe, part.offset, raw))
     if part.written:
@@ -208,7 +207,7 @@ def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
     if item.recipe and tensor.tied_to:
         _drop_tied(item.recipe, tensor, places, raw)
     elif item.recipe:
-        done.parts.append(_drop(item.recipe, item.first_element, raw))
+        done.parts.append(drop_elements(item.recipe, item.first_element, raw))
     return raw.data
 
 
@@ -223,8 +222,8 @@ def _drop_tied(
     _apply(recipe, recipe.kernel_at(logical), raw, recipe.mask.keep_at(logical))
 
 
-def _drop(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:
-    """Drop contiguous elements, from this one on."""
+def drop_elements(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:
+    """Drop contiguous elements of a tensor in place, from this one on; `raw` is their bytes."""
     keep = np.empty(len(raw) // (recipe.tensor.dtype.bits // 8), np.bool_)
     recipe.mask.keep(first_element, keep)
     return _apply(recipe, recipe.kernel(first_element, len(keep)), raw, keep)

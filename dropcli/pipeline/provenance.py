@@ -25,6 +25,17 @@ def record(
     return entry
 
 
+def extended(entries: list[Any] | None, entry: dict[str, Any]) -> list[Any]:
+    """The provenance of an output; FormatError if the source has something else in its place."""
+    if entries is None:
+        raise FormatError(
+            "foreign-provenance",
+            "expected a list of applications in the place of the provenance, got something else",
+            "keep it as it is with --no-provenance",
+        )
+    return [*entries, entry]
+
+
 def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
     """The settings that an entry records, and the entry as it was written.
 
