@@ -1,12 +1,12 @@
 """The options and arguments of the commands, each once: names, help, parser, panel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from dropcli.cli.values import choice, integer, not_empty, output_path, parse_fill, parse_p, path
-from dropcli.dropout import MODES, Over
+from dropcli.cli import values
+from dropcli.cli.values import path
 
 _DROP, _VALUES, _RANDOM = "What to drop", "Values", "Randomness"
 _OUTPUT, _FILES, _REPORT = "Output", "Many files", "Report"
@@ -19,7 +19,7 @@ def _option(
     parser: Callable[[Any], Any] | None = None,
     *,
     default: str | bool = True,
-    words: tuple[str, ...] = (),
+    words: Callable[[], Sequence[str]] | None = None,
 ) -> Any:
     """An option, by its names and what it takes: `-k --key GLOB`, `--rng dropcli|torch`.
 
@@ -28,11 +28,11 @@ def _option(
     flags = [name for name in names.split() if name.startswith("-")]
     metavar = names.split()[-1] if len(flags) < len(names.split()) else None
     if metavar and "|" in metavar:
-        words = tuple(metavar.split("|"))
-        parser = choice(flags[0], *words)
+        choices = metavar.split("|")
+        parser, words = values.choice(flags[0], *choices), lambda: choices
 
     def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
+        return [word for word in words() if word.startswith(incomplete)] if words else []
 
     return typer.Option(
         *flags,
@@ -50,7 +50,7 @@ def _argument(metavar: str, text: str) -> Any:
 
 
 def _count(option: str) -> Callable[[str | int], int]:
-    return integer(option, 1, 10**9 - 1, "bad-count")
+    return values.integer(option, 1, 10**9 - 1, "bad-count")
 
 
 Inputs = Annotated[
@@ -77,7 +77,7 @@ P = Annotated[
         _DROP,
         "-p --p P",
         "Drop probability from 0 to 1. LOW:HIGH picks it at random from that range.",
-        parse_p,
+        values.parse_p,
     ),
 ]
 PPer = Annotated[
@@ -96,17 +96,17 @@ Mode = Annotated[
         "What drops as one: element, channel (as nn.Dropout2d), pixel, sample, feature, or patch:S "
         "(squares of S x S pixels).",
         default="element",
-        words=(*MODES[:-1], "patch:8"),
+        words=values.modes,
     ),
 ]
 Dims = Annotated[
-    Over | None,
+    str | None,
     _option(
         _DROP,
         "--over DIMS",
         "Dimensions with independent drop decisions; along all others, elements drop together. "
         "0 = whole samples, 0,1 = channels, 0,2:8,3:8 = 8x8 patches.",
-        Over.parse,
+        values.parse_over,
         default="all dimensions",
     ),
 ]
@@ -147,7 +147,7 @@ MinKeep = Annotated[
         _DROP,
         "--min-keep K",
         "Always keep at least K slices along the last --over dimension.",
-        integer("--min-keep", 1, 10**18 - 1, "bad-min-keep"),
+        values.integer("--min-keep", 1, 10**18 - 1, "bad-min-keep"),
     ),
 ]
 
@@ -162,7 +162,7 @@ Rescale = Annotated[
 ]
 Fill = Annotated[
     float | None,
-    _option(_VALUES, "--fill V", "Value of dropped elements.", parse_fill, default="0"),
+    _option(_VALUES, "--fill V", "Value of dropped elements.", values.parse_fill, default="0"),
 ]
 Alpha = Annotated[
     bool,
@@ -182,7 +182,7 @@ Seed = Annotated[
         _RANDOM,
         "--seed N",
         "Seed from 0 to 2**64-1; the same seed gives the same masks.",
-        integer("--seed", 0, 2**64 - 1, "bad-seed"),
+        values.integer("--seed", 0, 2**64 - 1, "bad-seed"),
         default="drawn at random and shown",
     ),
 ]
@@ -192,7 +192,7 @@ Stream = Annotated[
         _RANDOM,
         "--stream NAME",
         "Name that is mixed into the seed, so that each file gets its own mask.",
-        not_empty("empty-stream", "--stream: the name is empty"),
+        values.not_empty("empty-stream", "--stream: the name is empty"),
         default="the file's path without its suffix",
     ),
 ]
@@ -213,7 +213,7 @@ Output = Annotated[
         "-o --output OUTPUT",
         "Output file, folder (for several inputs), or - for standard output. A .pt or "
         ".safetensors suffix chooses the format.",
-        output_path,
+        values.output_path,
     ),
 ]
 InPlace = Annotated[

@@ -7,7 +7,7 @@ a probability that becomes 1.0 by mistake zeroes a dataset.
 import difflib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from dropcli.errors import UsageError
@@ -115,6 +115,21 @@ def _p_hint(text: str) -> str | None:
     elif _DECIMAL_COMMA.fullmatch(text):
         meant = float(text.replace(",", "."))
     return None if meant is None else f"did you mean {meant:g}?"
+
+
+def modes() -> Sequence[str]:
+    """What completes after `--mode`."""
+    from dropcli.dropout import MODES  # slow for --help
+
+    return [*MODES[:-1], "patch:8"]
+
+
+def parse_over(text: str) -> str:
+    """The dimensions along which decisions differ, as in 0,2:8."""
+    from dropcli.dropout import Over  # slow for --help
+
+    Over.parse(text)
+    return text
 
 
 def parse_fill(text: str) -> float | int:

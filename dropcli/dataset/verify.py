@@ -15,7 +15,7 @@ from dropcli.dataset.names import is_name_of, name_of_original
 from dropcli.dataset.tasks import unexpected, worker_died
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, UsageError, located
 from dropcli.files import Reader, is_file, is_folder
-from dropcli.formats import PtSource, Source, open_source
+from dropcli.formats import Source, open_source
 from dropcli.parallel import choose_engine
 from dropcli.pipeline import (
     BytesProgress,
@@ -147,7 +147,7 @@ def verify_file(
 
 def _name(output: Source) -> str:
     """A name that an output had; it may decide on a conversion, and is that of an archive."""
-    return f"{output.root}.pt" if isinstance(output, PtSource) else "x.safetensors"
+    return f"{output.root}.pt" if output.root else "x.safetensors"
 
 
 def _compare(

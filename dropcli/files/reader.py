@@ -6,7 +6,6 @@ mapped kills the process that reads it.
 
 import os
 import stat
-import tempfile
 from typing import IO
 
 from dropcli.errors import FileError, FormatError, UsageError
@@ -53,6 +52,8 @@ class Reader:
 
     def spool(self) -> None:
         """Take a pipe to its end into a temporary file, to be read at any position."""
+        import tempfile  # slow to import, and rarely needed
+
         with tempfile.TemporaryFile() as file:
             file.write(self._peeked)
             while data := os.read(self.fd, 1 << 20):

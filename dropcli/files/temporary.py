@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ _TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]{1,9})-[0-9a-f]{8}\.tmp", re.DOTAL
 def temporary_name(target: str) -> str:
     """A hidden name beside the target, never longer than a file system takes."""
     folder, name = os.path.split(os.fsencode(target))
-    suffix = f".dropcli-{os.getpid()}-{secrets.token_hex(4)}.tmp".encode()
+    suffix = f".dropcli-{os.getpid()}-{os.urandom(4).hex()}.tmp".encode()
     return os.fsdecode(os.path.join(folder, b"." + name[: _NAME_MAX - 1 - len(suffix)] + suffix))
 
 

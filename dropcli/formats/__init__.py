@@ -12,4 +12,3 @@ from dropcli.formats.detect import convert as convert
 from dropcli.formats.detect import open_source as open_source
 from dropcli.formats.info import FileInfo as FileInfo
 from dropcli.formats.info import read_info as read_info
-from dropcli.formats.pt import PtSource as PtSource

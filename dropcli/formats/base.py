@@ -84,6 +84,7 @@ class Source(ABC):
     tensors: list[TensorInfo]
     metadata: dict[str, str]
     provenance: list[Any] | None  # None where something else has its place
+    root: str = ""  # the folder at the top of an archive
     notes: list[str]  # what the user should know of how the file was read
     holds_arrays: bool = False  # of numpy, beside the tensors
     unknown_classes: Sequence[str] = ()  # in the file, not torch's, carried on unread

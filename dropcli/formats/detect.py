@@ -5,8 +5,6 @@ from pathlib import PurePath
 from dropcli.errors import FormatError
 from dropcli.files import Reader
 from dropcli.formats.base import Source
-from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt
-from dropcli.formats.pt import PtSource, convert_legacy
 from dropcli.formats.safetensors import SafetensorsSource
 
 _HEAD_BYTES = 512
@@ -46,6 +44,8 @@ def open_source(path: str) -> Source:
         if legacy or head.startswith(_ZIP):
             if not reader.seekable:
                 reader.spool()
+            from dropcli.formats.pt import PtSource, convert_legacy  # slow to import
+
             if legacy:
                 convert_legacy(reader)
                 source = PtSource(reader, ["a file from before torch 1.6, written as a zip file"])
@@ -67,7 +67,12 @@ def open_source(path: str) -> Source:
 def convert(source: Source, output: str) -> Source:
     """The source as the kind of file that the output's suffix names, if it names another."""
     suffix = PurePath(output).suffix.lower()
-    if isinstance(source, SafetensorsSource) and suffix in (".pt", ".pth"):
+    if isinstance(source, SafetensorsSource) and suffix not in (".pt", ".pth"):
+        return source
+    from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt  # slow to import
+    from dropcli.formats.pt import PtSource
+
+    if isinstance(source, SafetensorsSource):
         return PtFromSafetensors(source, PurePath(output).stem)
     if isinstance(source, PtSource) and suffix == ".safetensors":
         return SafetensorsFromPt(source)

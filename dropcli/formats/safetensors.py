@@ -6,7 +6,6 @@ provenance, which is the entry "dropcli" of `__metadata__`.
 """
 
 import json
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -145,6 +144,8 @@ def _check(reader: Reader, header: bytes, size: int) -> None:
 
 def _check_twin(header: bytes, size: int) -> None:
     """Check a header without its data, by a sparse file of the right length."""
+    import tempfile  # slow to import, and rarely needed
+
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as twin:
         twin.write(len(header).to_bytes(8, "little") + header)
         twin.flush()

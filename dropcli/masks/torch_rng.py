@@ -7,7 +7,6 @@ and lie packed in a temporary file, where any of them can be found again.
 """
 
 import os
-import tempfile
 import weakref
 from collections import deque
 from threading import Lock
@@ -33,6 +32,8 @@ class TorchDraws:
         self._torch = torch
         self._generator = torch.Generator().manual_seed(seed)
         with located("temporary file"):
+            import tempfile  # slow to import, and rarely needed
+
             file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this object
         weakref.finalize(self, file.close)
         self._fd = file.fileno()

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from dropcli.__version__ import __version__
-from dropcli.dropout import shell_pattern, torch_version
 from dropcli.errors import DropcliError
-from dropcli.pipeline.stats import Summary
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # info has a report too, and does without
     from dropcli.dropout import Dropout
     from dropcli.masks import RateSummary
+    from dropcli.pipeline.stats import Summary
 
 SCHEMA = 1
 
@@ -33,8 +32,8 @@ class TensorReport:
     decisions: int = 0
     dropped: int = 0
     elements_dropped: int = 0
-    before: Summary | None = None
-    after: Summary | None = None
+    before: "Summary | None" = None
+    after: "Summary | None" = None
     tied_to: str | None = None
     asked: "RateSummary | None" = None  # the p asked for, where the settings do not say it all
     reason: str | None = None  # why it is copied, though floats are dropped
@@ -90,6 +89,8 @@ class Notice(NamedTuple):
 
 def settings_notices(dropout: "Dropout") -> Iterator[Notice]:
     """The warnings about the settings alone."""
+    from dropcli.dropout import torch_version
+
     if dropout.depends_on_torch:
         yield Notice(
             "torch-masks",
@@ -150,6 +151,8 @@ class FileReport:
             yield from self._tensor_notices(tensor)
 
     def _tensor_notices(self, tensor: TensorReport) -> Iterator[Notice]:
+        from dropcli.dropout import shell_pattern
+
         if tensor.reason:
             yield Notice(
                 "looks-like-label",
