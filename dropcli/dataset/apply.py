@@ -1,7 +1,6 @@
 """What `dropcli apply` and `dropcli.apply` do: settle all that can be known, then do the work."""
 
 import os
-import secrets
 from abc import ABC, abstractmethod
 from typing import Unpack
 
@@ -134,7 +133,7 @@ def prepare(
     """Find what is in the way before any work; without a seed, one is drawn."""
     check_torch_input(settings.get("rng", "dropcli"), request.stream, request.copies or None)
     drawn = seed is None
-    dropout = Dropout.of(secrets.randbits(64) if seed is None else seed, **settings)
+    dropout = Dropout.of(int.from_bytes(os.urandom(8)) if seed is None else seed, **settings)
     if listed is None and not is_dataset(operands, request):
         return SingleFile(operands[0], request, dropout, drawn=drawn)
     return Dataset(operands, listed, request, dropout, drawn=drawn)
