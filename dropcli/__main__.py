@@ -4,11 +4,14 @@ import gc
 import os
 import sys
 
-from dropcli.parallel import signals
-
 
 def main() -> int:
-    """Run the command line; Ctrl-C is heard before the first slow import."""
+    """Run the command line; signals are handled before the first slow import."""
+    if os.name == "nt":  # where the imports below fail
+        sys.stderr.write("error: Windows is not supported; use WSL\n")
+        return 1
+    from dropcli.parallel import signals
+
     signals.install()
     _start_quickly()
     from dropcli.cli import main as run
@@ -17,7 +20,7 @@ def main() -> int:
 
 
 def _start_quickly() -> None:
-    """Set what costs a tenth of a short run: BLAS's idle threads spin, imports leave no garbage."""
+    """Save a tenth of a short run: idle threads of BLAS spin, and imports leave no garbage."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(200_000)
 

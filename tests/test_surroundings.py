@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -227,3 +228,16 @@ def test_names_are_told_exactly_where_programs_read(hostile: None, run: Run) -> 
         assert {tensor["name"] for tensor in file["tensors"]} == {*NAMES}
     document = json.loads(shell("dropcli info --json data/bad* 2>/dev/null").stdout)
     assert document["errors"][0]["source"] == f"data/bad{FILE}"
+
+
+def test_windows_is_one_line() -> None:
+    """What Windows lacks is taken away too: modules that need it must not be imported."""
+    code = (
+        "import os, signal, sys; os.name = 'nt';"
+        "del os.O_CLOEXEC, os.preadv, signal.SIGHUP, signal.pthread_sigmask;"
+        "sys.modules['fcntl'] = None;"
+        "from dropcli.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "error: Windows is not supported; use WSL\n"
+    assert (done.returncode, done.stdout) == (1, "")
