@@ -14,19 +14,22 @@ from dropcli.errors import (
 )
 
 if TYPE_CHECKING:
-    from dropcli.api import apply, drop, keep_mask
+    from dropcli.api import Report, apply, drop, info, keep_mask, verify
 
 __all__ = [
     "ArgumentError",
     "DropcliError",
     "FileError",
     "FormatError",
+    "Report",
     "TensorError",
     "UsageError",
     "__version__",
     "apply",
     "drop",
+    "info",
     "keep_mask",
+    "verify",
 ]
 
 
@@ -37,6 +40,6 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """The functions come with numpy, which `dropcli --help` does without."""
-    if name in ("apply", "drop", "keep_mask"):
+    if name in __all__:
         return getattr(import_module("dropcli.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

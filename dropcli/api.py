@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.dataset import Request, choose_output, prepare
+from dropcli.dataset import (
+    Request,
+    choose_output,
+    is_several,
+    prepare,
+    tensor_files,
+    verify_outputs,
+)
 from dropcli.dropout import (
     ArraySettings,
     Dropout,
@@ -20,9 +27,11 @@ from dropcli.dropout import (
     check_exact,
     whole_number,
 )
-from dropcli.errors import ArgumentError, TensorError, UsageError
+from dropcli.errors import ArgumentError, DropcliError, TensorError, UsageError
+from dropcli.formats import read_info
 from dropcli.masks import FileMasks
-from dropcli.pipeline import Progress, Report, drop_elements, recipe_for
+from dropcli.pipeline import Progress, drop_elements, recipe_for
+from dropcli.pipeline import Report as Report
 from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, TensorInfo
 
 if TYPE_CHECKING:
@@ -70,8 +79,6 @@ def apply(
         dropcli.DropcliError: what the command would end with. Of several files, one that fails is
             an entry of `report.errors` instead.
     """
-    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
-    operands = [os.fspath(path) for path in sources]
     request = Request(
         choose_output(None if target is None else os.fspath(target), in_place),
         stream=stream,
@@ -85,7 +92,60 @@ def apply(
         fail_fast=fail_fast,
         jobs=None if jobs is None else _count("jobs", jobs, 1),
     )
-    return prepare(operands, None, request, seed, **settings).run(Progress())
+    return prepare(_paths(source), None, request, seed, **settings).run(Progress())
+
+
+def info(source: Path | Sequence[Path]) -> Report:
+    """What tensor files hold, by their headers, as `dropcli info source` shows it.
+
+    `source` is a file, a folder, a glob, or several of them. Each of the report's `files` has the
+    `format`, `metadata`, `provenance` and `tensors` of one.
+
+    Raises:
+        dropcli.DropcliError: a single file cannot be read. Of several files, one that cannot is an
+            entry of `report.errors` instead.
+    """
+    operands = _paths(source)
+    paths, errors = tensor_files(operands)
+    report = Report("info")
+    for path in paths:
+        try:
+            report.entries.append(read_info(path))
+        except DropcliError as error:
+            errors.append(error)
+    return _with_errors(report, operands, errors)
+
+
+def verify(outputs: Path | Sequence[Path], *, source: Path, jobs: int | None = None) -> Report:
+    """Derive outputs again from their provenance and sources, and compare bytes.
+
+    `outputs` is a file, a folder, a glob, or several of them; `source` the file or the folder that
+    they were made from. Each of the report's `files` has the `status` "same" or "different" and
+    the `difference`; its `tensors` are empty, as bytes are compared.
+
+    Raises:
+        dropcli.DropcliError: a single output cannot be verified. Of several outputs, one that
+            cannot is an entry of `report.errors` instead.
+    """
+    operands = _paths(outputs)
+    jobs = None if jobs is None else _count("jobs", jobs, 1)
+    verdicts, errors = verify_outputs(operands, os.fspath(source), jobs, Progress())
+    different = sum(verdict.difference is not None for verdict in verdicts)
+    return _with_errors(Report("verify", None, [*verdicts], different=different), operands, errors)
+
+
+def _paths(several: Path | Sequence[Path]) -> list[str]:
+    """One path, or several."""
+    paths = [several] if isinstance(several, str | os.PathLike) else several
+    return [os.fspath(path) for path in paths]
+
+
+def _with_errors(report: Report, operands: list[str], errors: list[DropcliError]) -> Report:
+    """The report of several files with what went wrong; of a single file that is raised."""
+    if errors and not is_several(operands):
+        raise errors[0]
+    report.errors = [error.document() for error in errors]
+    return report
 
 
 def _dropout(known: type, seed: int, settings: Any) -> Dropout:

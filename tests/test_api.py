@@ -142,6 +142,74 @@ def test_apply_gives_the_report_of_the_command(run: Run) -> None:
     assert isinstance(report.document()["settings"]["seed"], int)
 
 
+def test_reports_have_tensors_whatever_the_input(run: Run) -> None:
+    labels = torch.rand(4)
+    torch.save(torch.rand(4, 5), "x.pt")
+    Path("data/more").mkdir(parents=True)
+    for name in ("a", "more/b"):
+        torch.save({"emb": torch.rand(4, 5), "label": labels}, f"data/{name}.pt")
+    reports = [
+        dropcli.apply("x.pt", "y.pt", seed=7),
+        dropcli.apply(["x.pt"], "z.pt", seed=7, over=0, exact=True),
+        dropcli.apply(["x.pt", "data/more/b.pt"], "several/", seed=7, p=(0.1, 0.5)),
+        dropcli.apply("data", "folder/", seed=7, copies=2),
+        dropcli.apply("data/*", "glob/", seed=7),
+        dropcli.info("x.pt"),
+        dropcli.info(["x.pt", "data"]),
+        dropcli.verify("folder", source="data"),
+    ]
+    for report in reports:
+        document = report.document()
+        assert isinstance(report, dropcli.Report)
+        assert report.status == document["status"] == "success"
+        assert len(report.files) == len(document["files"]) > 0
+        for file, in_file in zip(report.files, document["files"], strict=True):
+            rows = in_file.pop("tensors", [])
+            assert {name: getattr(file, name) for name in in_file} == in_file
+            for tensor, row in zip(file.tensors, rows, strict=True):
+                assert list(tensor.shape) == row.pop("shape")
+                for side in ("before", "after"):
+                    if (values := row.pop(side, None)) is not None:
+                        found = getattr(tensor, side)
+                        assert {name: getattr(found, name) for name in values} == values
+                    else:
+                        assert getattr(tensor, side) is None
+                assert {name: getattr(tensor, name) for name in row} == row
+
+    one, _, _, many, *_, infos, verified = reports
+    assert (one.files[0].output, one.files[0].tensors[0].name) == ("y.pt", "tensor")
+    assert [tensor.action for tensor in many.files[0].tensors] == ["dropped", "copied"]
+    assert many.files[0].tensors[1].reason == "named like a label"
+    assert [warning["files"] for warning in many.warnings] == [2]
+    assert [file.format for file in infos.files] == ["pt"] * 3
+    assert {(file.status, file.difference) for file in verified.files} == {("same", None)}
+    assert [len(repr(report)) < 60 for report in reports] == [True] * len(reports)
+    assert "files=4" in repr(many)
+
+
+def test_reports_of_what_goes_wrong() -> None:
+    for name in ("a", "b"):
+        save_file({"x": torch.rand(4, 5)}, f"{name}.safetensors")
+    dropcli.apply("a.safetensors", "out/", seed=7)
+    with pytest.raises(dropcli.FileError):
+        dropcli.info("none.safetensors")
+    report = dropcli.info([Path("none.safetensors"), "a.safetensors"])
+    assert (report.status, report.files[0].source) == ("partial", "a.safetensors")
+    assert [error["source"] for error in report.errors] == ["none.safetensors"]
+    Path("empty").mkdir()
+    assert [error["code"] for error in dropcli.info("empty").errors] == ["no-files"]
+
+    differing = dropcli.verify("out", source="b.safetensors")
+    assert differing.status == "error"
+    assert differing.files[0].status == "different"
+    assert differing.files[0].difference == differing.document()["files"][0]["difference"]
+    for outputs, source in (("out/a.safetensors", "none"), ("a.safetensors", "b.safetensors")):
+        with pytest.raises(dropcli.DropcliError):
+            dropcli.verify(outputs, source=source)
+    with pytest.raises(dropcli.UsageError):
+        dropcli.verify("out", source="a.safetensors", jobs=0)
+
+
 def test_errors_are_those_of_python() -> None:
     x = torch.rand(3)
     for error, call in (

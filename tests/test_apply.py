@@ -159,6 +159,11 @@ def test_dry_run_writes_nothing_and_tells_the_plan(run: Run, x: torch.Tensor) ->
     assert file["bytes"] == os.path.getsize("y.safetensors") == real["files"][0]["bytes"]
     plan = {tensor["name"]: (tensor["action"], tensor["decisions"]) for tensor in file["tensors"]}
     assert plan == {"images": ("dropped", 960), "labels": ("copied", 0)}
+    unknown = [tensor["name"] for tensor in file["tensors"] if tensor["dropped"] is None]
+    assert unknown == ["images"]
+    assert [tensor["elements_dropped"] is None for tensor in file["tensors"]] == [
+        tensor["name"] == "images" for tensor in file["tensors"]
+    ]
     assert run("apply", "x.safetensors", "-o", "y.safetensors", "-n").code == 1  # exists by now
 
 

@@ -332,6 +332,8 @@ def test_a_dry_run_writes_nothing_and_plans_everything(
     assert not Path("out").exists()
     assert [file["output"] for file in result.json["files"]][:2] == ["out/a.1.pt", "out/a.2.pt"]
     assert {file["status"] for file in result.json["files"]} == {"planned"}
+    rows = [tensor for file in result.json["files"] for tensor in file["tensors"]]
+    assert all((row["dropped"] is None) == (row["action"] == "dropped") for row in rows)
     run("apply", "data", "-o", "out", "--copies", 2, *SETTINGS)
     sizes = {file["output"]: file["bytes"] for file in result.json["files"]}
     assert sizes == {f"out/{name}": len(data) for name, data in tree("out").items()}

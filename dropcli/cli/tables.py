@@ -219,7 +219,7 @@ def _names_table(tally: "Tally", verbose: bool, dry_run: bool, screen: Screen) -
 def _file_row(file: dict[str, Any]) -> list[str]:
     dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
     decisions = sum(tensor["decisions"] for tensor in dropped)
-    count = sum(tensor["dropped"] for tensor in dropped)
+    count = sum(tensor["dropped"] or 0 for tensor in dropped)
     done = decisions and any(tensor["after"] for tensor in dropped)
     return [
         *(printable(file["output"]), printable(file["source"]), file["status"]),

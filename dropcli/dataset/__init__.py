@@ -1,7 +1,7 @@
 """Many files: find them, plan, run, resume, verify."""
 
 from dropcli.dataset.apply import Dataset, SingleFile, prepare
-from dropcli.dataset.discover import read_list
+from dropcli.dataset.discover import is_several, read_list, tensor_files
 from dropcli.dataset.plan import Request
 from dropcli.dataset.request import choose_output
 from dropcli.dataset.tally import Tally
@@ -14,7 +14,9 @@ __all__ = [
     "Tally",
     "Verdict",
     "choose_output",
+    "is_several",
     "prepare",
     "read_list",
+    "tensor_files",
     "verify_outputs",
 ]

@@ -67,7 +67,7 @@ class SingleFile(Application):
 
     def _run(self, report: Report, progress: Progress) -> None:
         self.file = run_file(self.job, self.dropout, progress)
-        report.files.append(self.file)
+        report.entries.append(self.file)
         for notice in self.file.notices():
             report.notices.add(notice, self.file.source)
 
@@ -114,7 +114,7 @@ class Dataset(Application):
             if self._drawn and self.request.journal is None and not self.dropout.eval:
                 stop.words = ("--seed", str(self.dropout.seed))
             raise
-        report.files += tally.files
+        report.entries += tally.files
         self.errors = tally.errors
         # Where nothing was left to do, that was said before.
         if tally.written and (error := tally.nothing_selected):

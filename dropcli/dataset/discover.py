@@ -47,6 +47,23 @@ def is_several(operands: list[str]) -> bool:
     return len(operands) != 1 or _is_glob(operands[0]) or is_folder(operands[0])
 
 
+def tensor_files(operands: list[str]) -> tuple[list[str], list[DropcliError]]:
+    """The paths that these operands mean to a command that only reads, and what went wrong."""
+    paths, errors = [], []
+    for operand in operands:
+        if not is_several([operand]):
+            paths.append(operand)
+            continue
+        found = discover([operand], None, None)
+        paths += [item.path for item in found.inputs]
+        errors += found.failures
+        if not (found.inputs or found.failures):
+            errors.append(
+                FileError("no-files", "there is no .safetensors or .pt file in it", None, operand)
+            )
+    return paths, errors
+
+
 def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:
     """The files that these operands mean, or the listed ones, each once.
 

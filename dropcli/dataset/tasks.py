@@ -120,7 +120,7 @@ def _rows(document: dict[str, Any]) -> Iterator[TensorRow]:
         elif counted and action == "dropped":
             decisions = tensor["decisions"]
             expected = decisions * (asked(tensor, document["settings"]) or 0)
-            yield TensorRow(name, None, decisions, tensor["dropped"], expected)
+            yield TensorRow(name, None, decisions, tensor["dropped"] or 0, expected)
         else:
             yield TensorRow(name, None)
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from dropcli.pipeline.output import Job as Job
     from dropcli.pipeline.output import Writing as Writing
     from dropcli.pipeline.output import stream_of as stream_of
-    from dropcli.pipeline.progress import BytesProgress as BytesProgress
-    from dropcli.pipeline.progress import Progress as Progress
     from dropcli.pipeline.provenance import copies_from as copies_from
     from dropcli.pipeline.provenance import read_entry as read_entry
     from dropcli.pipeline.recipe import recipe_for as recipe_for
+    from dropcli.pipeline.report import BytesProgress as BytesProgress
     from dropcli.pipeline.report import FileReport as FileReport
     from dropcli.pipeline.report import Notice as Notice
     from dropcli.pipeline.report import Notices as Notices
+    from dropcli.pipeline.report import Progress as Progress
     from dropcli.pipeline.report import Report as Report
     from dropcli.pipeline.report import TensorReport as TensorReport
     from dropcli.pipeline.report import asked as asked
@@ -35,11 +35,10 @@ _MODULES = {
     ),
     "drop_elements": "loop",
     **dict.fromkeys(("Job", "Writing", "stream_of"), "output"),
-    **dict.fromkeys(("BytesProgress", "Progress"), "progress"),
     **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
     "recipe_for": "recipe",
-    **dict.fromkeys(("FileReport", "Notice", "Notices", "Report", "TensorReport"), "report"),
-    **dict.fromkeys(("asked", "settings_notices"), "report"),
+    **dict.fromkeys(("BytesProgress", "FileReport", "Notice", "Notices", "Progress"), "report"),
+    **dict.fromkeys(("Report", "TensorReport", "asked", "settings_notices"), "report"),
 }
 
 

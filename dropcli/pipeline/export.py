@@ -22,7 +22,7 @@ _CSV_COLUMNS = (
 
 
 def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
-    for file in (file.document() for file in report.files):
+    for file in (entry.document() for entry in report.entries):
         for tensor in file["tensors"]:
             row = {key: file[key] for key in ("source", "output", "stream", "copy")} | tensor
             row["shape"] = shape_text(tensor["shape"])
@@ -45,7 +45,7 @@ def _csv(report: Report) -> str:
 
 def _json_lines(report: Report) -> str:
     """One line per file, each with the settings."""
-    lines = [{"settings": report.settings, **file.document()} for file in report.files]
+    lines = [{"settings": report.settings, **entry.document()} for entry in report.entries]
     return "".join(to_json(line) for line in lines)
 
 

@@ -13,9 +13,8 @@ from dropcli.formats import Concatenated, Source, convert, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
-from dropcli.pipeline.progress import Progress
 from dropcli.pipeline.provenance import extended, is_same, is_twin, record, was_applied
-from dropcli.pipeline.report import FileReport, Status, TensorReport
+from dropcli.pipeline.report import FileReport, Progress, Status, TensorReport
 
 _COPY_BYTES = 1 << 20
 

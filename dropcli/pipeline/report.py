@@ -1,8 +1,9 @@
-"""What was done, as values: rows of tensors, files of rows, and the JSON document of both."""
+"""How far the work is and what was done: tensors, files, warnings and the JSON document."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from dropcli.__version__ import __version__
@@ -11,6 +12,7 @@ from dropcli.errors import DropcliError
 if TYPE_CHECKING:  # info has a report too, and does without
     from dropcli.dropout import Dropout
     from dropcli.masks import RateSummary
+    from dropcli.pipeline.results import FileResult
     from dropcli.pipeline.stats import Summary
 
 SCHEMA = 1
@@ -80,6 +82,26 @@ class TensorReport:
         return {"p": asked.mean, **ends, "deviation": self.deviation}
 
 
+class Progress:
+    """Receives how far the work is, and ignores it."""
+
+    def begin(self, files: int, nbytes: int) -> None:
+        """Called with how much there is to do, before any of it is done."""
+
+    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
+        """Called regularly with what more is done."""
+
+
+class BytesProgress(Progress):
+    """Passes on the number of bytes alone: one of several files, whose sum is known."""
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self._on_bytes = on_bytes
+
+    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
+        self._on_bytes(nbytes)
+
+
 class Notice(NamedTuple):
     """A warning: what the user should know, though it is no failure."""
 
@@ -118,6 +140,10 @@ class FileReport:
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
+        tensors = [tensor.document() for tensor in self.tensors]
+        if self.status != "written":  # nothing was counted
+            unknown = {"dropped": None, "elements_dropped": None}
+            tensors = [row | unknown if row["action"] == "dropped" else row for row in tensors]
         return {
             "source": self.source,
             "output": self.output,
@@ -125,7 +151,7 @@ class FileReport:
             "copy": self.copy,
             "bytes": self.size,
             "status": self.status,
-            "tensors": [tensor.document() for tensor in self.tensors],
+            "tensors": tensors,
         }
 
     def notices(self, *, verbose: bool = False) -> Iterator[Notice]:
@@ -210,24 +236,42 @@ class Documented(Protocol):
         """Its part of the JSON document."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
-    """The outcome of a command."""
+    """What a command did: its JSON document as Python values.
+
+    Attributes:
+        command: "apply", "info" or "verify".
+        status: "success"; "partial" if some files of several failed; "error".
+        settings: those of `apply`, with the seed that was drawn if none was given.
+        files: the files that did not fail, each with its tensors.
+        warnings: dicts of "code", "message" and "files", their number.
+        errors: dicts of "source", "code", "message" and "hint".
+    """
 
     command: str
     settings: dict[str, Any] | None = None
-    files: list[Documented] = field(default_factory=list)
+    entries: list[Documented] = field(default_factory=list)  # what `files` are made of
     errors: list[dict[str, str | None]] = field(default_factory=list)
     notices: Notices = field(default_factory=Notices)
     different: int = 0  # of the files, those that verify found to be
     failed: bool = False  # as a whole, whatever was written
 
+    @cached_property
+    def files(self) -> "tuple[FileResult, ...]":
+        from dropcli.pipeline.results import FileResult
+
+        return tuple(FileResult.of(entry.document()) for entry in self.entries)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        return self.notices.document()
+
     @property
     def status(self) -> Literal["success", "partial", "error"]:
-        """Partial: some files of several failed."""
         if not self.errors and not self.different:
             return "success"
-        return "partial" if len(self.files) > self.different and not self.failed else "error"
+        return "partial" if len(self.entries) > self.different and not self.failed else "error"
 
     def document(self) -> dict[str, Any]:
         """The JSON document that the README describes."""
@@ -237,14 +281,18 @@ class Report:
             "command": self.command,
             "status": self.status,
             "settings": self.settings,
-            "files": [file.document() for file in self.files],
-            "warnings": self.notices.document(),
+            "files": [entry.document() for entry in self.entries],
+            "warnings": self.warnings,
             "errors": self.errors,
         }
 
     def to_json(self) -> str:
         """The document as text."""
         return to_json(self.document(), indent=2)
+
+    def __repr__(self) -> str:
+        files, errors = len(self.entries), len(self.errors)
+        return f"<report of {self.command}: {self.status}, files={files}, errors={errors}>"
 
 
 def to_json(document: dict[str, Any], indent: int | None = None) -> str:

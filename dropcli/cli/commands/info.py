@@ -1,5 +1,7 @@
 """`dropcli info`: what tensor files hold."""
 
+import os
+
 from dropcli.cli import console, options, values
 from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
@@ -17,12 +19,20 @@ def info(
       dropcli info x.safetensors
       dropcli info --json *.safetensors | jq '.files[].tensors[].name'
     """
+    paths, errors = [values.path(path) for path in files], list[DropcliError]()
     with signals.deferred():
         from dropcli.formats import read_info
         from dropcli.pipeline import Report
 
-    report = Report("info")
-    for path in map(values.path, files):
+        if not all(map(os.path.isfile, paths)):
+            from dropcli.dataset import tensor_files  # slow to import
+
+            paths, errors = tensor_files(paths)
+
+    report = Report("info", errors=[error.document() for error in errors])
+    for error in errors:
+        console.show_error(error)
+    for path in paths:
         try:
             found = read_info(path)
         except UsageError:
@@ -31,9 +41,9 @@ def info(
             report.errors.append(error.document())
             console.show_error(error)
             continue
-        if report.files and not json:
+        if report.entries and not json:
             console.write_out("\n")
-        report.files.append(found)
+        report.entries.append(found)
         if not json:
             console.show_info(found, verbose=verbose)
     if json:
