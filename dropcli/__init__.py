@@ -1,4 +1,4 @@
-"""Dropout for tensors on disk: the same bytes everywhere, in constant memory, nothing ever lost."""
+"""Dropout for tensor files: the same bytes on every machine, in constant memory."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -34,12 +34,12 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """What is meant for others, which completion shows."""
+    """The public names, for completion."""
     return __all__
 
 
 def __getattr__(name: str) -> Any:
-    """The functions come with numpy, which `dropcli --help` does without."""
+    """Import the functions on first use: `dropcli --help` needs no numpy."""
     if name in __all__:
         return getattr(import_module("dropcli.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The Python door: the command's work on files, and its very masks on arrays in memory."""
+"""The functions for Python: the commands on files, and the same dropout on arrays."""
 
 import os
 import sys
@@ -45,7 +45,7 @@ Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
 
 @contextmanager
 def _value_errors() -> Iterator[None]:
-    """Errors as Python functions have them."""
+    """Raise ArgumentError, which is a ValueError, for errors in arguments."""
     try:
         yield
     except (UsageError, TensorError) as error:
@@ -70,14 +70,15 @@ def apply(
     provenance: bool = True,
     **settings: Unpack[Settings],
 ) -> Report:
-    """Drop files, as `dropcli apply source -o target` does, and return its report.
+    """Apply dropout to files, as `dropcli apply source -o target` does.
 
     `source` is a file, a folder, a glob, or several of them; the options are those of the command.
-    `report.document()` is its JSON document, with the seed that was drawn if none was given.
+    The report's `settings` contain the seed that was drawn if none was given; each of its `files`
+    has `tensors` with the counts and the statistics.
 
     Raises:
-        dropcli.DropcliError: what the command would end with. Of several files, one that fails is
-            an entry of `report.errors` instead.
+        dropcli.DropcliError: the error that the command would end with. If one of several files
+            fails, it is an entry of `report.errors` instead.
     """
     request = Request(
         choose_output(None if target is None else os.fspath(target), in_place),
@@ -149,7 +150,7 @@ def _with_errors(report: Report, operands: list[str], errors: list[DropcliError]
 
 
 def _dropout(known: type, seed: int, settings: Any) -> Dropout:
-    """The settings of an array; TypeError for one that it does not have, as `key`."""
+    """The settings of an array; raises TypeError for one that arrays do not have, as `key`."""
     for name in settings:
         if name not in get_type_hints(known):
             raise TypeError(f"unexpected argument '{name}'")
@@ -167,7 +168,7 @@ def drop(
     inplace: bool = False,
     **settings: Unpack[ArraySettings],
 ) -> Array:
-    """Drop elements of an array or tensor: exactly what the command writes for it.
+    """Apply dropout to an array or tensor: exactly what the command writes for it.
 
     Args:
         x: a numpy array or a torch tensor on the CPU, of any shape.
@@ -204,9 +205,9 @@ def drop(
 def _drop_tensor(
     x: "torch.Tensor", masks: FileMasks, dropout: Dropout, name: str, inplace: bool
 ) -> "torch.Tensor":
-    library: Any = sys.modules.get("torch")  # whoever has a tensor has imported it
+    library: Any = sys.modules.get("torch")  # imported, if x is a tensor
     if library is None or not isinstance(x, library.Tensor):
-        raise TypeError(f"expected a numpy array or a torch tensor, got {type(x).__name__}")
+        raise TypeError(f"x must be a numpy array or a torch tensor, not {type(x).__name__}")
     if (
         x.is_quantized
         or x.is_nested
@@ -215,7 +216,7 @@ def _drop_tensor(
         or x.requires_grad
     ):
         raise TypeError(
-            "expected a strided tensor on the CPU that requires no gradient, got "
+            "x must be a strided tensor on the CPU that requires no gradient, not "
             f"{x.device.type}, {x.layout}, requires_grad={x.requires_grad}"
         )
     # A copy in logical order, as bytes, because numpy has no bfloat16.
@@ -229,9 +230,9 @@ def _drop_tensor(
 
 
 def _dtype(name: str) -> Dtype:
-    """The dtype that torch, numpy and ml_dtypes call by this name."""
+    """The dtype by its name in torch, numpy and ml_dtypes."""
     if name not in BY_TORCH_NAME:
-        raise TypeError(f"expected a dtype of numbers, got {name}")
+        raise TypeError(f"dropout is not defined for dtype {name}")
     return BY_TORCH_NAME[name]
 
 
@@ -248,7 +249,7 @@ def _drop_raw(dropout: Dropout, masks: FileMasks, tensor: TensorInfo, raw: Raw) 
 def _count(name: str, value: int, least: int) -> int:
     number = whole_number(name, value)
     if number < least:
-        raise UsageError(f"bad-{name}", f"{name}: expected {least} or more, got {number}")
+        raise UsageError(f"bad-{name}", f"{name}: {number} is less than {least}")
     return number
 
 

@@ -264,7 +264,7 @@ def test_the_same_masks_twice_are_warned_of(run: Run, x: torch.Tensor) -> None:
     run("apply", "x.safetensors", "--in-place", "--seed", 1)
     again = run("apply", "x.safetensors", "--in-place", "--seed", 1)
     assert again.code == 0
-    assert "this seed and stream were applied to it before" in again.err
+    assert "this seed and stream were applied to the file before" in again.err
     assert run("apply", "x.safetensors", "--in-place", "--seed", 2).err == ""
 
 

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from dropcli.pipeline.job import is_applied as is_applied
     from dropcli.pipeline.job import run_file as run_file
     from dropcli.pipeline.loop import drop_elements as drop_elements
+    from dropcli.pipeline.output import BytesProgress as BytesProgress
     from dropcli.pipeline.output import Job as Job
+    from dropcli.pipeline.output import Progress as Progress
     from dropcli.pipeline.output import Writing as Writing
     from dropcli.pipeline.output import stream_of as stream_of
     from dropcli.pipeline.provenance import copies_from as copies_from
     from dropcli.pipeline.provenance import read_entry as read_entry
     from dropcli.pipeline.recipe import recipe_for as recipe_for
-    from dropcli.pipeline.report import BytesProgress as BytesProgress
     from dropcli.pipeline.report import FileReport as FileReport
     from dropcli.pipeline.report import Notice as Notice
     from dropcli.pipeline.report import Notices as Notices
-    from dropcli.pipeline.report import Progress as Progress
     from dropcli.pipeline.report import Report as Report
     from dropcli.pipeline.report import TensorReport as TensorReport
     from dropcli.pipeline.report import asked as asked
@@ -34,16 +34,16 @@ _MODULES = {
         ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"), "job"
     ),
     "drop_elements": "loop",
-    **dict.fromkeys(("Job", "Writing", "stream_of"), "output"),
+    **dict.fromkeys(("BytesProgress", "Job", "Progress", "Writing", "stream_of"), "output"),
     **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
     "recipe_for": "recipe",
-    **dict.fromkeys(("BytesProgress", "FileReport", "Notice", "Notices", "Progress"), "report"),
-    **dict.fromkeys(("Report", "TensorReport", "asked", "settings_notices"), "report"),
+    **dict.fromkeys(("FileReport", "Notice", "Notices", "Report", "TensorReport"), "report"),
+    **dict.fromkeys(("asked", "settings_notices"), "report"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What `info` and `--help` need comes without what drops and writes."""
+    """Import on first use: `info` needs neither what drops nor what writes."""
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

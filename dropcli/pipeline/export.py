@@ -1,4 +1,4 @@
-"""`--stats`: a report as a file, whose suffix says in which form."""
+"""`--stats`: a report as a file, in the format of its suffix."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _csv(report: Report) -> str:
-    """One row per tensor below a header row, as RFC 4180 has it."""
+    """A header row, then one row per tensor (RFC 4180)."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=_CSV_COLUMNS)
     writer.writeheader()
@@ -59,24 +59,22 @@ _STATS_FORMATS = {
 def check_stats_path(
     path: str, others: Iterable[str], *, replace: bool, made: str | None = None
 ) -> None:
-    """Find before any work that statistics cannot be written there, or as that.
+    """Raise DropcliError, before any work, if statistics cannot be written there.
 
-    `others` are the paths that the run reads and writes, `made` a folder that it will make.
+    `others` are the paths that the run reads and writes, `made` a folder that it will create.
     """
     if PurePath(path).suffix.lower() not in _STATS_FORMATS:
-        expected = ", ".join(_STATS_FORMATS)
-        raise UsageError(
-            "bad-stats", f"--stats: expected a name ending in {expected}, got '{path}'"
-        )
+        suffixes = ", ".join(_STATS_FORMATS)
+        raise UsageError("bad-stats", f"--stats: the suffix of '{path}' is none of {suffixes}")
     if any(same_file(other, path) for other in others):
-        raise UsageError("same-file", f"--stats: expected a file of its own, got '{path}'")
+        raise UsageError("same-file", f"--stats: the run reads or writes '{path}' itself")
     folder = os.path.dirname(os.path.abspath(path))
     if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
         check_destination(path, replace=replace)
 
 
 def write_stats(path: str, report: Report, *, replace: bool) -> None:
-    """Publish the statistics, in the form that the suffix names."""
+    """Publish the statistics in the format of the suffix."""
     text = _STATS_FORMATS[PurePath(path).suffix.lower()](report)
     data = text.encode("utf-8", "surrogateescape")
     with publish(path, size=len(data), replace=replace) as output:

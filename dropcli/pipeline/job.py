@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 from dropcli.dropout import Dropout, Selection, check_exact, nothing_selected, select
-from dropcli.errors import DropcliError, FileError, FormatError, TensorError, located
+from dropcli.errors import DropcliError, FileError, TensorError, located
 from dropcli.files import Reader, Transaction, place_of
 from dropcli.formats import Concatenated, Source, convert, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
-from dropcli.pipeline.output import Job, check_output, open_output
+from dropcli.pipeline.output import Job, Progress, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
 from dropcli.pipeline.provenance import extended, is_same, is_twin, record, was_applied
-from dropcli.pipeline.report import FileReport, Progress, Status, TensorReport
+from dropcli.pipeline.report import FileReport, Status, TensorReport
 
 _COPY_BYTES = 1 << 20
 
@@ -59,9 +59,9 @@ def _report(job: Job, size: int, tensors: list[TensorReport]) -> FileReport:
 def derive_file(
     job: Job, dropout: Dropout, entry: dict[str, Any], write: Write, progress: Progress
 ) -> None:
-    """Give the bytes of the output to `write` instead of a file.
+    """Pass the bytes of the output to `write` instead of a file.
 
-    `entry` is how the application was recorded, perhaps by an older version.
+    `entry` is the provenance entry to write, which an older version may have recorded.
     """
     with _prepared(job, dropout, entry) as ready:
         ready.write(write, progress, initial_reports(ready.source.tensors, ready.recipes))
@@ -69,7 +69,7 @@ def derive_file(
 
 @dataclass(frozen=True)
 class _Ready:
-    """An open source, and all that is to be known before the first byte is written."""
+    """An open source, and everything that is known before the first byte is written."""
 
     source: Source
     selection: Selection
@@ -91,7 +91,7 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
         source = opened if job.writing.in_place else convert(opened, job.output)
         selection = select(dropout, source.tensors)
-        # In evaluation mode tensors are repeated all the same.
+        # Evaluation mode drops nothing, but --concat repeats the tensors.
         grown = select(replace(dropout, eval=False), source.tensors) if dropout.eval else selection
         concat = job.writing.concat if grown.names else ()
         recipes = _recipes(source, selection, dropout, job, concat)
@@ -118,7 +118,7 @@ def _recipes(
 
 
 def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
-    """The error if nothing in this file drops; raises what cannot be meant in any file."""
+    """The error if nothing in this file is selected; raises if --exact cannot be met."""
     for tensor in ready.source.tensors:
         if tensor.name in ready.selection.names:
             check_exact(dropout, tensor)
@@ -135,7 +135,7 @@ def _unselected(source: Source, selection: Selection, dropout: Dropout) -> Tenso
 
 
 def check_selected(path: str, dropout: Dropout) -> None:
-    """TensorError if nothing in this file drops; whatever else is wrong, its own run will find."""
+    """Raise TensorError if nothing in this file is selected; ignore all other errors."""
     with located(place_of(path)):
         try:
             with closing(open_source(path)) as source:
@@ -147,7 +147,7 @@ def check_selected(path: str, dropout: Dropout) -> None:
 
 
 def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
-    """For selected tensors that look like (N, H, W, C) the `--over` that was probably meant."""
+    """The `--over` that was probably meant, for selected tensors that look like (N, H, W, C)."""
     return {
         tensor.name: hint
         for tensor in ready.source.tensors
@@ -160,7 +160,7 @@ def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
 def copy_file(
     job: Job, progress: Progress, transaction: Transaction | None = None, *, tensors: bool
 ) -> FileReport:
-    """Write the file as it is; one of `tensors` only if it is sound."""
+    """Copy a file; if it holds `tensors`, only if it can be opened."""
     reports: list[TensorReport] = []
     with located(job.source):
         if tensors:
@@ -180,9 +180,9 @@ def copy_file(
 
 
 def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None:
-    """A report without statistics if this very application is the last one of the source.
+    """A report without statistics if the last application to the source is this one.
 
-    If `strict`, FileError for another one under the same name: it is not known which was meant.
+    If `strict`, raises FileError if it is another one with the same stream and copy.
     """
     with located(job.source), closing(open_source(job.source)) as source:
         entries = source.provenance or []
@@ -191,8 +191,8 @@ def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None
             if strict and entries and is_twin(entries[-1], ours):
                 raise FileError(
                     "other-settings",
-                    "--resume: expected an untouched file or these settings, got others in it",
-                    "`dropcli info` shows them; without --resume it is dropped once more",
+                    "--resume: dropout was applied to this file with other settings",
+                    "`dropcli info` shows them; without --resume dropout is applied again",
                 )
             return None
         selection = select(dropout, source.tensors)

@@ -43,9 +43,9 @@ def recipes_for(
         if tensor.tied_to and (tensor.name in selected) != (tensor.tied_to in selected):
             raise TensorError(
                 "half-of-a-tie",
-                f"tensor '{tensor.name}': expected to be dropped or not as '{tensor.tied_to}' is, "
-                "whose memory it shares, got one of them alone",
-                "choose both or neither",
+                f"tensors '{tensor.tied_to}' and '{tensor.name}' share memory, and only one is "
+                "selected",
+                "select both or neither",
             )
     masks = FileMasks(dropout, stream, copy)
     return {

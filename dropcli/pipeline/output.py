@@ -1,8 +1,8 @@
-"""Where an output goes and how it is written, settled before the first byte."""
+"""Where an output goes, how it is written, and how far the work is."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -55,27 +55,45 @@ class Job:
     writing: Writing = Writing()
 
 
+class Progress:
+    """Receives how far the work is, and ignores it."""
+
+    def begin(self, files: int, nbytes: int) -> None:
+        """Called with how much there is to do, before any of it is done."""
+
+    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
+        """Called regularly with what more is done."""
+
+
+class BytesProgress(Progress):
+    """Passes on the number of bytes alone: one of several files, whose sum is known."""
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self._on_bytes = on_bytes
+
+    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
+        self._on_bytes(nbytes)
+
+
 def stream_of(source: str) -> str:
     """The name of a single file in the mask key: its stem, or `-` for what is piped in."""
-    # A pipe has a number for a name, which says nothing of what comes through it.
+    # The name of a pipe is a number, which says nothing about its content.
     return STDIN if is_piped(source) else PurePath(source).stem
 
 
 def check_output(job: Job, size: int) -> None:
-    """Find what is in the way before any work."""
+    """Raise DropcliError, before any work, if the output cannot be written."""
     if not job.writing.in_place and same_file(job.source, job.output):
         raise UsageError(
             "same-file",
-            "expected an output other than the input, got the same file",
-            "replace it with --in-place instead of -o",
+            "the output is the input itself",
+            "use --in-place instead of -o to replace it",
             STDOUT_NAME if job.output == STDOUT else job.output,
         )
     if job.output == STDOUT:
         return
     if job.writing.in_place and not job.writing.force and not os.stat(job.source).st_mode & 0o222:
-        raise FileError(
-            "read-only", "expected a file that may be written, got a read-only one", "add --force"
-        )
+        raise FileError("read-only", "the file is read-only", "add --force")
     makes_folders = job.writing.in_folder or job.writing.make_folder
     if makes_folders and job.writing.dry_run:
         foresee_destination(job.output, size, replace=job.writing.force)
@@ -83,13 +101,13 @@ def check_output(job: Job, size: int) -> None:
     if makes_folders:
         with located(job.output):
             make_folders(os.path.dirname(job.output) or ".")
-    elif job.writing.dry_run:  # else it is the first thing that publishing does
+    elif job.writing.dry_run:  # otherwise publishing checks it first
         check_destination(job.output, replace=job.writing.force or job.writing.in_place)
 
 
 @contextmanager
 def open_output(job: Job, size: int, transaction: Transaction | None) -> Iterator[Output]:
-    """What takes the bytes of an output, and publishes it at the end."""
+    """A writer for the bytes of an output, which is published at the end."""
     if job.output == STDOUT:
         output = Output(sys.__stdout__.fileno() if sys.__stdout__ else 1, STDOUT_NAME)
         yield output

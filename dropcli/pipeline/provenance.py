@@ -1,4 +1,4 @@
-"""The record of an application inside its output: written, read back, recognised."""
+"""The record of an application inside its output: write, read and compare it."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ _MAX_COPIES = 100_000  # in one file, or a damaged number fills the memory
 def record(
     dropout: Dropout, stream: str, copy: int, concat: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    """One entry of the provenance: all that is needed to derive the output again.
+    """One entry of the provenance: everything that is needed to derive the output again.
 
     `concat` are the copies that are written into one file, 0 the untouched one.
     """
@@ -30,8 +30,8 @@ def extended(entries: list[Any] | None, entry: dict[str, Any]) -> list[Any]:
     if entries is None:
         raise FormatError(
             "foreign-provenance",
-            "expected a list of applications in the place of the provenance, got something else",
-            "keep it as it is with --no-provenance",
+            "the provenance in the file is not a list of applications",
+            "add --no-provenance to keep it unchanged",
         )
     return [*entries, entry]
 
@@ -40,7 +40,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
     """The settings that an entry records, and the entry as it was written.
 
     Raises:
-        FormatError: it is none of ours, or of a torch that is not installed.
+        FormatError: dropcli did not write it, or it needs a torch that is not installed.
     """
     try:
         settings, stream, copy = entry["settings"], entry["stream"], entry["copy"]
@@ -48,13 +48,13 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
         if settings.get("torch") not in (None, torch_version()):
             raise FormatError(
                 "other-torch",
-                f"expected masks of torch {torch_version()}, which is installed, got "
-                f"{settings['torch']}",
-                f"install torch {settings['torch']} to verify it",
+                f"the masks are those of torch {settings['torch']}, and torch {torch_version()} "
+                "is installed",
+                f"install torch {settings['torch']} to verify the file",
             )
         dropout = Dropout.from_settings(settings)
         known = record(dropout, stream, copy)
-        if "select" not in settings:  # written before there were two rules
+        if "select" not in settings:  # written before this setting existed
             known["settings"].pop("select")
         ours = (
             isinstance(stream, str)
@@ -63,13 +63,14 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
             and set(entry) <= {*known, "concat"}
         )
     except UsageError as error:
-        raise FormatError("foreign-provenance", f"expected settings, got these: {error}") from None
+        message = f"the settings in the provenance are wrong: {error}"
+        raise FormatError("foreign-provenance", message) from None
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         ours = False
     if not ours:
         raise FormatError(
             "foreign-provenance",
-            "expected the settings of an application, got something else in the provenance",
+            "the provenance does not record an application of dropcli",
             "was it written by another version of dropcli?",
         )
     if "concat" in entry:
@@ -78,7 +79,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
 
 
 def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
-    """The copies that were written into one file, none if there is but one."""
+    """The copies that were written into one file; none without --concat."""
     match entry.get("concat"):
         case None:
             return ()
@@ -86,13 +87,11 @@ def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
             0 < copies <= _MAX_COPIES and not more and copies is not True
         ):
             return tuple(range(0 if original else 1, copies + 1))
-    raise FormatError(
-        "foreign-provenance", "expected a number of copies in the provenance, got something else"
-    )
+    raise FormatError("foreign-provenance", "the provenance records no valid number of copies")
 
 
 def is_same(entry: Any, ours: dict[str, Any]) -> bool:
-    """Whether both are the very same application; a rule that is not recorded is "all"."""
+    """Whether both record the same application; a missing `select` means "all"."""
     settings = entry.get("settings") if isinstance(entry, dict) else None
     return isinstance(settings, dict) and (
         {**entry, "settings": {"select": "all", **settings}} == ours
@@ -100,13 +99,13 @@ def is_same(entry: Any, ours: dict[str, Any]) -> bool:
 
 
 def is_twin(entry: Any, ours: dict[str, Any]) -> bool:
-    """Whether both are applications to a file of the same name."""
+    """Whether both have the same contract, stream and copy."""
     names = ("contract", "stream", "copy")
     return isinstance(entry, dict) and all(entry.get(name) == ours[name] for name in names)
 
 
 def was_applied(entries: list[Any], dropout: Dropout, ours: dict[str, Any]) -> bool:
-    """Whether a file with these entries went through the very same masks already."""
+    """Whether one of these applications used the same masks."""
     # torch's masks depend on the seed alone.
     parts = ("contract",) if dropout.rng == "torch" else ("contract", "stream", "copy")
     return any(

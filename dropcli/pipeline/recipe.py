@@ -1,4 +1,4 @@
-"""What is done to one tensor: its mask and its kernel, paired."""
+"""What is done to one tensor: its mask and its kernel."""
 
 from dataclasses import dataclass
 from math import prod
@@ -14,30 +14,30 @@ from dropcli.tensors import TensorInfo
 
 @dataclass(frozen=True)
 class Recipe:
-    """One tensor, its mask and its arithmetic; `statistics` says whether they are asked for."""
+    """One tensor, its mask and its arithmetic."""
 
     tensor: TensorInfo
     dropout: Dropout
     mask: Mask
     _kernel: Kernel
-    statistics: bool  # which take longer than the dropping
+    statistics: bool  # whether they are computed, which takes longer than the dropout
 
     def kernel(self, first: int, count: int) -> Kernel:
-        """What drops `count` elements from this one on."""
+        """The kernel for `count` elements from `first` on."""
         p = self.mask.p
         if not isinstance(p, SampleProbabilities) or not count:
             return self._kernel
         return kernel_for(self.dropout, self.tensor.dtype, *p.run(first, count, self._each))
 
     def kernel_at(self, elements: NDArray[np.int64]) -> Kernel:
-        """What drops these elements."""
+        """The kernel for these elements, by their row-major indices."""
         p = self.mask.p
         if not isinstance(p, SampleProbabilities):
             return self._kernel
         return kernel_for(self.dropout, self.tensor.dtype, *p.of(elements, self._each))
 
     def rate(self) -> RateSummary | None:
-        """The p asked for, where the settings do not say it all."""
+        """The p asked for, if the settings alone do not say it."""
         if isinstance(self.mask.p, SampleProbabilities):
             return self.mask.p.summary()
         dropout = self.dropout
@@ -52,10 +52,10 @@ class Recipe:
 def recipe_for(
     dropout: Dropout, masks: FileMasks, tensor: TensorInfo, *, statistics: bool = True
 ) -> Recipe:
-    """The recipe of a tensor; TensorError, naming it, where the settings do not fit."""
+    """The recipe of a tensor; raises TensorError if the settings do not fit it."""
     mask = masks.mask_for(tensor)
     try:
-        # Where p differs between samples, this still finds that the fill fits.
+        # If p differs between samples, this still checks that the fill fits.
         kernel = fixed_kernel(dropout, tensor.dtype, mask.p if isinstance(mask.p, float) else 0.5)
     except TensorError as error:
         raise in_tensor(tensor, error) from None

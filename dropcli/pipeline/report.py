@@ -1,7 +1,7 @@
-"""How far the work is and what was done: tensors, files, warnings and the JSON document."""
+"""What was done, as values: tensors, files, warnings and the JSON document."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -24,7 +24,7 @@ _CLASSES_SHOWN = 3  # unless --verbose
 
 @dataclass(slots=True)
 class TensorReport:
-    """One tensor: dropped, with statistics; copied; or tied, the memory of one that is dropped."""
+    """One tensor: dropped, copied, or tied (the memory of a dropped one)."""
 
     name: str
     dtype: str
@@ -37,17 +37,17 @@ class TensorReport:
     before: "Summary | None" = None
     after: "Summary | None" = None
     tied_to: str | None = None
-    asked: "RateSummary | None" = None  # the p asked for, where the settings do not say it all
-    reason: str | None = None  # why it is copied, though floats are dropped
+    asked: "RateSummary | None" = None  # the p asked for, if the settings alone do not say it
+    reason: str | None = None  # why a float tensor is copied
 
     @property
     def rate(self) -> float | None:
-        """The realised rate: decisions that dropped, of all decisions."""
+        """The realised rate: the share of decisions that dropped."""
         return self.dropped / self.decisions if self.decisions and self.after else None
 
     @property
     def overflows(self) -> int:
-        """Values that scaling made infinite: more infinities than those that were there."""
+        """The number of values that scaling made infinite, at least."""
         return max(0, self.after.inf - self.before.inf) if self.before and self.after else 0
 
     def document(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class TensorReport:
 
     @property
     def deviation(self) -> float | None:
-        """How far the realised rate is from the p asked for, where that is of interest."""
+        """The realised rate minus the p asked for."""
         rate = self.rate
         return rate - self.asked.mean if self.asked and rate is not None else None
 
@@ -82,48 +82,28 @@ class TensorReport:
         return {"p": asked.mean, **ends, "deviation": self.deviation}
 
 
-class Progress:
-    """Receives how far the work is, and ignores it."""
-
-    def begin(self, files: int, nbytes: int) -> None:
-        """Called with how much there is to do, before any of it is done."""
-
-    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
-        """Called regularly with what more is done."""
-
-
-class BytesProgress(Progress):
-    """Passes on the number of bytes alone: one of several files, whose sum is known."""
-
-    def __init__(self, on_bytes: Callable[[int], None]) -> None:
-        self._on_bytes = on_bytes
-
-    def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
-        self._on_bytes(nbytes)
-
-
 class Notice(NamedTuple):
-    """A warning: what the user should know, though it is no failure."""
+    """A warning: something the user should know that is not a failure."""
 
     code: str
-    message: str  # without the file, so that files with the same warning have it in common
+    message: str  # without the file, so that several files can share it
 
 
 def settings_notices(dropout: "Dropout") -> Iterator[Notice]:
-    """The warnings about the settings alone."""
+    """Warnings about the settings."""
     from dropcli.dropout import torch_version
 
     if dropout.depends_on_torch:
         yield Notice(
             "torch-masks",
-            f"--rng torch: these are the masks of torch {torch_version()}, which does not promise "
-            "the same ones in its next version",
+            f"--rng torch: the masks are those of torch {torch_version()}; other versions of torch "
+            "may make others",
         )
 
 
 @dataclass
 class FileReport:
-    """One file that was written, or with --dry-run would have been."""
+    """One file that was written or, with --dry-run, would be."""
 
     source: str
     output: str
@@ -133,7 +113,7 @@ class FileReport:
     status: Status
     tensors: list[TensorReport]
     applied_before: bool = False
-    unselected: DropcliError | None = None  # why nothing drops in it, though something was to
+    unselected: DropcliError | None = None  # why nothing is selected in it
     notes: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     channels_last: dict[str, str] = field(default_factory=dict)  # tensor: the --over to try
@@ -160,19 +140,19 @@ class FileReport:
         if self.applied_before:
             yield Notice(
                 "applied-before",
-                "this seed and stream were applied to it before, so the same decisions drop "
-                "again; take another --seed",
+                "this seed and stream were applied to the file before, so the same elements drop "
+                "again; use another --seed",
             )
         if self.strangers:
             shown = self.strangers if verbose else self.strangers[:_CLASSES_SHOWN]
             more = ", ..." if len(shown) < len(self.strangers) else ""
             yield Notice(
                 "unknown-classes",
-                "holds objects that are not torch's, carried on unread "
-                f"({', '.join(shown)}{more}); load the output only where you trust the input",
+                f"holds objects of other classes than torch's ({', '.join(shown)}{more}), which "
+                "are copied unread; load the output only if you trust the input",
             )
         if self.unselected:
-            yield Notice(self.unselected.code, f"copied as it is: {self.unselected.message}")
+            yield Notice(self.unselected.code, f"copied unchanged: {self.unselected.message}")
         for tensor in self.tensors:
             yield from self._tensor_notices(tensor)
 
@@ -183,31 +163,31 @@ class FileReport:
             yield Notice(
                 "looks-like-label",
                 f"tensor '{tensor.name}' is copied, because it looks like a label or state "
-                f"({tensor.reason}); -k {shell_pattern(tensor.name)} drops it, --all-floats every "
-                "float tensor",
+                f"({tensor.reason}); -k {shell_pattern(tensor.name)} drops it, --all-floats drops "
+                "every float tensor",
             )
         if over := self.channels_last.get(tensor.name):
             yield Notice(
                 "looks-like-nhwc",
-                f"tensor '{tensor.name}' looks like (N, H, W, C), and the mode takes it for "
+                f"tensor '{tensor.name}' looks like (N, H, W, C), but the mode is for "
                 f"(N, C, H, W); did you mean {over}?",
             )
         if tensor.overflows:
             yield Notice(
                 "overflow",
                 f"tensor '{tensor.name}': at least {tensor.overflows:,} values became too large "
-                f"for {tensor.dtype} and are now infinite",
+                f"for {tensor.dtype}, and are infinite",
             )
 
 
 class Notices:
-    """Warnings, each once, with the number of files that have it."""
+    """Warnings, each once, with the number of files it is about."""
 
     def __init__(self) -> None:
         self._found: dict[Notice, tuple[int, int, str]] = {}  # first number, files, first place
 
     def add(self, notice: Notice, place: str = "", number: int = 0) -> None:
-        """Count a warning about the file at `place`, by whose number it is put in order."""
+        """Count a warning about the file at `place`; `number` is its position in the order."""
         first, files, where = self._found.get(notice, (number, 0, place))
         if number < first:
             first, where = number, place
@@ -222,7 +202,7 @@ class Notices:
         return [{**notice._asdict(), "files": files} for notice, files, _ in self._in_order()]
 
     def placed(self) -> list[tuple[str, Notice]]:
-        """Each with what it is about: a file or their number, or nothing."""
+        """Each with the file or the number of files it is about."""
         return [
             (f"{files:,} files" if files > 1 else place, notice)
             for notice, files, place in self._in_order()
@@ -254,8 +234,8 @@ class Report:
     entries: list[Documented] = field(default_factory=list)  # what `files` are made of
     errors: list[dict[str, str | None]] = field(default_factory=list)
     notices: Notices = field(default_factory=Notices)
-    different: int = 0  # of the files, those that verify found to be
-    failed: bool = False  # as a whole, whatever was written
+    different: int = 0  # files that `verify` found to differ
+    failed: bool = False  # whatever was written
 
     @cached_property
     def files(self) -> "tuple[FileResult, ...]":
@@ -296,11 +276,11 @@ class Report:
 
 
 def to_json(document: dict[str, Any], indent: int | None = None) -> str:
-    """ASCII only, so that it survives any terminal's encoding; never NaN."""
+    """The document as ASCII, which every terminal can encode; raises ValueError for NaN."""
     return json.dumps(document, indent=indent, allow_nan=False) + "\n"
 
 
 def asked(tensor: dict[str, Any], settings: dict[str, Any] | None) -> float | None:
-    """The p that the rate of a tensor's document comes near to: of several, the mean."""
+    """The p that was asked for a tensor, by its document: of several, the mean."""
     p = tensor.get("p", settings["p"] if settings else None)
     return None if isinstance(p, list) else p
