@@ -254,7 +254,7 @@ class Report:
         return "partial" if len(self.entries) > self.different and not self.failed else "error"
 
     def document(self) -> dict[str, Any]:
-        """The JSON document that the README describes."""
+        """The JSON document that `dropcli help report` describes."""
         return {
             "schema": SCHEMA,
             "version": __version__,
