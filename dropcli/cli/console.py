@@ -183,11 +183,15 @@ def show_markdown(text: str) -> None:
 
 
 def _show(make: Callable[[Screen], Iterable[str]], *, on_stderr: bool = False) -> None:
-    stream = sys.stderr if on_stderr else sys.stdout
-    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
-    screen = Screen(_width(stream), utf8, styler(stream))
+    screen = screen_of(sys.stderr if on_stderr else sys.stdout)
     text = "".join(f"{line}\n" for line in make(screen))
     (write_error if on_stderr else write_out)(text)
+
+
+def screen_of(stream: TextIO | None) -> Screen:
+    """What a stream can show."""
+    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
+    return Screen(_width(stream), utf8, styler(stream))
 
 
 def _width(stream: TextIO | None) -> int:
