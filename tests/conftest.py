@@ -43,12 +43,17 @@ class Result:
     @property
     def errors(self) -> list[str]:
         """The codes in the JSON document."""
-        return [error["code"] for error in self.json["errors"]]
+        return codes(self.out)
 
     @property
     def warnings(self) -> list[str]:
         """The codes in the JSON document."""
-        return [warning["code"] for warning in self.json["warnings"]]
+        return codes(self.out, "warnings")
+
+
+def codes(document: str | bytes, kind: str = "errors") -> list[str]:
+    """The codes of the errors, or the warnings, in a JSON document."""
+    return [one["code"] for one in json.loads(document)[kind]]
 
 
 Run = Callable[..., Result]

@@ -112,10 +112,11 @@ def test_a_fill_that_does_not_fit_is_refused(run: Run, dtype: torch.dtype, fill:
     save_file({"x": torch.ones(4).to(dtype)}, "in.safetensors")
     scaled = () if dtype.is_floating_point else ("--no-rescale",)
     result = run(
-        "apply", "in.safetensors", "-o", "o.safetensors", "-k", "x", "--fill", fill, *scaled
-    )
-    assert result.code == 1
-    assert f"got {fill}" in result.err
+        "apply", "in.safetensors", "-o", "o.safetensors", "-k", "x", "--fill", fill, *scaled,
+        "--json"
+    )  # fmt: skip
+    assert (result.code, result.errors) == (1, ["bad-fill"])
+    assert fill in result.err
     assert not Path("o.safetensors").exists()
 
 

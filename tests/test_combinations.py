@@ -10,41 +10,41 @@ from tests.conftest import Run
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "named"),
     [
-        ("--alpha --fill 0", "--alpha without --fill"),
-        ("--alpha --no-rescale", "--alpha without --no-rescale"),
-        ("--p-per sample", "--p-per sample: expected a range"),
-        ("--p-per sample -p 0.3", "got -p 0.3"),
-        ("--p-per batch -p 0.1:0.2", "--p-per: 'batch' is not file or sample"),
-        ("--exact", "--exact: expected --over or --mode channel"),
-        ("--exact --mode element", "--exact: expected --over or --mode channel"),
-        ("--min-keep 1", "--min-keep: expected --over or --mode channel"),
-        ("--min-keep 0 --over 0", "--min-keep: '0' is not a positive integer"),
-        ("--min-keep 1.0 --over 0", "'1.0' is not"),
-        ("--min-keep -1 --over 0", "'-1' is not"),
-        ("-p 0.5:0.1", "did you mean 0.1:0.5?"),
-        ("-p 0.5:", "'' is not a number from 0 to 1"),
-        ("-p :0.5", "'' is not a number from 0 to 1"),
-        ("-p 0.1:0.2:0.3", "'0.2:0.3' is not"),
-        ("-p 0.1:1.2", "'1.2' is not"),
-        ("-p 0.1:1e-400", "'1e-400' rounds to 0"),
-        ("--rng numpy", "--rng: 'numpy' is not dropcli or torch"),
-        ("--rng torch --stream x", "--rng torch without --stream"),
-        ("--rng torch --over 0", "got --over 0"),
-        ("--rng torch --over 0,1:2", "got --over 0,1:2"),
-        ("--rng torch --over 0,-1", "got --over 0,-1"),
-        ("--rng torch -p 0.1:0.2", "--rng torch without -p 0.1:0.2"),
-        ("--rng torch --exact --over 0,1", "--rng torch without --exact"),
-        ("--rng torch --min-keep 1 --over 0,1", "--rng torch without --min-keep"),
-        ("--rng torch --alpha", "--rng torch without --alpha"),
+        ("--alpha --fill 0", "do-not-go-together", "--alpha, --fill"),
+        ("--alpha --no-rescale", "do-not-go-together", "--alpha, --no-rescale"),
+        ("--p-per sample", "p-per-without-range", "--p-per sample"),
+        ("--p-per sample -p 0.3", "p-per-without-range", "-p 0.3"),
+        ("--p-per batch -p 0.1:0.2", "bad-p-per", "--p-per, 'batch', file, sample"),
+        ("--exact", "no-groups", "--exact, --over"),
+        ("--exact --mode element", "no-groups", "--exact, --over"),
+        ("--min-keep 1", "no-groups", "--min-keep, --over"),
+        ("--min-keep 0 --over 0", "bad-min-keep", "'0'"),
+        ("--min-keep 1.0 --over 0", "bad-min-keep", "'1.0'"),
+        ("--min-keep -1 --over 0", "bad-min-keep", "'-1'"),
+        ("-p 0.5:0.1", "bad-p", "0.1:0.5"),
+        ("-p 0.5:", "bad-p", "''"),
+        ("-p :0.5", "bad-p", "''"),
+        ("-p 0.1:0.2:0.3", "bad-p", "'0.2:0.3'"),
+        ("-p 0.1:1.2", "bad-p", "'1.2'"),
+        ("-p 0.1:1e-400", "bad-p", "'1e-400'"),
+        ("--rng numpy", "bad-rng", "'numpy', dropcli, torch"),
+        ("--rng torch --stream x", "do-not-go-together", "--rng torch, --stream"),
+        ("--rng torch --over 0", "torch-over", "--over 0"),
+        ("--rng torch --over 0,1:2", "torch-over", "--over 0,1:2"),
+        ("--rng torch --over 0,-1", "torch-over", "--over 0,-1"),
+        ("--rng torch -p 0.1:0.2", "do-not-go-together", "--rng torch, -p 0.1:0.2"),
+        ("--rng torch --exact --over 0,1", "do-not-go-together", "--rng torch, --exact"),
+        ("--rng torch --min-keep 1 --over 0,1", "do-not-go-together", "--rng torch, --min-keep"),
+        ("--rng torch --alpha", "do-not-go-together", "--rng torch, --alpha"),
     ],
 )
-def test_senseless_combinations(run: Run, options: str, message: str) -> None:
+def test_senseless_combinations(run: Run, options: str, code: str, named: str) -> None:
     save_file({"x": torch.ones(2, 3, 4, 4)}, "in.safetensors")
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options.split())
-    assert result.code == 2, result.out
-    assert message in result.err
+    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options.split(), "--json")
+    assert (result.code, result.errors) == (2, [code])
+    assert all(words in result.err for words in named.split(", "))
     assert not Path("out.safetensors").exists()
 
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -84,8 +83,9 @@ def test_ambiguous_shapes_are_refused(
     run: Run, mode: str, shape: tuple[int, ...], says: str
 ) -> None:
     save_file({"x": torch.ones(shape)}, "x.safetensors")
-    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--mode", mode)
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--mode", mode, "--json")
     assert result.code == 1
+    assert result.errors[0] in ("ambiguous-channels", "ambiguous-mode", "no-such-dimension")
     assert result.err.startswith("error: x.safetensors: tensor 'x': ")
     assert says in result.err
     assert not Path("y.safetensors").exists()
@@ -97,8 +97,7 @@ def test_ambiguous_shapes_are_refused(
 def test_unknown_modes(run: Run, mode: str) -> None:
     save_file({"x": X}, "x.safetensors")
     result = run("apply", "x.safetensors", "-o", "y.safetensors", "--mode", mode, "--json")
-    assert result.code == 2
-    assert result.json["errors"][0]["code"] == "bad-mode"
+    assert (result.code, result.errors) == (2, ["bad-mode"])
 
 
 @pytest.mark.parametrize(
@@ -106,12 +105,12 @@ def test_unknown_modes(run: Run, mode: str) -> None:
     [("channel", "--over 0,3"), ("pixel", "--over 0,1,2"), ("patch:4", "--over 0,1:4,2:4")],
 )
 def test_channels_last_is_noticed(run: Run, mode: str, meant: str) -> None:
-    def codes(shape: tuple[int, ...], *options: object) -> list[Any]:
+    def codes(shape: tuple[int, ...], *options: object) -> list[str]:
         save_file({"x": torch.ones(shape)}, "x.safetensors")
         result = run("apply", "x.safetensors", "-fo", "y.safetensors", "--json", *options)
         assert result.code == 0
-        assert (f"did you mean {meant}?" in result.err) == bool(result.json["warnings"])
-        return [warning["code"] for warning in result.json["warnings"]]
+        assert (meant in result.err) == bool(result.warnings)
+        return result.warnings
 
     for channels in (1, 3, 4):
         assert codes((5, 8, 9, channels), "--mode", mode) == ["looks-like-nhwc"]

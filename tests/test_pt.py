@@ -190,8 +190,8 @@ def test_p50_tied_tensors_stay_tied_and_are_dropped_once(run: Run) -> None:
     document = run("apply", "x.pt", "-fo", "y.pt", "--seed", 1, "--json").json
     actions = {t["name"]: t["action"] for t in document["files"][0]["tensors"]}
     assert actions == {"encoder": "dropped", "decoder": "tied", "again": "tied"}
-    result = run("apply", "x.pt", "-fo", "y.pt", "-k", "decoder")
-    assert result.code == 1
+    result = run("apply", "x.pt", "-fo", "y.pt", "-k", "decoder", "--json")
+    assert (result.code, result.errors) == (1, ["half-of-a-tie"])
     assert "'encoder'" in result.err
     assert "'decoder'" in result.err
 
@@ -199,13 +199,13 @@ def test_p50_tied_tensors_stay_tied_and_are_dropped_once(run: Run) -> None:
 def test_p40_partial_overlap_names_both(run: Run) -> None:
     base = torch.randn(100)
     torch.save({"a": base[:60], "b": base[40:]}, "x.pt")
-    result = run("apply", "x.pt", "-o", "y.pt")
-    assert result.code == 1
+    result = run("apply", "x.pt", "-o", "y.pt", "--json")
+    assert (result.code, result.errors) == (1, ["overlapping-tensors"])
     assert "'a'" in result.err
     assert "'b'" in result.err
     assert not Path("y.pt").exists()
     torch.save({"a": torch.randn(3).expand(4, 3), "i": torch.arange(3)}, "x.pt")
-    assert "share their memory" in run("apply", "x.pt", "-o", "y.pt").err
+    assert run("apply", "x.pt", "-o", "y.pt", "--json").errors == ["overlapping-elements"]
     assert run("apply", "x.pt", "-o", "y.pt", "--exclude", "a", "--eval").code == 0
 
 
@@ -231,9 +231,9 @@ def test_p43_p45_p46_special_tensors_are_copied_and_refused_by_name(run: Run) ->
     assert torch.equal(after["conj"], content["conj"])
     assert oracle.equal_bits(after["plain"], expected(content["plain"], "plain"))
     for name in ("sparse", "csr", "meta", "conj"):
-        result = run("apply", "x.pt", "-o", "z.pt", "-k", name)
-        assert result.code == 1
-        assert f"tensor '{name}': expected an ordinary tensor, but it is" in result.err
+        result = run("apply", "x.pt", "-o", "z.pt", "-k", name, "--json")
+        assert (result.code, result.errors) == (1, ["special-tensor"])
+        assert f"tensor '{name}': " in result.err
 
 
 def test_names_that_clash_are_numbered(run: Run) -> None:
@@ -274,14 +274,11 @@ def test_verbose_names_every_stranger(run: Run) -> None:
 
 def test_p18_p32_bytes_that_follow_are_noted(run: Run) -> None:
     good = archive(tensor_pickle(), **{"data/0": bytes(16)})
-    for data, what in (
-        (good + b"junk", "4 bytes follow the archive"),
-        (archive(tensor_pickle() + b"junk", **{"data/0": bytes(16)}), "4 bytes follow the end of"),
-    ):
+    for data in (good + b"junk", archive(tensor_pickle() + b"junk", **{"data/0": bytes(16)})):
         Path("x.pt").write_bytes(data)
-        result = run("apply", "x.pt", "-fo", "y.pt")
-        assert result.code == 0
-        assert what in result.err
+        result = run("apply", "x.pt", "-fo", "y.pt", "--json", "--all-floats")
+        assert (result.code, result.warnings) == (0, ["file-note"])
+        assert " 4 bytes " in result.err
         assert zipfile.ZipFile("y.pt").testzip() is None
     Path("x.pt").write_bytes(good)
     assert run("apply", "x.pt", "-fo", "y.pt", "--all-floats").err == ""
@@ -297,8 +294,8 @@ def test_p03_checksums_are_verified(run: Run) -> None:
         start = good.index(zipfile.ZipFile("x.pt").read(member)[:16], info[member].header_offset)
         bad[start] ^= 1
         Path("bad.pt").write_bytes(bad)
-        result = run("apply", "bad.pt", "-o", "y.pt")
-        assert result.code == 1
+        result = run("apply", "bad.pt", "-o", "y.pt", "--json")
+        assert (result.code, result.errors) == (1, ["wrong-checksum"])
         assert member in result.err, at
         assert not Path("y.pt").exists()
 
@@ -309,9 +306,9 @@ def test_p04_files_without_checksums_are_taken(run: Run) -> None:
         torch.save({"x": torch.randn(1000)}, "x.pt")
     finally:
         torch.serialization.set_crc32_options(True)
-    result = run("apply", "x.pt", "-o", "y.pt")
-    assert result.code == 0
-    assert "checksums were never computed" in result.err
+    result = run("apply", "x.pt", "-o", "y.pt", "--json")
+    assert (result.code, result.warnings) == (0, ["file-note"])
+    assert "checksums" in result.err
     assert zipfile.ZipFile("y.pt").testzip() is None
 
 
@@ -342,12 +339,12 @@ def test_the_kind_is_found_by_content_and_pipes_work(run: Run) -> None:
 def test_p23_legacy_files_leave_as_zip_files(run: Run) -> None:
     content = {"x": torch.randn(100), "n": torch.arange(5)}
     torch.save(content, "x.pt", _use_new_zipfile_serialization=False)
-    result = run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
-    assert result.code == 0, result.err
+    result = run("apply", "x.pt", "-o", "y.pt", "--seed", 1, "--json")
+    assert (result.code, result.warnings) == (0, ["file-note"])
     after = torch.load("y.pt", weights_only=True, mmap=True)
     assert oracle.equal_bits(after["x"], expected(content["x"], "x"))
     assert torch.equal(after["n"], content["n"])
-    assert "before torch 1.6" in result.err
+    assert "torch 1.6" in result.err
     Path("bad.pt").write_bytes(Path("x.pt").read_bytes()[:-50])
     assert run("apply", "bad.pt", "-o", "z.pt").code == 1
 
@@ -444,8 +441,8 @@ def test_a17_conversion_to_safetensors(run: Run) -> None:
     bad = bytearray(Path("x.pt").read_bytes())
     bad[bad.index(zipfile.ZipFile("x.pt").read("x/data/0")) + 5] ^= 1
     Path("bad.pt").write_bytes(bad)
-    result = run("apply", "bad.pt", "-o", "z.safetensors", "--exclude", "expanded")
-    assert result.code == 1
+    result = run("apply", "bad.pt", "-o", "z.safetensors", "--exclude", "expanded", "--json")
+    assert (result.code, result.errors) == (1, ["wrong-checksum"])
     assert "x/data/0" in result.err
     assert not Path("z.safetensors").exists()
 
@@ -463,8 +460,9 @@ def test_a17_conversion_to_safetensors(run: Run) -> None:
 )
 def test_what_safetensors_cannot_hold_is_refused(run: Run, content: Any) -> None:
     torch.save(content, "x.pt")
-    result = run("apply", "x.pt", "-o", "y.safetensors")
+    result = run("apply", "x.pt", "-o", "y.safetensors", "--json")
     assert result.code == 1
+    assert result.errors[0] in ("not-only-tensors", "not-in-safetensors")
     assert result.err.startswith("error: x.pt: ")
     assert not Path("y.safetensors").exists()
 
@@ -481,8 +479,8 @@ def test_conversion_to_pt(run: Run) -> None:
     }
     save_file(content, "x.safetensors", {"made": "by a test"})
     result = run("apply", "x.safetensors", "-o", "y.pt", "--seed", 1, "--json")
-    assert (result.code, result.json["errors"][0]["code"]) == (1, "not-in-pt")
-    assert "metadata ('made')" in result.err
+    assert (result.code, result.errors) == (1, ["not-in-pt"])
+    assert "'made'" in result.err
     assert not Path("y.pt").exists()
     save_file(content, "x.safetensors", {"format": "pt"})
     result = run("apply", "x.safetensors", "-o", "y.pt", "--seed", 1, "--all-floats")

@@ -173,23 +173,24 @@ def test_alpha_by_sample(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "over", "message"),
+    ("shape", "over"),
     [
-        ((), (), "expected a dimension 0 of samples for --p-per sample, got a scalar"),
-        ((4, 3, 2), ("--over", "1,2"), "that several share: --over 1,2 on 4x3x2"),
-        ((4, 3, 2), ("--over", "0:2,1"), "that several share: --over 0:2,1 on 4x3x2"),
-        ((4, 3, 2), ("--over", "-3:2"), "that several share: --over -3:2 on 4x3x2"),
+        ((), ()),
+        ((4, 3, 2), ("--over", "1,2")),
+        ((4, 3, 2), ("--over", "0:2,1")),
+        ((4, 3, 2), ("--over", "-3:2")),
     ],
 )
 def test_decisions_without_one_p_are_refused(
-    run: Run, shape: tuple[int, ...], over: tuple[str, ...], message: str
+    run: Run, shape: tuple[int, ...], over: tuple[str, ...]
 ) -> None:
     save_file({"x": torch.ones(shape)}, "in.safetensors")
     options = ("-p", "0.1:0.2", "--p-per", "sample", *over)
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options)
-    assert result.code == 1
-    assert "tensor 'x': expected" in result.err
-    assert message in result.err
+    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options, "--json")
+    code = "shared-between-samples" if shape else "no-samples"
+    assert (result.code, result.errors) == (1, [code])
+    assert "tensor 'x'" in result.err
+    assert " ".join(over) in result.err
 
 
 def test_empty_tensors(run: Run) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dropcli
-from tests.conftest import Run, header_of
+from tests.conftest import Run, header_of, redirected
 
 Tensors = dict[str, torch.Tensor]
 
@@ -119,8 +119,7 @@ def test_pairs_of_inputs_and_targets(run: Run, saved: object) -> None:
     data, target = result.json["files"][0]["tensors"]
     assert (data["action"], target["action"]) == ("dropped", "copied")
     assert target["reason"] == "one value per sample"
-    codes = [warning["code"] for warning in result.json["warnings"]]
-    assert codes.count("looks-like-label") == 1
+    assert result.warnings.count("looks-like-label") == 1
 
 
 def test_a_checkpoint_keeps_its_state(run: Run) -> None:
@@ -172,17 +171,18 @@ def test_warnings_name_what_is_left_out_and_how_to_drop_it(run: Run) -> None:
 
 def test_all_floats_and_key_do_not_go_together(run: Run) -> None:
     save_file({"x": torch.rand(9, 9)}, "x.safetensors")
-    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--all-floats", "-k", "x")
-    assert result.code == 2
+    words = ("apply", "x.safetensors", "-o", "y.safetensors", "--all-floats", "-k", "x")
+    result = run(*words, "--json")
+    assert (result.code, result.errors) == (2, ["do-not-go-together"])
 
 
 NOTHING: list[tuple[Tensors, tuple[str, ...], tuple[str, ...]]] = [
-    ({}, (), ("holds no tensors",)),
+    ({}, (), ()),
     ({"images": torch.ones(5, 8, 8).byte()}, (), ("'images' (U8)", "-k images --no-rescale")),
     ({"images": torch.ones(5).byte()}, ("--no-rescale",), ("-k images",)),
     ({"z": torch.ones(5, dtype=torch.complex64)}, (), ("'z' (C64)", "-k z")),
-    ({"label": torch.ones(5)}, (), ("'label' looks like a label", "-k label", "--all-floats")),
-    ({"x": torch.ones(5)}, ("--exclude", "x"), ("--exclude leaves out all",)),
+    ({"label": torch.ones(5)}, (), ("'label'", "-k label", "--all-floats")),
+    ({"x": torch.ones(5)}, ("--exclude", "x"), ("--exclude",)),
 ]
 
 
@@ -197,8 +197,7 @@ def test_nothing_is_selected(
     plain = ("-o", "y.safetensors")
     for target in (plain, (*plain, "-n"), ("--in-place",), joined, copies):
         result = run("apply", "x.safetensors", *target, *options, "--seed", 1, "--json")
-        assert result.code == 1
-        assert result.json["errors"][0]["code"] == "nothing-selected"
+        assert (result.code, result.errors) == (1, ["nothing-selected"])
         for words in says:
             assert words in result.err
         assert os.listdir() == ["x.safetensors"]
@@ -221,23 +220,17 @@ def test_an_empty_tensor_and_a_p_that_drops_nothing_are_no_error(run: Run) -> No
 
 def test_a_file_of_arrays_says_so(run: Run) -> None:
     torch.save({"a": np.ones(3)}, "x.pt")
-    result = run("apply", "x.pt", "-o", "y.pt")
-    assert result.code == 1
-    assert "holds a numpy array and no tensors" in result.err
+    result = run("apply", "x.pt", "-o", "y.pt", "--json")
+    assert (result.code, result.errors) == (1, ["nothing-selected"])
+    assert "numpy" in result.err
 
 
-def test_standard_input_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_too(run: Run) -> None:
     save_file({"images": torch.ones(5).byte()}, "x.safetensors")
-    with Path("x.safetensors").open("rb") as file:
-        saved = os.dup(0)
-        os.dup2(file.fileno(), 0)
-        try:
-            result = run("apply", "-", "-o", "y.safetensors", "--seed", 1)
-        finally:
-            os.dup2(saved, 0)
-            os.close(saved)
-    assert result.code == 1
-    assert result.err.startswith("error: standard input: no tensor is selected")
+    with redirected(0, "x.safetensors", os.O_RDONLY):
+        result = run("apply", "-", "-o", "y.safetensors", "--seed", 1, "--json")
+    assert (result.code, result.errors) == (1, ["nothing-selected"])
+    assert result.err.startswith("error: standard input: ")
     assert not Path("y.safetensors").exists()
 
 
@@ -296,8 +289,7 @@ def test_resuming_across_rules_is_refused_with_a_hint(run: Run, in_place: bool) 
     Path("data/1.safetensors").write_bytes(b"damaged")
     assert run("apply", "data", *target, "--seed", 1).code == 3
     result = run("apply", "data", *target, "--seed", 1, "--resume", "--all-floats", "--json")
-    assert result.code == 2
-    assert result.json["errors"][0]["code"] == "other-settings"
+    assert (result.code, result.errors) == (2, ["other-settings"])
     assert result.json["errors"][0]["hint"]
 
 
@@ -324,9 +316,10 @@ def test_a_run_of_before_there_were_rules_is_resumed_with_all_floats(run: Run) -
 
 def test_exclude_that_cancels_key_says_so(run: Run) -> None:
     save_file({"x": torch.rand(9, 9), "i": torch.arange(3)}, "x.safetensors")
-    result = run("apply", "x.safetensors", "-o", "y.safetensors", "-k", "x", "--exclude", "x")
-    assert result.code == 1
-    assert "--exclude leaves out all that --key names" in result.err
+    words = ("apply", "x.safetensors", "-o", "y.safetensors", "-k", "x", "--exclude", "x")
+    result = run(*words, "--json")
+    assert (result.code, result.errors) == (1, ["nothing-selected"])
+    assert all(option in result.err for option in ("--key", "--exclude"))
 
 
 @pytest.mark.parametrize("name", ["label\x1b[0m.label", "*.label", "a?[b].label", "it's.label"])

@@ -138,8 +138,10 @@ def test_pipes(run: Run) -> None:
 
 def test_it_is_recorded_and_warned_of(run: Run) -> None:
     save_file({"x": torch.randn(30)}, "in.safetensors")
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", "--seed", 1, "--rng", "torch")
-    assert f"the masks are those of torch {torch.__version__};" in result.err
+    words = ("apply", "in.safetensors", "-o", "out.safetensors", "--seed", 1, "--rng", "torch")
+    result = run(*words, "--json")
+    assert result.warnings == ["torch-masks"]
+    assert f"torch {torch.__version__}" in result.err
     with safe_open("out.safetensors", "pt") as file:
         (entry,) = json.loads(file.metadata()["dropcli"])
     assert entry["contract"] == f"torch/{torch.__version__}"
@@ -168,6 +170,5 @@ def test_torch_is_imported_in_this_mode_alone() -> None:
 def test_other_dtypes_are_refused(run: Run) -> None:
     save_file({"x": torch.ones(4).int()}, "in.safetensors")
     options = ("--rng", "torch", "-k", "x", "--no-rescale")
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options)
-    assert result.code == 1
-    assert "expected F64, F32, F16 or BF16 for --rng torch" in result.err
+    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options, "--json")
+    assert (result.code, result.errors) == (1, ["not-for-torch"])
