@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 
 from tests.messages import Message, Sources, literal
+from tests.transcript import TRANSCRIPT, retold
 
 # Codes whose messages compare two like values. The others are to be mended: add none.
 COMPARISONS = """
@@ -75,3 +76,11 @@ def test_a_code_is_kebab_case_and_of_one_class(listed: list[Message]) -> None:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code), message
         kinds[code].add(message.kind)
     assert {code for code in kinds if len(kinds[code] - {"Notice"}) > 1} <= IN_TWO_CLASSES
+
+
+def test_the_transcript_is_what_commands_say() -> None:
+    """After messages have changed, `python -m tests.transcript` writes it anew."""
+    written = TRANSCRIPT.read_text()
+    kept = [line for line in written.splitlines() if line.startswith(("$", "exit"))]
+    told = [line for line in retold(written) if line.startswith(("$", "exit"))]
+    assert told == kept
