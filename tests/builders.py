@@ -49,6 +49,27 @@ def tensor_pickle(
     )
 
 
+def tensor(**changes: Any) -> bytes:
+    """A `.pt` file of one tensor that views 4 elements."""
+    return archive(tensor_pickle(**changes), **{"data/0": bytes(16)})
+
+
+def saved(content: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def legacy(content: Any, **options: Any) -> bytes:
+    """As torch saved before version 1.6."""
+    return saved(content, _use_new_zipfile_serialization=False, **options)
+
+
+def changed(data: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
+    assert old in data
+    return data.replace(old, new, count)
+
+
 def stored(members: dict[str, bytes]) -> bytes:
     """A zip archive of these members as they are called, plain and unchecked."""
     local, directory = b"", b""
@@ -78,6 +99,12 @@ def sample(path: str | Path, number: int = 0) -> torch.Tensor:
     else:
         save_file(tensors, path)
     return x
+
+
+def labelled(path: str, **more: torch.Tensor) -> None:
+    """A file whose labels are floats, as people keep them."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file({"emb": torch.ones(8, 4), "label": torch.ones(8), **more}, path)
 
 
 def tree(folder: str | Path) -> dict[str, bytes]:
@@ -111,3 +138,38 @@ def special_values(dtype: torch.dtype, count: int = 5003) -> torch.Tensor:
         x[torch.rand(count, generator=generator) < 0.02] = value
         x[i] = value
     return x
+
+
+def dropped_pt(x: torch.Tensor, name: str, p: float = 0.5, stream: str = "x") -> torch.Tensor:
+    """What becomes of a tensor of `x.pt` with seed 1."""
+    drop = oracle.dropped(tuple(x.shape), p, oracle.key(1, stream, name))
+    return oracle.dropout(x.contiguous(), drop, p)
+
+
+def apply_pt(run: Any, content: Any, *options: object) -> Any:
+    """Save, run the command, check the archive, and load what came out."""
+    torch.save(content, "x.pt")
+    result = run("apply", "x.pt", "-fo", "y.pt", "--seed", 1, "-q", *options)
+    assert result.code == 0, result.err
+    before, after = zipfile.ZipFile("x.pt"), zipfile.ZipFile("y.pt")
+    assert after.testzip() is None
+    assert after.namelist() == [*before.namelist(), "x/dropcli.json"]
+    assert after.read("x/data.pkl") == before.read("x/data.pkl")
+    assert offsets_are_aligned("y.pt")
+    for mmap in (False, True):
+        loaded = torch.load("y.pt", weights_only=False, mmap=mmap)
+    return loaded
+
+
+def offsets_are_aligned(path: str) -> bool:
+    data = Path(path).read_bytes()
+    for info in zipfile.ZipFile(path).infolist():
+        at = info.header_offset
+        names = [int.from_bytes(data[at + 26 + 2 * i : at + 28 + 2 * i], "little") for i in (0, 1)]
+        if (at + 30 + sum(names)) % 64:
+            return False
+    return True
+
+
+def names_in(run: Any, path: str = "x.pt") -> list[str]:
+    return [t["name"] for t in run("info", "--json", path).json["files"][0]["tensors"]]

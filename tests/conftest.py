@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from dropcli.cli import main
+from tests.builders import sample
+from tests.refusal import Refusal, Refuse, check_refusal, snapshot
 
 torch.manual_seed(0)  # for what modules draw as they are imported
 for name in ("COLUMNS", "LINES"):
@@ -83,6 +85,37 @@ def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     torch.manual_seed(0)
     yield
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.fixture
+def data() -> dict[str, torch.Tensor]:
+    """A dataset with folders, both formats, and other files; the tensors by their streams."""
+    tensors = {
+        name: sample(f"data/{name}{'.pt' if number % 2 else '.safetensors'}", number)
+        for number, name in enumerate(("b", "a", "train/0", "train/1", "val/0", "v/a.b/c.d"))
+    }
+    Path("data/readme.txt").write_text("hello")
+    Path("data/train/classes.json").write_text("{}")
+    return tensors
+
+
+@pytest.fixture
+def refuse(run: Run) -> Refuse:
+    """Run the command in this process, for its text and for its JSON; both must fail alike."""
+
+    def refuse(*arguments: object, exit_code: int = 1, stdin: str | None = None) -> Refusal:
+        before = snapshot()
+        refusals = []
+        for more in ((), ("--json",)):
+            with redirected(0, stdin, os.O_RDONLY) if stdin else nullcontext():
+                result = run(*arguments, *more)
+            assert bool(result.out) == bool(more)
+            refusals.append(check_refusal(before, exit_code, result.code, result.out, result.err))
+        text, document = refusals
+        assert text.hint == document.hint  # lines differ where the safetensors library's do
+        return document
+
+    return refuse
 
 
 def shell(
@@ -154,7 +187,7 @@ def peak_megabytes(*arguments: str, codes: tuple[int, ...] = (0,)) -> int:
     return int(done.stdout.split()[-1])
 
 
-def wait_for(condition: object, seconds: float = 5) -> bool:
+def wait_for(condition: object, seconds: float = 30) -> bool:
     """Orphans of a killed run take a moment to end."""
     deadline = time.monotonic() + seconds
     assert callable(condition)

@@ -8,15 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.builders import sample, tree
+from tests.builders import labelled, sample, tree
 from tests.conftest import Run
 
 SETTINGS = ("-p", 0.5, "--seed", 7)
-
-
-def labelled(path: str, **more: torch.Tensor) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file({"emb": torch.ones(8, 4), "label": torch.ones(8), **more}, path)
 
 
 def images(path: str) -> None:

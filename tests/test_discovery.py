@@ -98,7 +98,7 @@ def test_f09_a_link_that_cannot_be_followed_costs_itself_alone(run: Run) -> None
     result = run("apply", "data", "-o", "out")
     assert (result.code, set(tree("out"))) == (3, {"a.pt", "m/b.pt", "z.pt"})
     assert result.err.splitlines()[-1].startswith("error: data/loop.pt: too many levels")
-    assert "left     1 file of other kinds" in result.out
+    assert "ignored  1 file of other kinds" in result.out
 
 
 def test_globs_leave_others_and_the_output(run: Run) -> None:

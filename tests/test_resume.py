@@ -1,30 +1,15 @@
-"""The journal, going on after an interruption, and workers that die: nothing is lost."""
+"""The journal, and runs that are resumed: nothing is lost or done twice."""
 
 import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from tests.builders import journal, sample, tree
-from tests.conftest import COMMAND, SETTINGS, WORDS, Run, codes, shell, wait_for
-
-
-@pytest.fixture
-def many() -> dict[str, bytes]:
-    """200 small files; gives what an uninterrupted run makes of them."""
-    for number in range(200):
-        sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
-    assert shell("dropcli apply data -o whole -p 0.3 --seed 7 -q").returncode == 0
-    return tree("whole")
+from tests.conftest import SETTINGS, Run, codes, shell
 
 
 def test_a_line_for_each_finished_file(run: Run) -> None:
@@ -244,15 +229,6 @@ def test_the_journal_is_nobodys_output(run: Run) -> None:
     assert Path("out/stats.csv").exists()
 
 
-def test_e03_nohup_is_heard() -> None:
-    for index in range(40):
-        save_file({"x": torch.rand(1 << 18)}, f"{index}.safetensors")
-    command = " ".join([*COMMAND, ".", "-o", "out", "-q", *WORDS])
-    done = shell(f"nohup {command} & sleep 0.7; kill -HUP $!; wait $!")
-    assert done.returncode == 0
-    assert len(tree("out")) == 40
-
-
 @pytest.mark.parametrize(
     ("text", "code"),
     [('{"settings', 0), ("\n", 1), ("{}\n", 1), ("[" * 100_000 + "\n", 1), ('{"a":1e999}\n', 1)],
@@ -274,7 +250,8 @@ def test_e13_a_damaged_journal(run: Run, text: str, code: int) -> None:
         assert len(journal()) == 3
 
 
-def test_e13_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
+def test_e13_two_runs_do_not_write_one_folder() -> None:
+    sample("data/0.pt")
     done = shell(
         "exec 9>>out.lock; mkdir out; touch out/dropcli.jsonl; exec 8<out/dropcli.jsonl; flock 8;"
         " dropcli apply data -o out --seed 7 -p 0.3 --json"
@@ -282,114 +259,3 @@ def test_e13_two_runs_do_not_write_one_folder(many: dict[str, bytes]) -> None:
     assert (done.returncode, codes(done.stdout)) == (1, ["in-use"])
     assert done.stderr.startswith(b"error: out/dropcli.jsonl: ")
     assert not tree("out")
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_e02_e03_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> None:
-    for index in range(30):
-        save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")
-    words = [".", "-o", "out", *WORDS, "-j", str(jobs)]
-    for _ in range(2):
-        shutil.rmtree("out", ignore_errors=True)
-        # A terminal sends Ctrl-C to the workers too.
-        process = subprocess.Popen([*COMMAND, *words], stdout=-1, stderr=-1, start_new_session=True)
-        assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 2)
-        started = time.monotonic()
-        os.killpg(process.pid, number)
-        out, errors = process.communicate()
-        assert time.monotonic() - started < 2
-        assert process.returncode == 128 + number
-        assert out == b""
-        done = len(journal())
-        assert 2 <= done <= len(tree("out")) < 30
-        assert {str(line["output"]) for line in journal()} <= set(tree("out"))
-        *progress, message, hint = errors.decode().splitlines()
-        assert all(" of 30 files" in line for line in progress)  # from a machine that is slow
-        assert message == (
-            f"interrupted; nothing half-written is left; {done} of 30 files are done"
-        )
-        assert hint == f"hint: continue with: dropcli apply --resume {' '.join(words)}"
-    resumed = shell(hint.removeprefix("hint: continue with: ") + " --json")
-    assert resumed.returncode == 0
-    statuses = [file["status"] for file in json.loads(resumed.stdout)["files"]]
-    assert statuses.count("skipped") == done
-
-
-def workers(pid: int) -> list[int]:
-    """The worker processes of a run: the children of its fork server."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
-    children = {child for child, parent in parents.items() if parent == pid}
-    return sorted(child for child, parent in parents.items() if parent in children)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
-def test_e04_a_worker_that_is_killed_costs_at_most_its_file(
-    many: dict[str, bytes], number: int
-) -> None:
-    for index in range(200, 1500):
-        shutil.copy("data/0/000.safetensors", f"data/{index}.safetensors")
-    words = ["data", "-o", "out", *WORDS, "-q", "-j", "2"]
-    process = subprocess.Popen([*COMMAND, *words], stderr=-1)
-    assert wait_for(lambda: len(tree("out")) > 20)
-    assert wait_for(lambda: workers(process.pid))
-    os.kill(workers(process.pid)[-1], number)
-    _, errors = process.communicate()
-    assert (process.returncode, errors) == (0, b"")
-    whole = tree("out")
-    assert len(whole) == 1500
-    assert {name: whole[name] for name in many} == many
-    assert not any(name.endswith(".tmp") for name in whole)
-
-
-def test_a_worker_that_does_not_answer_does_not_hold_up_ctrl_c() -> None:
-    for index in range(30):
-        save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")
-    process = subprocess.Popen([*COMMAND, ".", "-o", "out", *WORDS, "-j", "2"], stderr=-1)
-    assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 2)
-    stopped = workers(process.pid)[-1]
-    os.kill(stopped, signal.SIGSTOP)
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert time.monotonic() - started < 2
-    assert (process.returncode, b"Traceback" in errors) == (130, False), errors.decode()
-    assert not any(name.endswith(".tmp") for name in tree("out"))
-
-
-def test_e04_a_file_that_kills_its_worker_is_found_out(run: Run) -> None:
-    for number in range(6):
-        sample(f"data/{number}.pt", number)
-    Path("sitecustomize.py").write_text(
-        "import os, signal, sys\n"
-        "def kill(event, arguments):\n"
-        "    if event == 'open' and str(arguments[0]).endswith('data/3.pt'):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "if 'forkserver' in ' '.join(sys.orig_argv):\n"
-        "    sys.addaudithook(kill)\n"
-    )
-    done = shell("dropcli apply data -o out -p 0.3 --seed 7 --json -j 2", PYTHONPATH=os.getcwd())
-    document = json.loads(done.stdout)
-    assert done.returncode == 3
-    assert [(error["source"], error["code"]) for error in document["errors"]] == [
-        ("data/3.pt", "worker-died")
-    ]
-    run("apply", "data", "-o", "whole", *SETTINGS, "-j", 1)
-    whole = tree("whole")
-    assert tree("out") == {name: whole[name] for name in whole if name != "3.pt"}
-
-
-def test_the_same_for_any_number_of_workers(run: Run, many: dict[str, bytes]) -> None:
-    Path("data/0/damaged.pt").write_bytes(b"no")
-    results = []
-    for jobs in (1, 2, 3):
-        folder = f"out{jobs}"
-        words = ("apply", "data", "-o", folder, *SETTINGS, "-j", jobs, "--stats", f"{jobs}.csv")
-        result = run(*words, "-v")
-        assert (result.code, tree(folder)) == (3, many)
-        text = Path(f"{jobs}.csv").read_text()
-        results.append((result.out.replace(folder, "out"), text.replace(folder, "out")))
-    assert results[0] == results[1] == results[2]

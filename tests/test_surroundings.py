@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.builders import pack, sparse
-from tests.catalogue.refusal import check_refusal, snapshot
 from tests.conftest import Run, shell
+from tests.refusal import check_refusal, snapshot
 
 NAMES = (
     *("\x1b[2J\x1b]0;title\x07", "[bold]x[/bold]", "[/]", "a\nb\rc", "\u202egnp.exe", "\0"),

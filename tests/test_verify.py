@@ -40,7 +40,7 @@ def test_every_option_is_verified(
     assert run("apply", source, "-o", output, *options).code == 0
     result = run("verify", output, "--source", source)
     assert (result.code, result.err.replace("warning", "")) == (0, "")
-    assert result.out.startswith("verified: 1 file")
+    assert result.out.startswith("✓ verified 1 file: ")
     Path(output).rename(f"renamed{Path(output).suffix}")
     assert run("verify", f"renamed{Path(output).suffix}", "--source", source).code == 0
 
@@ -87,7 +87,7 @@ def test_whole_folders(run: Run) -> None:
     run("apply", "data", "-o", "out", "--copies", 11, "--keep-original", "--seed", 5)
     for jobs in (1, 2):
         result = run("verify", "out", "--source", "data", "-j", jobs)
-        assert (result.code, "verified: 96 files" in result.out) == (0, True)
+        assert (result.code, "verified 96 files: " in result.out) == (0, True)
     shutil.rmtree("data/0")
     for path in Path("out/1").glob("1.03.pt"):
         data = bytearray(path.read_bytes())

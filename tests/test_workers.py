@@ -60,8 +60,8 @@ def test_e02_e03_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: 
         assert message == (
             f"interrupted; nothing half-written is left; {done} of 30 files are done"
         )
-        assert hint == f"hint: go on with: dropcli apply --resume {' '.join(words)}"
-    resumed = shell(hint.removeprefix("hint: go on with: ") + " --json")
+        assert hint == f"hint: continue with: dropcli apply --resume {' '.join(words)}"
+    resumed = shell(hint.removeprefix("hint: continue with: ") + " --json")
     assert resumed.returncode == 0
     statuses = [file["status"] for file in json.loads(resumed.stdout)["files"]]
     assert statuses.count("skipped") == done

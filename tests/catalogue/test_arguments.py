@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.catalogue.refusal import Refuse, check_refusal, snapshot
 from tests.conftest import Run, shell
+from tests.refusal import Refuse, check_refusal, snapshot
 
 APPLY = ("apply", "x.safetensors", "-o", "y.safetensors")
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.builders import sample, sparse, tree
-from tests.catalogue.refusal import Refuse
 from tests.conftest import SETTINGS, Run, shell
+from tests.refusal import Refuse
 
 APPLY = ("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.builders import DATA, F32, entry, pack
-from tests.catalogue.refusal import Refuse
 from tests.conftest import Run, header_of, peak_megabytes
+from tests.refusal import Refuse, assert_refused
 
 # id -> bytes; both we and the library must refuse them.
 REFUSED = {
@@ -179,14 +179,11 @@ def library_accepts(path: str) -> bool:
 
 @pytest.mark.parametrize("case", [*REFUSED, *REFUSED_BY_US])
 def test_refused(refuse: Refuse, case: str) -> None:
-    Path("x.safetensors").write_bytes({**REFUSED, **REFUSED_BY_US}[case])
+    data = {**REFUSED, **REFUSED_BY_US}[case]
+    code, named = next((c for start, c in CODES.items() if case.startswith(start)), OTHERS)
+    commands = ("apply x.safetensors -o y.safetensors", "info x.safetensors")
+    assert_refused(refuse, data, code, named, "x.safetensors", *commands)
     assert library_accepts("x.safetensors") is (case in REFUSED_BY_US)
-    for command in (["apply", "x.safetensors", "-o", "y.safetensors"], ["info", "x.safetensors"]):
-        refusal = refuse(*command)
-        code, named = next((c for start, c in CODES.items() if case.startswith(start)), OTHERS)
-        assert refusal.code == code
-        assert refusal.line.startswith("x.safetensors: ")
-        assert all(word in refusal.line for word in named.split())
 
 
 @pytest.mark.parametrize("case", [*REFUSED, *REFUSED_BY_US])

@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _MOST_COMPARED = 1 << 20
@@ -68,3 +69,15 @@ def _code(out: str, hint: str | None) -> str:
     assert (error["hint"] is None) == (hint is None)
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", error["code"])
     return str(error["code"])
+
+
+def assert_refused(
+    refuse: Refuse, data: bytes, code: str, named: str, name: str = "x.pt", *commands: str
+) -> None:
+    """A file of these bytes is refused with this code, and these words are in the line."""
+    Path(name).write_bytes(data)
+    for command in commands or (f"apply {name} -o y.pt",):
+        refusal = refuse(*command.split())
+        assert refusal.code == code
+        assert refusal.line.startswith(f"{name}: ")
+        assert all(word in refusal.line for word in named.split())
