@@ -30,7 +30,7 @@ from dropcli.dropout import (
 from dropcli.errors import ArgumentError, DropcliError, TensorError, UsageError
 from dropcli.formats import read_info
 from dropcli.masks import FileMasks
-from dropcli.pipeline import Progress, drop_elements, recipe_for
+from dropcli.pipeline import Progress, drop_run, recipe_for
 from dropcli.pipeline import Report as Report
 from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, TensorInfo
 
@@ -243,7 +243,7 @@ def _drop_raw(dropout: Dropout, masks: FileMasks, tensor: TensorInfo, raw: Raw) 
     recipe = recipe_for(dropout, masks, tensor, statistics=False)
     itemsize = tensor.dtype.bits // 8
     for first in range(0, tensor.elements, _BLOCK):
-        drop_elements(recipe, first, raw[first * itemsize : (first + _BLOCK) * itemsize])
+        drop_run(recipe, first, raw[first * itemsize : (first + _BLOCK) * itemsize])
 
 
 def _count(name: str, value: int, least: int) -> int:

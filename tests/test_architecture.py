@@ -21,7 +21,7 @@ ROWS = (
     {"pipeline"},
     {"formats"},
     {"masks", "files"},
-    {"dropout", "parallel"},
+    {"dropout", "native", "parallel"},
     {"tensors"},
     {"errors", "__version__"},
 )
@@ -31,6 +31,7 @@ ONLY = {
     "rich": {"cli.console", "cli.progress"},
     "torch": {"formats.pt.legacy", "masks.torch_rng"},
     "cryptography": {"masks.keystream"},
+    "hatchling": {"native.build"},
 }
 MAX_LINES = 300
 LONG = {"formats.pt.unpickle"}  # the pickle machine is one thing

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dropcli.native import is_available
 from tests.conftest import Run, shell
 
 APPLY = ("apply", "x.safetensors", "-o", "y.safetensors")
@@ -41,10 +42,14 @@ def test_no_arguments_is_help(run: Run) -> None:
     assert "Usage: dropcli" in result.err
 
 
-def test_version(run: Run) -> None:
+def test_version_and_kernel(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version("dropcli")
+    kernel = "native" if is_available() else "numpy"
     result = run("--version")
-    assert (result.code, result.out) == (0, f"dropcli {version} (masks dropcli/1)\n")
+    text = "dropcli {} (masks dropcli/1, kernel {})\n"
+    assert (result.code, result.out) == (0, text.format(version, kernel))
+    monkeypatch.setenv("DROPCLI_KERNEL", "numpy")
+    assert run("--version").out == text.format(version, "numpy")
 
 
 def test_a12_options_work_before_and_after_and_dashes_end_them(run: Run) -> None:

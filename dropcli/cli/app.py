@@ -30,7 +30,10 @@ app = typer.Typer(
 
 def _version() -> int:
     """Show the version."""
-    console.write_out(f"dropcli {__version__} (masks dropcli/1)\n")
+    from dropcli.native import is_available  # with numpy, which takes time
+
+    kernel = "native" if is_available() else "numpy"
+    console.write_out(f"dropcli {__version__} (masks dropcli/1, kernel {kernel})\n")
     return 0
 
 

@@ -183,15 +183,11 @@ def show_markdown(text: str) -> None:
 
 
 def _show(make: Callable[[Screen], Iterable[str]], *, on_stderr: bool = False) -> None:
-    screen = screen_of(sys.stderr if on_stderr else sys.stdout)
+    stream = sys.stderr if on_stderr else sys.stdout
+    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
+    screen = Screen(_width(stream), utf8, styler(stream))
     text = "".join(f"{line}\n" for line in make(screen))
     (write_error if on_stderr else write_out)(text)
-
-
-def screen_of(stream: TextIO | None) -> Screen:
-    """What a stream can show."""
-    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
-    return Screen(_width(stream), utf8, styler(stream))
 
 
 def _width(stream: TextIO | None) -> int:

@@ -19,6 +19,8 @@ class AlphaKernel:
     ATen/native/Dropout.cpp of PyTorch 2.13. With p = 1 torch adds nothing.
     """
 
+    factor: float | None = None
+
     def __init__(self, dtype: Dtype, p: Array, share: Share | None) -> None:
         part = np.where(p == 1, 0, p)
         a = 1 / np.sqrt((_ALPHA * _ALPHA * part + 1) * (1 - part))

@@ -28,7 +28,12 @@ from dropcli.tensors import Dtype
 
 
 class Kernel(Protocol):
-    """How elements of one dtype are read as numbers, and dropped."""
+    """How elements of one dtype are read as numbers, and dropped.
+
+    `factor` is what kept ones are multiplied by, and dropped ones by 0, where that is all.
+    """
+
+    factor: float | None
 
     def values(self, raw: Raw) -> NDArray[Any]:
         """The elements as real numbers for statistics, shape (n,); may be a view of `raw`."""
@@ -87,6 +92,7 @@ class _FloatKernel:
         self._narrow = dtype.bits == 16
         self._scale = scale
         self._finite = bool(np.isfinite(scale).all())
+        self.factor = float(scale) if self._finite and not scale.ndim else None
 
     def values(self, raw: Raw) -> NDArray[Any]:
         elements: NDArray[Any] = raw.view(self._dtype)
@@ -137,6 +143,8 @@ def _halves() -> NDArray[np.float32]:
 class _ComplexKernel:
     """Complex elements times a complex factor without imaginary part; statistics of magnitudes."""
 
+    factor: float | None = None
+
     def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
         self._dtype = dtype.numpy
         self._scale = scale
@@ -160,6 +168,8 @@ class _ComplexKernel:
 
 class _Float8Kernel:
     """256 possible elements and as many scales, so a table of all products."""
+
+    factor: float | None = None
 
     def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
         self._products = _float8_products(dtype)
@@ -187,6 +197,8 @@ def _float8_products(dtype: Dtype) -> NDArray[np.uint8]:
 class _IntegerKernel:
     """Integers and bools are never scaled; the fill kernel around it writes the dropped ones."""
 
+    factor: float | None = None
+
     def __init__(self, dtype: Dtype) -> None:
         self._dtype = dtype
 
@@ -203,6 +215,8 @@ class _IntegerKernel:
 
 class _FillKernel:
     """Another kernel for what is kept; dropped elements become exactly these bits."""
+
+    factor: float | None = None
 
     def __init__(self, kernel: Kernel, element: NDArray[Any]) -> None:
         self._kernel = kernel
@@ -223,6 +237,8 @@ class _FillKernel:
 
 class _IdentityKernel:
     """p = 0: the input's own bytes, signalling NaN and all."""
+
+    factor: float | None = None
 
     def __init__(self, kernel: Kernel) -> None:
         self.values = kernel.values

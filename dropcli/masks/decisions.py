@@ -45,6 +45,11 @@ class Bernoulli:
             part = out[first : first + len(words)]
             np.greater_equal(words, self._limits(start + first, len(words)), out=part)
 
+    def words(self, start: int, count: int) -> tuple[NDArray[np.uint32], int] | None:
+        """Words of which those up to the number beside them drop; None if they have no such."""
+        last = int(self._limit) - 1
+        return None if last < 0 else (self._keystream.block(start, count), last)
+
     def decide_at(self, cells: Indices) -> Keep:
         kept: Keep = self._keystream.at(cells) >= self._limits_at(cells)
         return kept

@@ -6,6 +6,7 @@ matters: changing this file changes people's data.
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,7 +19,8 @@ CONTRACT = "dropcli/1"
 CHUNK = 1 << 18  # words at a time: long enough that threads rarely wait for each other
 
 _PER_COUNTER = 4  # an AES block is 16 bytes
-_ZEROS = memoryview(bytes(4 * CHUNK))
+_ZEROS = memoryview(bytes(4 * (CHUNK + _PER_COUNTER)))
+_room = threading.local()  # fresh memory for each block would cost more than its words
 
 
 def mask_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
@@ -64,6 +66,17 @@ class Keystream:
             first = max(done, 0)
             yield first, words[first - done : length]
             done += length
+
+    def block(self, start: int, count: int) -> NDArray[np.uint32]:
+        """At most CHUNK words from `start` on, shape (count,), until this thread's next call."""
+        counter, skip = divmod(start, _PER_COUNTER)
+        encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
+        if not hasattr(_room, "words"):
+            _room.words = np.empty(CHUNK + 2 * _PER_COUNTER, "<u4")
+            _room.bytes = _room.words.view(np.uint8).data
+        encryptor.update_into(_ZEROS[: 4 * (count + skip)], _room.bytes)
+        words: NDArray[np.uint32] = _room.words[skip : skip + count]
+        return words
 
     def read(self, start: int, count: int) -> NDArray[np.uint32]:
         """`count` words from `start` on, shape (count,)."""

@@ -9,9 +9,10 @@ from functools import cached_property
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dropcli.dropout import Axis, Keep
-from dropcli.masks.decisions import Decisions
+from dropcli.masks.decisions import Bernoulli, Decisions
 from dropcli.masks.keystream import CHUNK
 from dropcli.masks.probability import Probability
 from dropcli.tensors import Indices
@@ -57,6 +58,18 @@ class Mask:
             self._decisions.decide(start, out)
         else:
             self._expand(0, 0, start, out)
+
+    def words(self, start: int, count: int) -> tuple[NDArray[np.uint32], int] | None:
+        """The words of elements from `start` on, and the largest that drops one, if that is all."""
+        if self.per_element and isinstance(self._decisions, Bernoulli):
+            return self._decisions.words(start, count)
+        return None
+
+    def kept(self, start: int, count: int) -> Keep:
+        """Whether each of `count` elements from `start` on is kept, shape (count,)."""
+        out = np.empty(count, np.bool_)
+        self.keep(start, out)
+        return out
 
     def keep_at(self, elements: Indices) -> Keep:
         """Whether each of these elements is kept, in any order, shape (n,)."""

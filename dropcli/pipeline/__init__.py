@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dropcli.pipeline.blocks import drop_run as drop_run
     from dropcli.pipeline.export import check_stats_path as check_stats_path
     from dropcli.pipeline.export import write_stats as write_stats
     from dropcli.pipeline.job import check_selected as check_selected
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from dropcli.pipeline.job import derive_file as derive_file
     from dropcli.pipeline.job import is_applied as is_applied
     from dropcli.pipeline.job import run_file as run_file
-    from dropcli.pipeline.loop import drop_elements as drop_elements
     from dropcli.pipeline.output import BytesProgress as BytesProgress
     from dropcli.pipeline.output import Job as Job
     from dropcli.pipeline.output import Progress as Progress
@@ -33,7 +33,7 @@ _MODULES = {
     **dict.fromkeys(
         ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"), "job"
     ),
-    "drop_elements": "loop",
+    "drop_run": "blocks",
     **dict.fromkeys(("BytesProgress", "Job", "Progress", "Writing", "stream_of"), "output"),
     **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
     "recipe_for": "recipe",

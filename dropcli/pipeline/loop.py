@@ -8,21 +8,22 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from dropcli.dropout import Dropout, Kernel
+from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
 from dropcli.formats import Checksum, Deferred, Source
 from dropcli.masks import FileMasks, RateSummary, combined
 from dropcli.parallel import Inline, Threads, usable_cores
+from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run
 from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Recipes, cut
 from dropcli.pipeline.recipe import Recipe, recipe_for
 from dropcli.pipeline.report import TensorReport
-from dropcli.pipeline.stats import Summary, is_finite, summarize
+from dropcli.pipeline.stats import Summary
 from dropcli.tensors import TensorInfo
 
 _MAX_WORKERS = 4  # reading and writing bound the work; more workers only take memory
@@ -117,18 +118,11 @@ def augment(
             named[name].dropped += count.result()
 
 
-class _PartDone(NamedTuple):
-    name: str
-    elements_dropped: int
-    before: list[Summary]
-    after: list[Summary]
-
-
 @dataclass
 class _PieceDone:
     buffer: bytearray
     output: list[bytes | memoryview | Deferred] = field(default_factory=list)
-    parts: list[_PartDone] = field(default_factory=list)
+    parts: list[Dropped] = field(default_factory=list)
     checksums: list[tuple[Checksum, int, int]] = field(default_factory=list)
 
 
@@ -182,7 +176,7 @@ def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
         done.checksums.append((part.read, isal_zlib.crc32(data), len(data)))
     raw = np.frombuffer(data, np.uint8)
     if part.recipe:
-        done.parts.append(drop_elements(part.recipe, part.first_element, raw))
+        done.parts.append(drop_run(part.recipe, part.first_element, raw))
     for recipe in part.placed:
         done.parts.append(_drop_placed(recipe, part.offset, raw))
     if part.written:
@@ -207,7 +201,7 @@ def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
     if item.recipe and tensor.tied_to:
         _drop_tied(item.recipe, tensor, places, raw)
     elif item.recipe:
-        done.parts.append(drop_elements(item.recipe, item.first_element, raw))
+        done.parts.append(drop_run(item.recipe, item.first_element, raw))
     return raw.data
 
 
@@ -219,17 +213,11 @@ def _drop_tied(
     layout = first.elements_layout
     between = (tensor.offset - first.offset) // (first.dtype.bits // 8)
     logical = layout.logical_at(places + between)
-    _apply(recipe, recipe.kernel_at(logical), raw, recipe.mask.keep_at(logical))
+    keep = recipe.mask.keep_at(logical)
+    drop_elements(recipe, recipe.kernel_at(logical), raw, keep, Dropped(tensor.name))
 
 
-def drop_elements(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> _PartDone:
-    """Drop contiguous elements of a tensor in place, from this one on; `raw` is their bytes."""
-    keep = np.empty(len(raw) // (recipe.tensor.dtype.bits // 8), np.bool_)
-    recipe.mask.keep(first_element, keep)
-    return _apply(recipe, recipe.kernel(first_element, len(keep)), raw, keep)
-
-
-def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> _PartDone:
+def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> Dropped:
     """Drop those elements of a tensor whose places are among these bytes of the source."""
     tensor = recipe.tensor
     itemsize = tensor.dtype.bits // 8
@@ -239,29 +227,14 @@ def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> _PartDo
     elements = raw.view(f"V{itemsize}")
     taken = elements[places - start]
     keep = recipe.mask.keep_at(logical)
-    done = _apply(recipe, recipe.kernel_at(logical), taken.view(np.uint8), keep)
+    dropped = Dropped(tensor.name)
+    drop_elements(recipe, recipe.kernel_at(logical), taken.view(np.uint8), keep, dropped)
     elements[places - start] = taken
-    return done
+    return dropped
 
 
-def _apply(
-    recipe: Recipe, kernel: Kernel, raw: NDArray[np.uint8], keep: NDArray[np.bool_]
-) -> _PartDone:
-    with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
-        values = kernel.values(raw)
-        before = summarize(values) if recipe.statistics else []
-        if recipe.statistics:
-            finite = not any(summary.nan or summary.inf for summary in before)
-        else:
-            finite = is_finite(values)
-        kernel.apply(raw, values, keep, finite)
-        after = summarize(kernel.values(raw)) if recipe.statistics else []
-    dropped = len(keep) - int(np.count_nonzero(keep))
-    return _PartDone(recipe.tensor.name, dropped, before, after)
-
-
-def _merge(report: TensorReport, part: _PartDone) -> None:
-    report.elements_dropped += part.elements_dropped
+def _merge(report: TensorReport, part: Dropped) -> None:
+    report.elements_dropped += part.elements
     for whole, summaries in ((report.before, part.before), (report.after, part.after)):
         if whole is not None:
             for summary in summaries:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from dropcli.formats import Checksum, Deferred, Extent, Gathered, Segment
 from dropcli.pipeline.recipe import Recipe
-from dropcli.pipeline.stats import BLOCK
 from dropcli.tensors import TensorInfo
 
 PIECE_BYTES = 1 << 21
@@ -93,7 +92,7 @@ def cut(segments: Iterable[Segment], recipes: Recipes) -> Iterator[Piece]:
 def _gathers(segment: Gathered, recipes: Recipes) -> Iterator[Gather]:
     tensor = segment.tensor
     recipe = recipes.get(tensor.tied_to or tensor.name)
-    step = min(BLOCK, PIECE_BYTES * 8 // tensor.dtype.bits)
+    step = PIECE_BYTES * 8 // tensor.dtype.bits
     for first in range(0, tensor.elements, step):
         yield Gather(segment, first, min(step, tensor.elements - first), recipe)
 
@@ -108,7 +107,7 @@ def _parts(extent: Extent, recipes: Recipes) -> Iterator[Part]:
     checks = (extent.read, extent.written)
     if len(found) == 1 and _fills(found[0].tensor, extent):
         itemsize = found[0].tensor.dtype.bits // 8
-        step = min(BLOCK * itemsize, PIECE_BYTES)
+        step = PIECE_BYTES  # whole blocks of statistics, whatever the dtype
         for start in range(0, extent.nbytes, step):
             nbytes = min(step, extent.nbytes - start)
             offset = extent.offset + start

@@ -1,6 +1,7 @@
 """What is done to one tensor: its mask and its kernel."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from dropcli.dropout import Dropout, Kernel, Range, fixed_kernel, in_tensor, kernel_for
 from dropcli.errors import TensorError
 from dropcli.masks import FileMasks, Mask, RateSummary, SampleProbabilities
+from dropcli.native import has_kernel_for
 from dropcli.tensors import TensorInfo
 
 
@@ -21,6 +23,12 @@ class Recipe:
     mask: Mask
     _kernel: Kernel
     statistics: bool  # whether they are computed, which takes longer than the dropout
+
+    @cached_property
+    def native_factor(self) -> float | None:
+        """What the kernel in C multiplies kept elements by; None where it cannot do them."""
+        fits = isinstance(self.mask.p, float) and has_kernel_for(self.tensor.dtype.name)
+        return self._kernel.factor if fits else None
 
     def kernel(self, first: int, count: int) -> Kernel:
         """The kernel for `count` elements from `first` on."""

@@ -1,0 +1,84 @@
+"""Drop a run of one tensor's elements: by the kernel in C where it can, else by numpy."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.dropout import Kernel
+from dropcli.native import Moments, drop_natively
+from dropcli.pipeline.recipe import Recipe
+from dropcli.pipeline.stats import BLOCK, Summary, is_finite, summarize
+
+
+@dataclass
+class Dropped:
+    """What became of a run of elements of the tensor of this name."""
+
+    name: str
+    elements: int = 0  # that are dropped
+    before: list[Summary] = field(default_factory=list)
+    after: list[Summary] = field(default_factory=list)
+
+
+def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Dropped:
+    """Drop contiguous elements in place, from this one on, which begins a block of statistics."""
+    dropped = Dropped(recipe.tensor.name)
+    itemsize = recipe.tensor.dtype.bits // 8
+    step = BLOCK * itemsize
+    for start in range(0, len(raw), step):
+        block, first = raw[start : start + step], first_element + start // itemsize
+        count = len(block) // itemsize
+        factor = recipe.native_factor
+        if factor is None or not _drop_block(recipe, first, block, factor, dropped):
+            keep = recipe.mask.kept(first, count)
+            drop_elements(recipe, recipe.kernel(first, count), block, keep, dropped)
+    return dropped
+
+
+def drop_elements(
+    recipe: Recipe,
+    kernel: Kernel,
+    raw: NDArray[np.uint8],
+    keep: NDArray[np.bool_],
+    dropped: Dropped,
+) -> None:
+    """Drop these elements in place as the mask `keep`, shape (n,), says; numpy's way."""
+    with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
+        values = kernel.values(raw)
+        if recipe.statistics:
+            before = summarize(values)
+            finite = not any(summary.nan or summary.inf for summary in before)
+            dropped.before += before
+        else:
+            finite = is_finite(values)
+        kernel.apply(raw, values, keep, finite)
+        if recipe.statistics:
+            dropped.after += summarize(kernel.values(raw))
+    dropped.elements += len(keep) - int(np.count_nonzero(keep))
+
+
+def _drop_block(
+    recipe: Recipe, first: int, raw: NDArray[np.uint8], factor: float, dropped: Dropped
+) -> bool:
+    """Whether the kernel did this block; if not, nothing is done."""
+    count = len(raw) // (recipe.tensor.dtype.bits // 8)
+    decisions = recipe.mask.words(first, count) or recipe.mask.kept(first, count)
+    done = drop_natively(
+        raw, recipe.tensor.dtype.name, factor, decisions, statistics=recipe.statistics
+    )
+    if done is None:
+        return False
+    dropped.elements += count - done.kept
+    if done.before:
+        dropped.before.append(_summary(done.before, count))
+        if done.after:
+            dropped.after.append(_summary(done.after, count))
+        else:
+            dropped.after += summarize(recipe.kernel(first, count).values(raw))
+    return True
+
+
+def _summary(moments: Moments, count: int) -> Summary:
+    m = moments
+    return Summary(m.zeros, 0, 0, count, m.mean, 0.0, m.squares, m.low, m.high)

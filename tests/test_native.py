@@ -1,0 +1,121 @@
+"""The kernel in C gives the bits of numpy: outputs and statistics."""
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from dropcli.native import drop_natively, is_available
+from tests.conftest import Run
+
+DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+LENGTHS = (0, 1, 2, 63, 64, 65, 511, 512, 513, 1000, 65535, 65536, 65537, 140_000)
+VALUES = (
+    "normal", "tiny", "huge", "constant", "far", "alternating", "zeros", "nan", "infinite", "bits"
+)  # fmt: skip
+
+needs_kernel = pytest.mark.skipif(
+    not is_available(), reason="no C compiler was there when this was installed"
+)
+
+
+def values(kind: str, count: int, dtype: str, seed: int) -> torch.Tensor:
+    """Numbers that are hard for sums: cancelling, overflowing, subnormal, or not numbers."""
+    random = np.random.default_rng(seed)
+    numbers = random.standard_normal(count)
+    limits: Any = ml_dtypes.finfo(DTYPES[dtype])  # type: ignore[no-untyped-call]
+    with np.errstate(all="ignore"):
+        match kind:
+            case "tiny":
+                numbers *= float(limits.smallest_subnormal) * 8
+            case "huge":
+                numbers *= float(limits.max) / 8
+            case "constant":
+                numbers = np.full(count, 1 / 3)
+            case "far":
+                numbers = 1000 + numbers / 8
+            case "alternating":
+                numbers = np.where(np.arange(count) % 2, 1.0, -1.0) * 1e4
+            case "zeros":
+                numbers *= random.random(count) < 0.5
+            case "nan":
+                numbers[random.random(count) < 0.01] = np.nan
+            case "infinite":
+                numbers[random.random(count) < 0.01] = -np.inf
+        if kind == "bits":
+            raw = random.bytes(count * np.dtype(DTYPES[dtype]).itemsize)
+            return torch.frombuffer(bytearray(raw or b"\0" * 8), dtype=TORCH[dtype])[:count]
+    return torch.from_numpy(numbers).to(TORCH[dtype])
+
+
+def both(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[tuple[bytes, Any]]:
+    """The bytes and the statistics with the kernel, and with numpy alone."""
+    found = []
+    for kernel in ("native", "numpy"):
+        monkeypatch.setenv("DROPCLI_KERNEL", kernel)
+        done = run("apply", "x.safetensors", "-fo", "y.safetensors", "--json", *arguments)
+        assert done.code == 0, done.out
+        found.append((Path("y.safetensors").read_bytes(), done.json["files"][0]["tensors"]))
+    return found
+
+
+@needs_kernel
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    tensors=st.lists(
+        st.tuples(
+            st.sampled_from(VALUES),
+            st.sampled_from(LENGTHS) | st.integers(0, 3000),
+            st.sampled_from(list(DTYPES)),
+            st.integers(0, 99),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    p=st.sampled_from(["0.3", "0.5", "1", "0.999999", "0.0000001", "1e-11"]),
+    options=st.sampled_from([(), ("--no-rescale",), ("--over", "0:7"), ("-p", "0.2:0.7")]),
+)
+@example([(kind, 70_001, "F32", 1) for kind in VALUES], "0.3", ())
+@example([(kind, 70_001, "F16", 1) for kind in VALUES], "0.3", ())
+@example([(kind, 70_001, "BF16", 1) for kind in VALUES], "0.3", ())
+@example([(kind, 70_001, "F64", 1) for kind in VALUES], "0.3", ())
+def test_the_same_bytes_and_statistics_as_numpy(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tensors: list[tuple[str, int, str, int]],
+    p: str,
+    options: tuple[str, ...],
+) -> None:
+    save_file({f"{i}": values(*parts) for i, parts in enumerate(tensors)}, "x.safetensors")
+    given_p = () if "-p" in options else ("-p", p)
+    kernel, numpy = both(run, monkeypatch, "--all-floats", "--seed", 7, *given_p, *options)
+    assert kernel == numpy
+
+
+@needs_kernel
+def test_the_kernel_is_what_runs() -> None:
+    raw = np.arange(1000, dtype=np.float32)
+    kept = np.arange(1000) % 2 == 0
+    done = drop_natively(raw.view(np.uint8), "F32", 2.0, kept, statistics=True)
+    assert done is not None
+    assert done.kept == 500
+    assert raw.tolist() == [2.0 * i if i % 2 == 0 else 0.0 for i in range(1000)]
+
+
+@needs_kernel
+def test_blocks_that_are_not_finite_are_left_alone() -> None:
+    raw = np.array([1, 2, np.inf, 4], np.float32)
+    before = raw.copy()
+    assert drop_natively(raw.view(np.uint8), "F32", 2.0, raw > 0, statistics=False) is None
+    assert raw.tobytes() == before.tobytes()
