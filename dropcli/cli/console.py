@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dropcli.cli.layout import Screen, Styler
 from dropcli.cli.text import printable
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # slow for --help
     from rich.console import Console as RichConsole
 
+    from dropcli.cli.layout import Screen, Styler
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
@@ -67,7 +67,7 @@ def is_colored(stream: TextIO | None) -> bool:
     return is_terminal(stream) or (forced and stream is not None and stream.isatty())
 
 
-def styler(stream: TextIO | None) -> Styler:
+def styler(stream: TextIO | None) -> "Styler":
     """What puts texts in colour for a stream."""
     if is_colored(stream):
         return lambda style, text: f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
@@ -182,7 +182,9 @@ def show_markdown(text: str) -> None:
         console.file.flush()
 
 
-def _show(make: Callable[[Screen], Iterable[str]], *, on_stderr: bool = False) -> None:
+def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False) -> None:
+    from dropcli.cli.layout import Screen
+
     stream = sys.stderr if on_stderr else sys.stdout
     utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
     screen = Screen(_width(stream), utf8, styler(stream))

@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dropcli.cli import console
-from dropcli.cli.mistakes import check_flags, is_flag, no_such_command, usage_error
 from dropcli.cli.usage import help_text
 from dropcli.errors import UsageError
 
@@ -32,6 +31,8 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         if args[0] not in self.commands and not ctx.resilient_parsing:
+            from dropcli.cli.mistakes import no_such_command  # slow for --help
+
             raise no_such_command(self.commands, args)
         return super().resolve_command(ctx, args)
 
@@ -50,6 +51,8 @@ class Command(TyperCommand):
             _, _, given = self.make_parser(ctx).parse_args(args=list(args))
             words = list(args)
             rest = super().parse_args(ctx, args)
+        from dropcli.cli.mistakes import check_flags, is_flag
+
         check_flags(self.get_params(ctx), words)
         for param in {param for param in given if param.nargs == 1 and not param.multiple}:
             # A plain flag says the same however often it is given.
@@ -64,6 +67,8 @@ def _our_errors(ctx: typer.Context, args: list[str]) -> Iterator[None]:
     try:
         yield
     except typer.TyperException as error:
+        from dropcli.cli.mistakes import usage_error
+
         raise usage_error(ctx, args, error) from None
 
 
