@@ -84,9 +84,19 @@ def write_out(text: str) -> None:
 
 
 def note(message: str, label: str = "") -> None:
-    """One line on standard error; `label` is "error", "hint" or "warning"."""
-    start = f"{styler(sys.stderr)(label, f'{label}:')} " if label else ""
-    write_error(f"{start}{printable(message, _MESSAGE_LIMIT)}\n")
+    """One line on standard error; `label` is "error", "hint" or "warning".
+
+    A terminal gets lines of whole words, but for hints, which are there to be copied.
+    """
+    text, start = printable(message, _MESSAGE_LIMIT), f"{label}: " if label else ""
+    lines = [f"{start}{text}"]
+    if is_terminal(sys.stderr) and label != "hint":
+        from dropcli.cli.layout import flow
+
+        lines = [*flow(text, _screen(sys.stderr), start)]
+    if label:
+        lines[0] = styler(sys.stderr)(label, start[:-1]) + lines[0].removeprefix(start[:-1])
+    write_error("".join(f"{line}\n" for line in lines))
 
 
 def write_error(text: str) -> None:
@@ -183,13 +193,16 @@ def show_markdown(text: str) -> None:
 
 
 def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False) -> None:
-    from dropcli.cli.layout import Screen
-
-    stream = sys.stderr if on_stderr else sys.stdout
-    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
-    screen = Screen(_width(stream), utf8, styler(stream))
+    screen = _screen(sys.stderr if on_stderr else sys.stdout)
     text = "".join(f"{line}\n" for line in make(screen))
     (write_error if on_stderr else write_out)(text)
+
+
+def _screen(stream: TextIO | None) -> "Screen":
+    from dropcli.cli.layout import Screen
+
+    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
+    return Screen(_width(stream), utf8, styler(stream))
 
 
 def _width(stream: TextIO | None) -> int:
