@@ -93,7 +93,7 @@ def note(message: str, label: str = "") -> None:
     if is_terminal(sys.stderr) and label != "hint":
         from dropcli.cli.layout import flow
 
-        lines = [*flow(text, _screen(sys.stderr), start)]
+        lines = [*flow(text, screen_of(sys.stderr), start)]
     if label:
         lines[0] = styler(sys.stderr)(label, start[:-1]) + lines[0].removeprefix(start[:-1])
     write_error("".join(f"{line}\n" for line in lines))
@@ -193,12 +193,13 @@ def show_markdown(text: str) -> None:
 
 
 def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False) -> None:
-    screen = _screen(sys.stderr if on_stderr else sys.stdout)
+    screen = screen_of(sys.stderr if on_stderr else sys.stdout)
     text = "".join(f"{line}\n" for line in make(screen))
     (write_error if on_stderr else write_out)(text)
 
 
-def _screen(stream: TextIO | None) -> "Screen":
+def screen_of(stream: TextIO | None) -> "Screen":
+    """What a stream can show."""
     from dropcli.cli.layout import Screen
 
     utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")

@@ -47,13 +47,18 @@ class Command(TyperCommand):
         _write_help(ctx, formatter)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        with _our_errors(ctx, list(args)):
-            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-            words = list(args)
-            rest = super().parse_args(ctx, args)
-        from dropcli.cli.mistakes import check_flags, is_flag
+        from dropcli.cli.mistakes import check_words, is_flag
 
-        check_flags(self.get_params(ctx), words)
+        words, params = list(args), self.get_params(ctx)
+        try:
+            with _our_errors(ctx, words):
+                _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+                rest = super().parse_args(ctx, args)
+        except UsageError as error:
+            check_words(params, words, error.code)  # knows better what was meant
+            raise
+        if not ctx.resilient_parsing:  # for completion
+            check_words(params, words)
         for param in {param for param in given if param.nargs == 1 and not param.multiple}:
             # A plain flag says the same however often it is given.
             valued = not is_flag(param) or param.secondary_opts

@@ -85,7 +85,7 @@ def file_table(
         yield from table(_STATISTICS, rows, screen)
     yield ""
     if more := len(file.tensors) - len(shown):
-        yield from flow(f"{more:,} more tensors; -v or --stats shows them all", screen)
+        yield from flow(f"{counted(more, 'more tensor')}; -v or --stats shows all", screen)
     if off := [abs(tensor.deviation) for tensor in file.tensors if tensor.deviation is not None]:
         yield f"largest deviation from p: {number_text(max(off))}"
     yield from flow(_totals(file), screen)
@@ -150,19 +150,19 @@ def dataset_table(
     if tally.names.rows() and not settings["eval"]:
         yield from _names_table(tally, verbose, request.dry_run, screen)
         yield ""
-    rows = dict(_dataset_rows(tally, request, settings))
+    rows = dict(_dataset_rows(tally, request, settings, screen))
     width = max(map(len, rows))
     for key, value in rows.items():
         yield from flow(value, screen, f"{key:{width}}  ")
 
 
 def _dataset_rows(
-    tally: "Tally", request: "Request", settings: dict[str, Any]
+    tally: "Tally", request: "Request", settings: dict[str, Any], screen: Screen
 ) -> Iterator[tuple[str, str]]:
     verb = "would write" if request.dry_run else "replaced" if request.output is None else "written"
     size = f", {size_text(tally.nbytes)}" if tally.written else ""
-    folder = "" if request.output is None else f" to {_folder(request.output)}"
-    yield verb, f"{counted(tally.written, 'file')}{folder}{size}"
+    place = "" if request.output is None else f" to {_folder(request.output, screen)}"
+    yield verb, f"{counted(tally.written, 'file')}{place}{size}"
     if tally.kept_names:
         names = dict.fromkeys(os.path.join(request.output or "", n) for n in tally.kept_names)
         more = ", ..." if len(names) > _FOLDERS_SHOWN else ""
@@ -190,8 +190,8 @@ def _dataset_rows(
         yield "rate", f"{total.rate:.6f} (p {total.asked:.6g})"
 
 
-def _folder(path: str) -> str:
-    return printable(os.path.join(path, ""))
+def _folder(path: str, screen: Screen) -> str:
+    return short(printable(os.path.join(path, "")), screen)
 
 
 def _names_table(tally: "Tally", verbose: bool, dry_run: bool, screen: Screen) -> Iterator[str]:
@@ -213,7 +213,7 @@ def _names_table(tally: "Tally", verbose: bool, dry_run: bool, screen: Screen) -
         rows.append(row)
     yield from table(_NAMES, rows, screen)
     if len(names) > len(shown):
-        yield f"{len(names) - len(shown):,} more names; -v shows them"
+        yield f"{counted(len(names) - len(shown), 'more name')}; -v shows all"
 
 
 def _file_row(file: dict[str, Any]) -> list[str]:
@@ -232,16 +232,15 @@ def dataset_end(
     tally: "Tally", request: "Request", seconds: float, failed: bool, screen: Screen
 ) -> Iterator[str]:
     """What ends a run over many files; how long it took is never twice the same."""
-    place = "in place" if request.output is None else f"to {_folder(request.output)}"
-    files = counted(tally.written, "file")
-    if failed and tally.written < tally.planned:
-        files = f"{tally.written:,} of {counted(tally.planned, 'file')}"
-    if tally.written:
-        size, rate = size_text(tally.nbytes), size_text(round(tally.nbytes / seconds))
-        text = f"wrote {files} {place}: {size} in {seconds:.3g} s, {rate}/s"
+    place = "in place" if request.output is None else f"to {_folder(request.output, screen)}"
+    total = tally.planned - tally.skipped
+    files = f"{tally.written:,} of {counted(total, 'file')}" if failed else counted(total, "file")
+    size, rate = size_text(tally.nbytes), size_text(round(tally.nbytes / seconds))
+    text = f"wrote {files} {place}: {size} in {seconds:.3g} s, {rate}/s"
+    if failed:
+        yield from flow(text, screen)
     else:
-        text = "nothing was left to do"
-    yield from flow(text, screen) if failed else success(text, screen)
+        yield from success(text if total else "nothing was left to do", screen)
 
 
 def slowest_line(tally: "Tally") -> str:
@@ -291,5 +290,5 @@ def info_table(info: "FileInfo", verbose: bool, screen: Screen) -> Iterator[str]
         ]
         yield ""
         yield from table(_INFO, rows, screen)
-    if len(shown) < len(info.tensors):
-        yield f"{len(info.tensors) - len(shown):,} more tensors; -v shows them all"
+    if more := len(info.tensors) - len(shown):
+        yield f"{counted(more, 'more tensor')}; -v shows all"

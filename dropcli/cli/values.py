@@ -19,6 +19,16 @@ _DIGITS = r"[0-9]+"
 _PERCENT = r"([0-9]{1,3}(\.[0-9]{1,4})?) ?%?"
 _DECIMAL_COMMA = r"0?,[0-9]{1,6}"
 _FRACTION = r"([0-9]{1,4})/([1-9][0-9]{0,3})"
+_DIMENSIONS = r"-?[0-9][0-9,:-]*"
+# What other libraries call the modes.
+_MODES = {
+    "element": "dropout elementwise elements none",
+    "channel": "1d 2d 3d channelwise dropout1d dropout2d dropout3d spatial",
+    "pixel": "pixels pixelwise",
+    "sample": "batch droppath example item samples",
+    "feature": "col column columns",
+    "patch:8": "block cutout dropblock erase hole square",
+}
 
 
 def choice(option: str, *words: str) -> Callable[[str], str]:
@@ -39,7 +49,9 @@ def choice(option: str, *words: str) -> Callable[[str], str]:
     return parse
 
 
-def integer(option: str, least: int, most: int, code: str) -> Callable[[str | int], int]:
+def integer(
+    option: str, least: int, most: int, code: str, hint: str | None = None
+) -> Callable[[str | int], int]:
     """The parser of an option that takes decimal digits of this range."""
     needed = "a positive integer" if least else f"an integer from 0 to {most}"
 
@@ -50,7 +62,8 @@ def integer(option: str, least: int, most: int, code: str) -> Callable[[str | in
             return int(value)
         large = re.fullmatch(_DIGITS, value) and least and value.strip("0")
         problem = f"is more than {most:,}" if large else f"is not {needed}"
-        raise UsageError(code, f"{option}: '{value}' {problem}", _without_equals(option, value))
+        meant = _without_equals(option, value) or hint
+        raise UsageError(code, f"{option}: '{value}' {problem}", meant)
 
     return parse
 
@@ -127,10 +140,22 @@ def modes() -> Sequence[str]:
     return [*MODES[:-1], "patch:8"]
 
 
+def parse_mode(text: str) -> str:
+    """The name of a mode, which is checked with the other settings."""
+    meant = next((mode for mode, names in _MODES.items() if text.lower() in names.split()), None)
+    if meant or re.fullmatch(_DIMENSIONS, text):
+        hint = f"did you mean {meant or f'--over {text}'}?"
+        raise UsageError("bad-mode", f"--mode: '{text}' is not a mode", hint)
+    return text
+
+
 def parse_over(text: str) -> str:
     """The dimensions along which decisions differ, as in 0,2:8."""
-    from dropcli.dropout import Over  # slow for --help
+    from dropcli.dropout import MODES, Over  # slow for --help
 
+    if text.partition(":")[0] in [mode.partition(":")[0] for mode in MODES]:
+        hint = f"did you mean --mode {text}?"
+        raise UsageError("bad-over", f"--over: '{text}' is a mode, not dimensions", hint)
     Over.parse(text)
     return text
 
