@@ -143,11 +143,9 @@ def show_end(
     tally: "Tally", request: "Request", seconds: float, *, failed: bool, verbose: bool
 ) -> None:
     """Show the last line of a run over many files, on standard error, as it has the time taken."""
-    from dropcli.cli.tables import dataset_end, slowest_line
+    from dropcli.cli.tables import dataset_end
 
-    if verbose and len(tally.slowest) > 1:
-        note(slowest_line(tally))
-    _show(lambda screen: dataset_end(tally, request, seconds, failed, screen), on_stderr=True)
+    _show(lambda to: dataset_end(tally, request, seconds, failed, verbose, to), on_stderr=True)
 
 
 def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> None:

@@ -23,7 +23,7 @@ from dropcli.files import STDOUT, place_of
 from dropcli.pipeline import asked
 
 if TYPE_CHECKING:
-    from dropcli.dataset import Request, Tally, Verdict
+    from dropcli.dataset import NameTotals, Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, TensorReport
 
@@ -128,8 +128,8 @@ def _totals(file: "FileReport") -> str:
             f"dry run: nothing written; {counted(len(dropped), 'tensor')} to drop "
             f"({decisions:,} decisions), {copied}"
         )
-    rate = f", rate {count / decisions:.4f}" if decisions else ""
-    return f"{counted(len(dropped), 'tensor')} dropped ({count:,} of {decisions:,}{rate}), {copied}"
+    rate = f" ({count:,} of {decisions:,}, rate {count / decisions:.4f})" if decisions else ""
+    return f"{counted(len(dropped), 'tensor')} dropped{rate}, {copied}"
 
 
 def file_success(file: "FileReport", screen: Screen) -> Iterator[str]:
@@ -200,20 +200,19 @@ def _names_table(tally: "Tally", verbose: bool, dry_run: bool, screen: Screen) -
     shown = names if verbose else names[:_NAME_ROWS]
     if verbose and tally.names.rest != type(tally.names.rest)():
         shown.append(("(all other names)", tally.names.rest))
-    rows = []
-    for name, totals in shown:
-        files = [f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)]
-        row = [name, *files, printable(", ".join(sorted(totals.reasons)))]
-        if totals.decisions:
-            dropped = "" if dry_run else f"{totals.dropped:,}"
-            rate = "" if dry_run else number_text(totals.rate)
-            row += [f"{totals.decisions:,}", dropped, number_text(totals.asked), rate]
-        else:
-            row += [""] * 4
-        rows.append(row)
+    rows = [[name, *_name_cells(totals, dry_run)] for name, totals in shown]
     yield from table(_NAMES, rows, screen)
     if len(names) > len(shown):
         yield f"{counted(len(names) - len(shown), 'more name')}; -v shows all"
+
+
+def _name_cells(totals: "NameTotals", dry_run: bool) -> list[str]:
+    files = [f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)]
+    cells = [*files, printable(", ".join(sorted(totals.reasons)))]
+    if not totals.decisions:
+        return [*cells, "", "", "", ""]
+    done = ["", ""] if dry_run else [f"{totals.dropped:,}", number_text(totals.rate)]
+    return [*cells, f"{totals.decisions:,}", done[0], number_text(totals.asked), done[1]]
 
 
 def _file_row(file: dict[str, Any]) -> list[str]:
@@ -229,9 +228,12 @@ def _file_row(file: dict[str, Any]) -> list[str]:
 
 
 def dataset_end(
-    tally: "Tally", request: "Request", seconds: float, failed: bool, screen: Screen
+    tally: "Tally", request: "Request", seconds: float, failed: bool, verbose: bool, screen: Screen
 ) -> Iterator[str]:
-    """What ends a run over many files; how long it took is never twice the same."""
+    """What ends a run over many files, with the time it took."""
+    if verbose and len(tally.slowest) > 1:
+        files = ", ".join(f"{printable(path)} {time:.2g} s" for time, path in tally.slowest)
+        yield from flow(f"slowest: {files}", screen)
     place = "in place" if request.output is None else f"to {_folder(request.output, screen)}"
     total = tally.planned - tally.skipped
     files = f"{tally.written:,} of {counted(total, 'file')}" if failed else counted(total, "file")
@@ -241,11 +243,6 @@ def dataset_end(
         yield from flow(text, screen)
     else:
         yield from success(text if total else "nothing was left to do", screen)
-
-
-def slowest_line(tally: "Tally") -> str:
-    """Which files took longest."""
-    return "slowest: " + ", ".join(f"{path} {time:.2g} s" for time, path in tally.slowest)
 
 
 def verdict_lines(
