@@ -10,35 +10,26 @@ from tests.transcript import TRANSCRIPT, retold
 
 # Codes whose messages compare two like values. The others are to be mended: add none.
 COMPARISONS = """
-    alignment ambiguous-channels bad-copies bad-copy bad-count bad-fill bad-jobs
-    bad-min-keep bad-mode bad-over bad-p bad-rng bad-seed bad-stats bad-stream bug
-    byte-order changed changed-while-read collision compressed compressed-member
-    concat-pipe concat-pt concat-without-copies copies-in-place damaged-archive
-    damaged-journal damaged-pickle damaged-storage damaged-tensor do-not-go-together
-    doubtful-archive dtype-without-zero duplicate-name empty-path empty-stream exists
-    foreign-provenance git-lfs-pointer given-twice group-of-samples half-of-a-tie
-    header-too-large in-place-pipe in-use integer-rescale interrupted interrupted-run
-    invalid-header is-a-directory list-and-inputs member-too-large mode-and-over
-    newer-version no-common-dimension no-files no-folder no-groups no-input no-match
-    no-member no-output no-provenance no-root no-samples no-source no-storage
-    no-such-dimension no-threads no-workers not-a-file not-a-folder not-below
-    not-for-torch not-in-pt not-installed not-loaded not-only-tensors not-tensors
-    nothing-selected null null-bytes one-file original-without-copies other-names
-    other-settings other-torch others-in-place outside-storage overlapping-elements
-    overlapping-tensors p-per-without-range pickle-extension program-in-data
-    quiet-and-verbose read-only resume-without-provenance resume-without-seed
-    same-dimension-twice same-file same-folder several-on-stdout shared-between-samples
-    short-write standard-input stdin-is-a-terminal stdout-is-a-terminal stream-of-several
-    torch-copies torch-over torch-several torchscript trailing-data truncated-data
-    truncated-header two-dtypes two-on-stdout two-outputs unknown-dtype unreadable-legacy
-    unsupported-format wrong-checksum wrong-size
+    alignment bad-copy bad-fill bad-min-keep bad-mode bad-over bad-p bad-seed
+    bad-stream byte-order changed-while-read compressed compressed-member concat-pipe
+    concat-pt damaged-archive damaged-pickle damaged-storage damaged-tensor
+    do-not-go-together doubtful-archive dtype-without-zero duplicate-name exists
+    git-lfs-pointer group-of-samples header-too-large integer-rescale invalid-header
+    is-a-directory member-too-large mode-and-over newer-version no-common-dimension
+    no-folder no-groups no-match no-member no-root no-samples no-storage not-a-file
+    not-for-torch not-installed not-tensors nothing-selected outside-storage
+    overlapping-elements overlapping-tensors p-per-without-range pickle-extension
+    program-in-data shared-between-samples short-write stdin-is-a-terminal
+    torch-copies torch-over torchscript trailing-data truncated-data truncated-header
+    two-dtypes unknown-dtype unreadable-legacy unsupported-format wrong-checksum
+    wrong-size
 """
 BANNED = re.compile(
     r"\b(lest|whoever|nobody|somebody|of old|at last|whether or no|hears?|tells?|speaks?|spoken|"
     r"lives?|goes by|is called by|save for|of its own accord)\b",
     re.IGNORECASE,
 )
-TO_MEND = {"resume-without-provenance", "worker-died", "no-storage", "unreadable-legacy"}
+TO_MEND = {"no-storage", "unreadable-legacy"}
 # The same fault, in what is typed and in what a file or a tensor can take.
 IN_TWO_CLASSES = {"bad-fill", "closed", "no-match", "no-source", "other-settings"}
 

@@ -37,7 +37,7 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     assert re.match(r"error: out/1\.pt: .*\b2\b.*\nhint: .*--resume.*--force", result.err)
     assert set(tree("out")) == {"1.pt", "2.pt"}
 
-    resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--json")
+    resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--json", "-v")
     assert resumed.code == 3  # what is not known to be ours is not touched
     assert Path("out/1.pt").read_text() == "precious"
     assert resumed.errors == ["exists", "exists"]

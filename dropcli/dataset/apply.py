@@ -1,10 +1,12 @@
-"""What `dropcli apply` and `dropcli.apply` do: settle all that can be known, then do the work."""
+"""What `dropcli apply` and `dropcli.apply` do: check all that can be known, then do the work."""
 
 import os
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Unpack
 
 from dropcli.dataset.discover import is_several
+from dropcli.dataset.outputs import check_local
 from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
@@ -25,7 +27,7 @@ from dropcli.pipeline import (
 
 
 class Application(ABC):
-    """One application that is ready to run; `notices` are the warnings known before the work."""
+    """An application that is ready to run; `notices` are the warnings known before the work."""
 
     def __init__(self, request: Request, dropout: Dropout, notices: list[Notice]) -> None:
         self.request = request
@@ -36,15 +38,14 @@ class Application(ABC):
         """Do the work, and write the report where it is asked for.
 
         Raises:
-            DropcliError: nothing came of it. Of several files, those that fail are in the report.
+            DropcliError: nothing was done. Of several files, those that fail are in the report.
         """
         report = Report("apply", self.dropout.settings())
         for notice in self.notices:
             report.notices.add(notice, number=-1)
         self._run(report, progress)
         if self.request.stats and not self.request.dry_run:
-            replacing = self.request.force or self.request.resume
-            write_stats(self.request.stats, report, replace=replacing)
+            write_stats(self.request.stats, report, replace=self.request.continues)
         return report
 
     @abstractmethod
@@ -54,8 +55,8 @@ class Application(ABC):
 class SingleFile(Application):
     """One file into one."""
 
-    def __init__(self, source: str, request: Request, dropout: Dropout, *, drawn: bool) -> None:
-        notices = stream_notices(source, request, dropout, drawn=drawn)
+    def __init__(self, source: str, request: Request, dropout: Dropout) -> None:
+        notices = stream_notices(source, request, dropout)
         super().__init__(request, dropout, notices)
         self.job = job_of(source, request)
         self.file: FileReport  # as soon as it has run
@@ -73,7 +74,7 @@ class SingleFile(Application):
 
 
 class Dataset(Application):
-    """Many files, of which each fails alone; `tally` has what came of them."""
+    """Many files, each of which fails alone; `tally` has the outcomes."""
 
     def __init__(
         self,
@@ -81,24 +82,21 @@ class Dataset(Application):
         listed: list[str] | None,
         request: Request,
         dropout: Dropout,
-        *,
-        drawn: bool,
     ) -> None:
-        found, request, dropout = prepare_several(operands, listed, request, dropout, drawn=drawn)
+        found, request, dropout = prepare_several(operands, listed, request, dropout)
         if listed is None and not is_several(operands) and not request.resume:
-            check_selected(operands[0], dropout)  # one file, of which nothing is to be written
+            check_selected(operands[0], dropout)  # before several copies of one file
         notices = [Notice("link-to-above", note) for note in found.notes]
         self._plan = plan_batch(request, found)
         if not dropout.drops_nothing and (shared := shared_streams(self._plan.tasks)):
             notices.append(shared)
         super().__init__(request, dropout, notices)
-        self._drawn = drawn
         self.errors: list[DropcliError] = []
         if request.stats:
             jobs = [task.job for task in self._plan.tasks]
             paths = [path for job in jobs for path in (job.source, job.output)]
             paths += [request.journal] if request.journal else []
-            replacing = request.force or request.resume or request.dry_run
+            replacing = request.continues or request.dry_run
             check_stats_path(request.stats, paths, replace=replacing, made=request.output)
         self.tally = Tally(keep=request.keep_files)
         self.tally.kept_names = found.kept_names
@@ -111,12 +109,12 @@ class Dataset(Application):
             run_batch(self._plan, self.request, self.dropout, tally, progress)
         except Interrupted as stop:
             stop.done = f"{tally.done:,} of {tally.planned:,} files are done"
-            if self._drawn and self.request.journal is None and not self.dropout.eval:
+            if self.request.seed_drawn and self.request.journal is None and not self.dropout.eval:
                 stop.words = ("--seed", str(self.dropout.seed))
             raise
         report.entries += tally.files
         self.errors = tally.errors
-        # Where nothing was left to do, that was said before.
+        # A run with nothing left to do has said so before.
         if tally.written and (error := tally.nothing_selected):
             self.errors.append(error)
             report.failed = True
@@ -131,9 +129,10 @@ def prepare(
     **settings: Unpack[Settings],
 ) -> SingleFile | Dataset:
     """Find what is in the way before any work; without a seed, one is drawn."""
+    check_local([*operands, *(listed or ())], request.output)
     check_torch_input(settings.get("rng", "dropcli"), request.stream, request.copies or None)
-    drawn = seed is None
+    request = replace(request, seed_drawn=seed is None)
     dropout = Dropout.of(int.from_bytes(os.urandom(8)) if seed is None else seed, **settings)
     if listed is None and not is_dataset(operands, request):
-        return SingleFile(operands[0], request, dropout, drawn=drawn)
-    return Dataset(operands, listed, request, dropout, drawn=drawn)
+        return SingleFile(operands[0], request, dropout)
+    return Dataset(operands, listed, request, dropout)

@@ -1,7 +1,7 @@
 """Find the files of a dataset: folders walked, globs expanded, lists read.
 
-Every file has a name: its path below the folder that was walked, which places its output and
-makes its stream, so that a file has the same mask alone, in its folder, and in any subset.
+Every file has a name: its path below the folder that was walked. The name places the output and
+makes the stream, so a file has the same mask alone, in its folder, and in any subset.
 """
 
 import glob
@@ -32,7 +32,7 @@ class Input:
 
 @dataclass
 class Found:
-    """What was found: tensor files, others, and what could not be looked at."""
+    """What was found: tensor files, others, and what could not be read."""
 
     inputs: list[Input] = field(default_factory=list)
     others: list[Input] = field(default_factory=list)
@@ -71,8 +71,8 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
     `data/train data/val` gives what `data` gives. A list's names are kept below the folder that
     is given beside it, or else the current one, as tar and rsync keep them.
     """
-    found = Found()
-    walk = _Walk(found, identity(output) if output else None)
+    walk = _Walk(identity(output) if output else None)
+    found = walk.found
     if listed is not None:
         base = _base_of_list(operands)
         for path in listed:
@@ -81,11 +81,14 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
         folders = [operand for operand in operands if os.path.isdir(operand)]
         for operand in operands:
             if operand in folders:
-                name = _name_of(operand) if len(folders) > 1 else ""
+                # Named by its full path, since it may be given as `..`.
+                name = os.path.basename(os.path.abspath(operand)) if len(folders) > 1 else ""
                 walk.folder(operand, name)
                 found.kept_names += [name] if name else []
+            elif _is_glob(operand):
+                _expand(operand, walk)
             else:
-                _add_operand(operand, walk)
+                walk.file(operand, os.path.basename(operand))
     found.inputs = list(dict.fromkeys(found.inputs))
     found.others = list(dict.fromkeys(found.others))
     return found
@@ -97,22 +100,8 @@ def read_list(path: str, null: bool) -> list[str]:
         with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
             data = file.read()
         if b"\0" in data and not null:
-            raise UsageError(
-                "null-bytes", "--files-from: expected a path on each line, got null bytes", "add -0"
-            )
+            raise UsageError("null-bytes", "--files-from: the list holds null bytes", "add -0")
         return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
-
-
-def _name_of(folder: str) -> str:
-    """What one of several folders is called in the output, also if it was named as `..`."""
-    return os.path.basename(os.path.abspath(folder))
-
-
-def _add_operand(operand: str, walk: "_Walk") -> None:
-    if _is_glob(operand):
-        _expand(operand, walk)
-    else:
-        walk.file(operand, os.path.basename(operand))
 
 
 def _is_glob(operand: str) -> bool:
@@ -124,28 +113,30 @@ def _expand(pattern: str, walk: "_Walk") -> None:
     """The matches of a glob, named below its part that is no pattern."""
     parts = PurePath(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    base = os.path.join(*parts[:fixed]) if fixed else ""
+    base = os.path.join(*parts[:fixed]) if fixed else "."
     found = sorted(glob.glob(pattern, recursive=True))
     matches = [path for path in found if not walk.is_output(path)]
     if not matches:
-        raise FileError("no-match", "expected files that match, got none", None, pattern)
+        raise FileError("no-match", "no file matches", None, pattern)
     # `data/*` takes what a walk would take, and `data/*.bin` what it says.
     sorting = any(_has_tensors(path) for path in matches)
     for path in matches:
-        name = os.path.relpath(path, base or ".")
-        if not os.path.isdir(path):
-            walk.match(path, name, sorting=sorting)
-        elif "**" not in parts:  # which reaches into folders itself
-            walk.folder(path, "" if name == "." else name)
+        name = os.path.relpath(path, base)
+        if os.path.isdir(path):
+            if "**" not in parts:  # which reaches into folders itself
+                walk.folder(path, "" if name == "." else name)
+        elif sorting:
+            walk.sort(Input(path, name), os.path.isfile(path) or not os.path.exists(path))
+        else:
+            walk.file(path, name)
 
 
 def _base_of_list(operands: list[str]) -> str:
     if len(operands) > 1 or (operands and not is_folder(operands[0])):
         raise UsageError(
             "list-and-inputs",
-            f"--files-from: expected at most the folder of the listed files beside it, got "
-            f"'{operands[-1]}'",
-            "list that one too",
+            f"--files-from: '{operands[-1]}' is not the one folder that may stand beside it",
+            "add that file to the list",
         )
     return operands[0] if operands else "."
 
@@ -159,8 +150,8 @@ def _add_listed(path: str, base: str, walk: "_Walk") -> None:
         where = "the current folder" if base == "." else f"'{base}'"
         raise UsageError(
             "not-below",
-            f"--files-from: expected files below {where}, got '{path}'",
-            "name the folder that they are in beside --files-from: dropcli apply FOLDER ...",
+            f"--files-from: '{path}' is not below {where}",
+            "name the folder that holds the files: dropcli apply FOLDER --files-from LIST ...",
         )
     if os.path.isdir(path):
         walk.folder(path, "" if name == "." else name)
@@ -169,26 +160,17 @@ def _add_listed(path: str, base: str, walk: "_Walk") -> None:
 
 
 class _Walk:
-    """Adds files to what was found, from folders and one by one."""
+    """Collects files, from folders and one by one."""
 
-    def __init__(self, found: Found, left_out: Identity | None) -> None:
-        self._found = found
+    def __init__(self, left_out: Identity | None) -> None:
+        self.found = Found()
         self._left_out = left_out
 
     def file(self, path: str, name: str) -> None:
         """One file that was named, of whatever suffix."""
         if path == STDIN:
-            raise UsageError(
-                "standard-input", "expected files and folders, got `-` among several inputs"
-            )
-        self._found.inputs.append(Input(path, name))
-
-    def match(self, path: str, name: str, *, sorting: bool) -> None:
-        """One file that a pattern matched; if `sorting`, it may be one of the others."""
-        if sorting:
-            self._sort(Input(path, name), os.path.isfile(path) or not os.path.exists(path))
-        else:
-            self._found.inputs.append(Input(path, name))
+            raise UsageError("standard-input", "`-` cannot be one of several inputs")
+        self.found.inputs.append(Input(path, name))
 
     def is_output(self, path: str) -> bool:
         """Whether a path lies in the output folder."""
@@ -205,11 +187,11 @@ class _Walk:
         if self._left_out and identity(top) == self._left_out:
             raise UsageError(
                 "same-folder",
-                "expected an output folder other than the input, got the same",
+                "is both the input and the output",
                 "replace the files with --in-place instead of -o",
                 top,
             )
-        self._found.folders.append(top)
+        self.found.folders.append(top)
         stack = [(top, prefix, frozenset[Identity]())]
         while stack:
             path, name, above = stack.pop()
@@ -219,12 +201,12 @@ class _Walk:
                     if folder == self._left_out:
                         continue
                     if folder in above:
-                        note = f"{path}: a link to a folder that it lies in, not followed"
-                        self._found.notes.append(note)
+                        note = f"{path}: not followed, since it links to a folder that it lies in"
+                        self.found.notes.append(note)
                         continue
                     folders = [*self._entries(path, name)]
             except DropcliError as error:
-                self._found.failures.append(error)
+                self.found.failures.append(error)
                 continue
             stack += [(*entry, above | {folder}) for entry in reversed(folders)]
 
@@ -236,15 +218,15 @@ class _Walk:
                 if _is_folder(entry):
                     yield entry.path, name
                 else:
-                    self._sort(Input(entry.path, name), _is_file(entry))
+                    self.sort(Input(entry.path, name), _is_file(entry))
 
-    def _sort(self, item: Input, is_file: bool) -> None:
-        """To the tensors, or the others."""
+    def sort(self, item: Input, is_file: bool) -> None:
+        """Count a file to those with tensors, or to the others."""
         name = os.path.basename(item.name)
         if is_file and _has_tensors(name):
-            self._found.inputs.append(item)
+            self.found.inputs.append(item)
         elif name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(name):
-            self._found.others.append(item)
+            self.found.others.append(item)
 
 
 def _has_tensors(name: str) -> bool:
@@ -254,12 +236,12 @@ def _has_tensors(name: str) -> bool:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link round and round, or to where nobody may look
+    except OSError:  # links in a circle, or a folder that may not be read
         return False
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
-    """A link that leads nowhere is a file that is lost, which opening it will tell."""
+    """Whether to open it; a link that leads nowhere fails then, and says so."""
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:

@@ -1,7 +1,7 @@
 """A dataset's journal: a line of JSON for each finished file, written after it was published.
 
-So what the journal says is there is there, whenever the run was killed; at worst a file is there
-of which it does not know yet.
+Wherever a run is killed, each file that the journal lists is there. At worst a file is there that
+it does not list yet.
 """
 
 import errno
@@ -9,9 +9,8 @@ import json
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropcli.errors import FileError, FormatError, UsageError, located
 from dropcli.files import is_file
@@ -19,51 +18,55 @@ from dropcli.files import is_file
 JOURNAL = "dropcli.jsonl"
 JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
 
-_RULES = {  # of the run that is resumed, by its `select`
+_RULES = {  # what to do about another `select` than that of the run that is resumed
     "all": "resume with --all-floats, as it began",
     "data/1": "resume without --all-floats, as it began",
-    None: "begin anew in another folder",
 }
 _SYNC_EVERY = 256  # lines
+_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
+_NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # from reading damaged lines
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where nothing keeps two runs apart
+except ImportError:  # on Windows, which is not supported
     fcntl = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What tells a file from a changed one without reading it: bytes and time of change."""
+class Stamp(NamedTuple):
+    """What tells a file from a changed one without reading it."""
 
     nbytes: int
     mtime_ns: int
+    inode: int
 
     @classmethod
     def of(cls, path: str) -> "Stamp":
         """The stamp of a file; OSError if there is none."""
-        status = os.stat(path)
-        return cls(status.st_size, status.st_mtime_ns)
+        return cls.from_status(os.stat(path))
+
+    @classmethod
+    def from_status(cls, status: os.stat_result) -> "Stamp":
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A line that was found: whose bytes it speaks of, and where it stands."""
+class _Entry(NamedTuple):
+    """A line of the journal."""
 
     source: Stamp
-    inode: int  # of the source
-    output: Stamp
+    output: tuple[int, int]  # bytes and time of change
     stream: str
     copy: int
-    offset: int
+    offset: int  # in the journal
 
 
 class Journal:
-    """The journal of an output folder, held by one run at a time.
+    """The journal of an output folder, which one run at a time may hold.
 
-    `fresh` begins anew, with `replace` also where one is there that is then forgotten; `read_only`
-    changes nothing. FileError if another run holds it or just did, FormatError for a line that is
-    none of ours.
+    `fresh` starts an empty one, with `replace` also over an old one; `read_only` changes nothing.
+
+    Raises:
+        FileError: another run holds it, or has just written it.
+        FormatError: a line is not one of a journal.
     """
 
     def __init__(
@@ -76,63 +79,60 @@ class Journal:
         self._read_only = read_only
         self._holds_files = False
         self.settings: dict[str, Any] | None = None  # what all its lines were made with
+        writing = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        flags = (os.O_RDONLY | os.O_NONBLOCK if read_only else writing) | os.O_CLOEXEC
         with located(path):
-            flags = (
-                os.O_RDONLY | os.O_NONBLOCK if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND
-            )
-            self._fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            self._fd = os.open(path, flags, 0o666)
             try:
                 if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-                    raise FileError("not-a-file", "expected a journal, got no regular file")
-                if read_only:
-                    self._load()
-                else:
-                    _lock(self._fd)
-                    self._check_unmoved(empty=fresh and not replace)
-                    # A line that was not finished is cut off.
-                    os.ftruncate(self._fd, 0 if fresh else self._load())
+                    raise FileError("not-a-file", "the journal is not a regular file")
+                if not read_only:
+                    self._lock(empty=fresh and not replace)
+                end = 0 if fresh else self._load()
+                if not read_only:
+                    os.ftruncate(self._fd, end)  # cuts off an unfinished line
             except BaseException:
                 os.close(self._fd)
                 raise
 
     def confirm(
-        self, output: str, path: str, stream: str, copy: int, source: tuple[Stamp, int] | None
+        self, output: str, path: str, stream: str, copy: int, source: Stamp | None
     ) -> dict[str, Any] | None:
-        """What is known of this output, if it is still at `path` as it was made from this source.
+        """The line of this output, if it is still at `path` as it was made from this source.
 
-        source: its stamp and inode; None in place, where it has become the output.
+        `source` is None in place, where the source has become the output.
         """
         entry = self._entries.get(output)
         if entry is None or (entry.stream, entry.copy) != (stream, copy):
             return None
-        if source not in (None, (entry.source, entry.inode)):
+        if source not in (None, entry.source):
             return None
         try:
-            return self._document_at(entry.offset) if Stamp.of(path) == entry.output else None
+            return self._line_at(entry.offset) if Stamp.of(path)[:2] == entry.output else None
         except OSError:
             return None
 
     def output_of(self, stream: str, copy: int, suffix: str) -> str | None:
-        """What the output of this copy is called in the journal."""
+        """The name of this copy's output in the journal."""
         return self._outputs.get((stream, copy, suffix))
 
     def begin(self, settings: dict[str, Any]) -> None:
-        """Remember the settings before the first file is finished."""
+        """Record the settings before the first file is finished."""
         if self.settings is None:
             self.settings = settings
-            self.add(json.dumps({"settings": settings}) + "\n")
+            self.add({"settings": settings})
             self._holds_files = bool(self._entries)
             with located(self.path):
                 self._sync()
 
     def knows(self, output: str) -> bool:
-        """Whether this output was made by a run of this folder."""
+        """Whether a run of this folder made this output."""
         return output in self._entries
 
-    def add(self, line: str) -> None:
+    def add(self, line: dict[str, Any]) -> None:
         """Append a line."""
         with located(self.path):
-            rest = memoryview(line.encode())
+            rest = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
             self._unsynced += 1
@@ -141,11 +141,11 @@ class Journal:
                 self._sync()
 
     def clear(self) -> None:
-        """Forget all lines."""
+        """Have the journal removed when it is closed."""
         self._holds_files = False
 
     def close(self) -> None:
-        """Let go of it; one that knows of no file is taken away."""
+        """Release the journal; one that lists no file is removed."""
         with located(self.path):
             try:
                 if self._unsynced:
@@ -155,8 +155,16 @@ class Journal:
             finally:
                 os.close(self._fd)
 
-    def _check_unmoved(self, *, empty: bool) -> None:
-        """FileError if another run has begun and ended between our first look and our lock."""
+    def _lock(self, *, empty: bool) -> None:
+        """FileError if another run holds it, or began and ended since we looked at the folder."""
+        try:
+            if fcntl is not None:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use() from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         ours = os.fstat(self._fd)
         with suppress(FileNotFoundError):
             if os.path.samestat(ours, os.stat(self.path)) and not (empty and ours.st_size):
@@ -168,51 +176,47 @@ class Journal:
         self._unsynced = 0
 
     def _load(self) -> int:
-        """Take in all lines, and return where the last one ends."""
+        """Read all lines, and return where the last whole one ends."""
         offset = 0
         with open(self._fd, "rb", closefd=False) as file:
             for number, line in enumerate(file, 1):
-                if line.endswith(b"\n"):
-                    self._take(number, line, offset)
-                    offset += len(line)
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    settings = self._read(json.loads(line), offset)
+                except _NOT_OURS:
+                    message = f"line {number} is damaged"
+                    raise FormatError(
+                        "damaged-journal", message, "start again with --force"
+                    ) from None
+                if self.settings not in (None, settings):
+                    message = f"line {number} has other settings than the lines before"
+                    raise FormatError("damaged-journal", message)
+                self.settings = settings
+                offset += len(line)
         return offset
 
-    def _take(self, number: int, line: bytes, offset: int) -> None:
-        try:
-            line_settings = self._read(json.loads(line), offset)
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise FormatError(
-                "damaged-journal",
-                f"expected a finished file in line {number}, got something else",
-                "begin anew with --force",
-            ) from None
-        if self.settings not in (None, line_settings):
-            raise FormatError(
-                "damaged-journal", f"expected one run's settings, got line {number}'s"
-            )
-        self.settings = line_settings
-
-    def _read(self, entry: dict[str, Any], offset: int) -> dict[str, Any]:
-        """Take in a line, which may be no more than the settings; gives these."""
-        settings = entry["settings"]
+    def _read(self, line: dict[str, Any], offset: int) -> dict[str, Any]:
+        """Take in a line, which may hold only the settings; returns these."""
+        settings = line["settings"]
         if not isinstance(settings, dict) or "p" not in settings:
             raise TypeError
-        settings.setdefault("select", "all")  # before there were two rules
-        if len(entry) > 1:
-            output, stream, copy = entry["output"], entry["stream"], int(entry["copy"])
-            source = Stamp(int(entry["source_bytes"]), int(entry["source_mtime_ns"]))
-            made = Stamp(int(entry["bytes"]), int(entry["output_mtime_ns"]))
-            inode = int(entry["source_inode"])
-            self._entries[output] = _Entry(source, inode, made, stream, copy, offset)
+        settings.setdefault("select", "all")  # the only rule when it was not recorded
+        if len(line) > 1:
+            numbers = ("source_bytes", "source_mtime_ns", "source_inode")
+            source = Stamp(*(int(line[key]) for key in numbers))
+            made = int(line["bytes"]), int(line["output_mtime_ns"])
+            output, stream, copy = line["output"], line["stream"], int(line["copy"])
+            self._entries[output] = _Entry(source, made, stream, copy, offset)
             self._outputs[stream, copy, PurePath(output).suffix] = output
             self._holds_files = True
         return settings
 
-    def _document_at(self, offset: int) -> dict[str, Any]:
+    def _line_at(self, offset: int) -> dict[str, Any]:
         with open(self._fd, "rb", closefd=False) as file:
             file.seek(offset)
-            document: dict[str, Any] = json.loads(file.readline())
-        return document
+            line: dict[str, Any] = json.loads(file.readline())
+        return line
 
 
 def settings_of(path: str) -> dict[str, Any] | None:
@@ -222,7 +226,7 @@ def settings_of(path: str) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
             settings = json.loads(file.readline())["settings"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, *_NOT_OURS):
         return None
     return settings if isinstance(settings, dict) else None
 
@@ -231,32 +235,17 @@ def check_settings(path: str, before: dict[str, Any], now: dict[str, Any]) -> No
     """UsageError, naming what differs, unless a journal's settings are those of this run."""
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
-        was = ", ".join(f"{key} {json.dumps(before.get(key))}" for key in differing)
-        got = ", ".join(f"{key} {json.dumps(now.get(key))}" for key in differing)
+        was, is_now = (
+            ", ".join(f"{key} {json.dumps(settings.get(key))}" for key in differing)
+            for settings in (before, now)
+        )
+        hint = "resume with the same settings, or write to another folder"
+        if differing == ["select"]:
+            hint = _RULES.get(before["select"], "start again in another folder")
         raise UsageError(
-            "other-settings",
-            f"--resume: expected the settings that it began with, {was}, got {got}",
-            _RULES[before.get("select")]
-            if differing == ["select"]
-            else "resume with those, or write to another folder",
-            path,
+            "other-settings", f"--resume: the run began with {was}, now {is_now}", hint, path
         )
 
 
 def _in_use() -> FileError:
-    """Two runs want one folder."""
-    return FileError(
-        "in-use", "expected a folder of its own, got one that another run is writing to"
-    )
-
-
-def _lock(fd: int) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _in_use() from None
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL):
-            raise
+    return FileError("in-use", "another run is writing to this folder")

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from dropcli.dataset.discover import TENSOR_SUFFIXES
@@ -18,6 +19,14 @@ _FOREIGN = {
     **dict.fromkeys((".txt", ".html", ".md"), _TENSORS),
 }
 
+_INPUTS_SHOWN = 4
+_READERS = {
+    "s3": "aws s3 cp {source} -",
+    "gs": "gcloud storage cat {source}",
+    **dict.fromkeys(("http", "https"), "curl -L {source}"),
+}
+_WRITERS = {"s3": "aws s3 cp - {target}", "gs": "gcloud storage cp - {target}"}
+
 
 def is_made_folder(output: str) -> bool:
     """Whether the path says that it is a folder, which is made if it is not there."""
@@ -30,7 +39,7 @@ def check_suffix(output: str) -> None:
     if suffix in _FOREIGN and not is_folder(output):
         raise UsageError(
             "foreign-suffix",
-            f"-o: '{output}' would hold tensors, which {suffix} files do not",
+            f"-o: '{output}' would hold tensors, which a {suffix} file cannot",
             _FOREIGN[suffix].format(shlex.quote(output)),
         )
 
@@ -63,15 +72,46 @@ def file_target(source: str, output: str) -> str:
     return output
 
 
-def check_folder(output: str, *, copies: bool) -> None:
+def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
     """UsageError if this is no folder for several files, and cannot become one."""
     if goes_to_stdout(output):
-        raise UsageError("several-on-stdout", "-o: expected a folder for several files, got '-'")
+        raise UsageError("several-on-stdout", "-o: several files need a folder, not '-'")
     if is_folder(output) or (is_made_folder(output) and not os.path.lexists(output.rstrip(os.sep))):
         return
     check_suffix(output)
-    if os.path.lexists(output) or PurePath(output).suffix.lower() in TENSOR_SUFFIXES:
-        hint = "--concat writes all copies into one file" if copies else None
-        raise UsageError(
-            "not-a-folder", f"-o: expected a folder for several files, got '{output}'", hint
-        )
+    exists = os.path.lexists(output)
+    if not exists and PurePath(output).suffix.lower() not in TENSOR_SUFFIXES:
+        return
+    message = f"-o: '{output}' is one file, but several files need a folder"
+    hint = f"write -o {shlex.quote(os.path.splitext(output)[0] + os.sep)} for a folder"
+    missing = [path for path in inputs if not os.path.lexists(path)]
+    if copies:
+        hint = "--concat writes all copies into one file"
+    elif missing and len(inputs) > 1:
+        shown = [f"'{path}'" + " (no such file)" * (path in missing) for path in inputs]
+        more = ", ..." if len(shown) > _INPUTS_SHOWN else ""
+        message += f"; the inputs are {', '.join(shown[:_INPUTS_SHOWN])}{more}"
+        hint = f"leave out '{missing[0]}'; each pattern needs its option, as in -k a -k b"
+    raise UsageError("not-a-folder", message, None if exists and not (copies or missing) else hint)
+
+
+def check_local(inputs: Iterable[str], output: str | None = None, *, piped: bool = True) -> None:
+    """UsageError for a URL, with the pipe that does the same if there is one."""
+    source = next(filter(_scheme, inputs), "")
+    target = output if output and _scheme(output) else ""
+    if source or target:
+        steps = [f"dropcli apply {'-' if source else 'INPUT'} -o {'-' if target else 'OUTPUT'}"]
+        if source:
+            steps = [_READERS.get(_scheme(source), ""), f"{steps[0]} --stream NAME"]
+        if target:
+            steps.append(_WRITERS.get(_scheme(target), ""))
+        pipe = " | ".join(steps).format(source=shlex.quote(source), target=shlex.quote(target))
+        hint = f"use a pipe: {pipe}" if piped and all(steps) else "copy it with another program"
+        raise UsageError("url", "URLs cannot be read or written directly", hint, source or target)
+
+
+def _scheme(path: str) -> str:
+    """The scheme of a URL, "" for a path."""
+    scheme, separator, rest = path.partition("://")
+    is_url = separator and rest and scheme.isalnum() and not os.path.lexists(path)
+    return scheme if is_url else ""

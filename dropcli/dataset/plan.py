@@ -6,7 +6,6 @@ outputs that are inputs.
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,9 +21,13 @@ from dropcli.pipeline import Job, Notice, Writing
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for a dataset. `output` is a folder, None to replace the inputs.
+    """What is asked for besides the settings of dropout.
 
-    `walked` is the first folder among the inputs. UsageError for what does not go together.
+    `output` is a file or a folder, None to replace the inputs; `walked` is the first folder among
+    the inputs.
+
+    Raises:
+        UsageError: options that contradict one another.
     """
 
     output: str | None
@@ -40,40 +43,25 @@ class Request:
     provenance: bool = True
     fail_fast: bool = False
     seed_drawn: bool = False
-    jobs: int | None = None  # None for as many as are of use
+    jobs: int | None = None  # None: as many workers as are useful
     stats: str | None = None  # where the report is also written
-    statistics: bool = True  # whether those of a single file are asked for, which take longer
+    statistics: bool = True  # of a single file, where they double the time
     in_dataset: bool = False
-    keep_files: bool = True  # whether the report holds every file of a dataset
+    keep_files: bool = True  # whether the report lists every file of a dataset
 
     def __post_init__(self) -> None:
-        in_place = self.output is None
+        in_place, single = self.output is None, not self.copies
+        unrecorded = in_place and self.resume and not self.provenance
         for wrong, code, message in (
+            (in_place and not single, "copies-in-place", "--copies: needs -o FOLDER"),
             (
-                self.copies > 0 and in_place,
-                "copies-in-place",
-                "--copies: expected -o FOLDER, got --in-place",
-            ),
-            (
-                self.keep_original and not self.copies,
+                single and self.keep_original,
                 "original-without-copies",
-                "--keep-original: expected --copies too, got none",
+                "--keep-original: needs --copies",
             ),
-            (
-                self.concat and not self.copies,
-                "concat-without-copies",
-                "--concat: expected --copies too, got none",
-            ),
-            (
-                self.copy_others and in_place,
-                "others-in-place",
-                "--copy-others: expected -o FOLDER, got --in-place",
-            ),
-            (
-                self.resume and in_place and not self.provenance,
-                "resume-without-provenance",
-                "--resume: expected provenance with --in-place, which tells what is done, got none",
-            ),
+            (single and self.concat, "concat-without-copies", "--concat: needs --copies"),
+            (in_place and self.copy_others, "others-in-place", "--copy-others: needs -o FOLDER"),
+            (unrecorded, "resume-without-provenance", "--resume: --in-place needs provenance"),
         ):
             if wrong:
                 raise UsageError(code, message)
@@ -90,14 +78,14 @@ class Request:
 
     @cached_property
     def writing(self) -> Writing:
-        """What each job is to know of this."""
+        """How each output is written."""
         return Writing(
             in_place=self.output is None,
             force=self.force,
             provenance=self.provenance,
             dry_run=self.dry_run,
             concat=self.joined_copies,
-            statistics=self.statistics or self.in_dataset,  # which the journal keeps
+            statistics=self.statistics or self.in_dataset,  # the journal records them
             make_folder=self.output is not None and is_made_folder(self.output),
             in_dataset=self.in_dataset,
         )
@@ -108,6 +96,11 @@ class Request:
         if self.output is not None:
             return os.path.join(self.output, JOURNAL)
         return os.path.join(self.walked, JOURNAL_IN_PLACE) if self.walked else None
+
+    @property
+    def continues(self) -> bool:
+        """Whether outputs that exist are no obstacle."""
+        return self.resume or self.force
 
 
 @dataclass
@@ -120,48 +113,57 @@ class Plan:
     _seen: set[tuple[str, Identity]] = field(default_factory=set)
 
     def add(self, request: Request, item: Input, *, others: bool) -> None:
-        """A task for each output of this file; `others` if it is not one of tensors."""
+        """A task for each output of this file; `others` if it does not hold tensors."""
         try:
             with located(item.path):
                 status = os.stat(item.path)
                 if not stat.S_ISREG(status.st_mode):
-                    raise FileError("not-a-file", "expected a file, got a pipe or a device")
+                    raise FileError("not-a-file", "is a pipe or a device, not a file")
         except DropcliError as error:
             self.failures.append(error)
             return
         file = identity_of(status)
-        if (item.name, file) in self._seen:  # given twice
+        if (item.name, file) in self._seen:
             return
         self._seen.add((item.name, file))
         self._sources[file] = item.path
-        stamp = Stamp(status.st_size, status.st_mtime_ns)
-        for copy, name in [(0, item.name)] if others else _copies(request, item.name):
-            untouched = others or (copy == 0 and request.copies > 0 and not request.concat)
-            job = _job(request, item, name, copy)
-            name = name if request.output is not None else job.output
-            number, tensors, inode = len(self.tasks), not others, status.st_ino
-            self.tasks.append(Task(number, job, name, stamp, inode, untouched, tensors))
+        single = others or not request.copies or request.concat
+        copies = copy_names(item.name, request.all_copies, request.copies)
+        for copy, name in [(0, item.name)] if single else copies:
+            output = item.path if request.output is None else os.path.join(request.output, name)
+            stream = request.stream or item.stream
+            self.tasks.append(
+                Task(
+                    len(self.tasks),
+                    Job(item.path, output, stream, copy, request.writing),
+                    output if request.output is None else name,
+                    Stamp.from_status(status),
+                    untouched=others or (copy == 0 and not single),
+                    tensors=not others,
+                )
+            )
 
     def check(self, request: Request) -> None:
         """UsageError for outputs that collide or are inputs, FileError for those that exist."""
         self._check_collisions(request)
-        journal = request.journal if _is_used(request.journal) else None
         if request.output is None:
-            if journal and not (request.resume or request.force):
+            if _is_used(request.journal) and not request.continues:
                 raise FileError(
                     "interrupted-run",
-                    "expected untouched files, got some that an interrupted run has replaced",
-                    "go on with --resume, or drop them all again with --force",
-                    journal,
+                    "an interrupted run has already replaced some files",
+                    "continue it with --resume, or drop all files again with --force",
+                    request.journal,
                 )
             return
-        existing = list(self._existing(request))
-        if existing and not (request.resume or request.force):
+        existing = self._existing(request)
+        if not existing and _is_used(request.journal):
+            existing = [request.journal or ""]
+        if existing and not request.continues:
             more = f", the first of {len(existing):,}" if len(existing) > 1 else ""
             raise FileError(
                 "exists",
-                f"expected a new name, got a file that exists{more}",
-                "go on with --resume, or replace with --force",
+                f"already exists{more}",
+                "continue with --resume, or replace with --force",
                 existing[0],
             )
 
@@ -171,19 +173,19 @@ class Plan:
             seen[os.path.normpath(os.path.join(request.output, JOURNAL))] = "the journal"
         resolve = os.path.normpath if request.output is not None else os.path.realpath
         for task in self.tasks:
-            source, output = task.job.source, resolve(task.job.output)
-            first = seen.setdefault(output, source)
+            source = task.job.source
+            first = seen.setdefault(resolve(task.job.output), source)
             if first != source:
                 raise UsageError(
                     "collision",
-                    f"expected one input for each output, got '{first}' and '{source}'",
+                    f"would be the output of both '{first}' and '{source}'",
                     "give the folder above both, or run them one by one",
                     task.job.output,
                 )
 
-    def _existing(self, request: Request) -> Iterator[str]:
+    def _existing(self, request: Request) -> list[str]:
         """Outputs that are there already; UsageError for one that is an input."""
-        found = False
+        found = []
         for task in self.tasks:
             output = identity(task.job.output)
             if output is None:
@@ -191,25 +193,16 @@ class Plan:
             if source := self._sources.get(output):
                 raise UsageError(
                     "same-file",
-                    f"expected an output other than the inputs, got '{source}'",
+                    f"is also an input, as '{source}'",
                     "write to another folder, or replace the inputs with --in-place",
                     task.job.output,
                 )
-            found = True
-            yield task.job.output
-        if not found and request.journal and _is_used(request.journal):
-            yield request.journal
+            found.append(task.job.output)
+        return found
 
 
 def _is_used(journal: str | None) -> bool:
     return journal is not None and is_file(journal) and os.path.getsize(journal) > 0
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return is_file(path)
-    except DropcliError:
-        return True  # opening it will tell
 
 
 def shared_streams(tasks: list[Task]) -> Notice | None:
@@ -237,27 +230,23 @@ def plan_batch(request: Request, found: Found) -> Plan:
     plan = Plan(failures=list(found.failures))
     for item in found.inputs:
         plan.add(request, item, others=False)
-    if request.copy_others:
-        for item in found.others:
-            if _is_file(item.path):  # pipes and devices hold nothing
-                plan.add(request, item, others=True)
+    for item in found.others if request.copy_others else ():
+        if not _is_special(item.path):  # pipes and devices hold nothing
+            plan.add(request, item, others=True)
     if not (plan.tasks or plan.failures):
+        count = len(found.others)
         raise FileError(
             "no-files",
-            f"expected .safetensors or .pt files, got none ({len(found.others):,} others)",
+            "no .safetensors or .pt files" + (f", only others ({count:,})" if count else ""),
+            "name files of another suffix one by one, or with a glob" if count else None,
+            ", ".join(found.folders) or None,
         )
     plan.check(request)
     return plan
 
 
-def _copies(request: Request, name: str) -> Iterator[tuple[int, str]]:
-    """The outputs of a file: copies and their names."""
-    if not request.copies or request.concat:
-        yield 0, name
-        return
-    yield from copy_names(name, request.all_copies, request.copies)
-
-
-def _job(request: Request, item: Input, name: str, copy: int) -> Job:
-    output = item.path if request.output is None else os.path.join(request.output, name)
-    return Job(item.path, output, request.stream or item.stream, copy, request.writing)
+def _is_special(path: str) -> bool:
+    try:
+        return not is_file(path)
+    except DropcliError:
+        return False  # opening it says why

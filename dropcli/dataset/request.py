@@ -1,4 +1,4 @@
-"""Where outputs go and how inputs are called, settled before any work."""
+"""Where outputs go and which names inputs have, settled before any work."""
 
 from dataclasses import replace
 
@@ -13,13 +13,13 @@ from dropcli.pipeline import Job, Notice, stream_of
 
 
 def choose_output(output: str | None, in_place: bool) -> str | None:
-    """What `-o` and `--in-place` come to: None to replace the inputs."""
+    """The output that `-o` and `--in-place` mean: None to replace the inputs."""
     if in_place and output is not None:
-        raise UsageError("two-outputs", "expected -o or --in-place, got both")
+        raise UsageError("two-outputs", "-o and --in-place cannot be combined")
     if not in_place and output is None:
         raise UsageError(
             "no-output",
-            "expected an output, got none",
+            "no output is given",
             "add -o OUTPUT, -o - for standard output, or --in-place to replace the input",
         )
     return output
@@ -39,8 +39,8 @@ def is_dataset(operands: list[str], request: Request) -> bool:
         if given and not into_folder:
             raise UsageError(
                 "one-file",
-                f"{option}: expected a folder or several files, got one file",
-                "run it without: one file is done from its beginning",
+                f"{option}: needs a folder or several files",
+                f"run it without {option}, since one file is always done as a whole",
             )
         if given:
             return True
@@ -53,12 +53,9 @@ def job_of(source: str, request: Request) -> Job:
     return Job(source, target, request.stream or stream_of(source), writing=request.writing)
 
 
-def stream_notices(source: str, request: Request, dropout: Dropout, *, drawn: bool) -> list[Notice]:
-    """The warning about a pipe: with the same seed all of them get the same mask.
-
-    `drawn` says that the seed was not given, so that another run has another one.
-    """
-    if drawn or request.stream or dropout.drops_nothing or dropout.rng == "torch":
+def stream_notices(source: str, request: Request, dropout: Dropout) -> list[Notice]:
+    """The warning about a pipe: all pipes get the same mask with the same seed."""
+    if request.seed_drawn or request.stream or dropout.drops_nothing or dropout.rng == "torch":
         return []
     if not is_piped(source):
         return []
@@ -72,43 +69,31 @@ def stream_notices(source: str, request: Request, dropout: Dropout, *, drawn: bo
 
 
 def prepare_several(
-    operands: list[str],
-    listed: list[str] | None,
-    request: Request,
-    dropout: Dropout,
-    *,
-    drawn: bool,
+    operands: list[str], listed: list[str] | None, request: Request, dropout: Dropout
 ) -> tuple[Found, Request, Dropout]:
-    """Find the files of a dataset, and what that settles of the request and of the settings.
-
-    `drawn` says that the seed was not given.
-    """
+    """Find the files of a dataset, and complete the request and the settings."""
     if request.output is not None:
-        check_folder(request.output, copies=bool(request.copies))
+        check_folder(request.output, operands, copies=bool(request.copies))
     found = discover(operands, listed, request.output)
     walked = found.folders[0] if found.folders else None
-    request = replace(
-        request, walked=walked, seed_drawn=drawn and not dropout.eval, in_dataset=True
-    )
-    if drawn and request.resume:
+    request = replace(request, walked=walked, in_dataset=True)
+    if request.seed_drawn and request.resume:
         dropout = _resumed(request, dropout)
     _check_several(found, request, dropout)
     return found, request, dropout
 
 
 def _check_several(found: Found, request: Request, dropout: Dropout) -> None:
-    """UsageError for settings that make sense for one input alone."""
+    """UsageError for settings that make sense only for one input."""
     if dropout.rng == "torch" and len(found.inputs) != 1:
         raise UsageError(
             "torch-several",
-            "--rng torch: expected one input, got several",
-            "torch's masks depend on the seed alone: all files would have the same",
+            "--rng torch: takes one input, since all files would get the same mask",
         )
     if request.stream and len(found.inputs) != 1:
         raise UsageError(
             "stream-of-several",
-            "--stream: expected one input, got several",
-            "files of a dataset are called by their paths in it",
+            "--stream: takes one input, since each file of several has its path as its stream",
         )
 
 
@@ -119,8 +104,8 @@ def _resumed(request: Request, dropout: Dropout) -> Dropout:
     if request.output is None and settings is None and not dropout.eval:
         raise UsageError(
             "resume-without-seed",
-            "--resume: expected --seed with --in-place, got none",
-            "`dropcli info FILE` of a file that is done shows the seed",
+            "--resume: needs --seed with --in-place",
+            "`dropcli info FILE` shows the seed of a file that is done",
         )
     return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
 
@@ -130,7 +115,7 @@ def _target_of(source: str, output: str | None) -> str:
     if output is None:
         if is_piped(source):
             raise UsageError(
-                "in-place-pipe", f"--in-place: expected a file, got '{source}'", "use -o -"
+                "in-place-pipe", f"--in-place: '{source}' is not a file", "write it with -o -"
             )
         return source
     return file_target(source, output)

@@ -1,25 +1,27 @@
-"""Many files: skip what is done, hand the rest to an engine, journal and tally what comes of it."""
+"""Many files: skip what is done, hand the rest to an engine, journal and tally the outcomes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 from dropcli.dataset.journal import Journal, check_settings
 from dropcli.dataset.plan import Plan, Request
 from dropcli.dataset.tally import Tally
-from dropcli.dataset.tasks import Outcome, Task, make_work, recall, worker_died
+from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, recall, worker_died
 from dropcli.dropout import Dropout
-from dropcli.errors import DropcliError, Interrupted, UsageError, located
+from dropcli.errors import DropcliError, Interrupted, TensorError, UsageError, located
 from dropcli.files import remove_stale
 from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, choose_engine, usable_cores
-from dropcli.pipeline import Progress
+from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 32
 _CHUNK_BYTES = 8 << 20
+_TRIAL_FILES = 8  # that all fail in the settings end the run
 
 
 def run_batch(
@@ -37,38 +39,67 @@ def run_batch(
         if journal and journal.settings is not None:
             check_settings(journal.path, journal.settings, settings)
             _check_names(plan.tasks, journal)
-        if (request.resume or request.force) and not request.dry_run:
+        if request.continues and not request.dry_run:
             _sweep(plan.tasks)
         waiting = list(_waiting(plan.tasks, request, journal, tally))
-        if journal and not request.dry_run and (request.seed_drawn or request.output is None):
+        drawn = request.seed_drawn and not dropout.eval
+        if journal and not request.dry_run and (drawn or request.output is None):
             journal.begin(settings)
-        work = make_work(dropout, settings, resume=request.resume, known=known)
         sizes = [task.stamp.nbytes for task in waiting]
         times = max(1, len(request.joined_copies))  # how often each is written
         progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
-        engine = choose_engine(work, sizes, request.jobs)
 
-        if not (request.fail_fast and tally.failed):
-            _work_off(engine, waiting, request, journal, tally, progress)
+        def take(task: Task, outcome: Outcome | None) -> None:
+            outcome = outcome or Outcome(task, error=worker_died(task.job.source))
+            if journal and outcome.report and not request.dry_run:
+                journal.add(outcome.line(settings))
+            tally.add(outcome)
+            progress.advance(files=1, failed=int(outcome.error is not None))
+
+        if unfit := _unfit(waiting, request, dropout):
+            tally.stopped = True
+            for outcome in unfit:
+                take(outcome.task, outcome)
+        elif not (request.fail_fast and tally.failed):
+            work = make_work(dropout, resume=request.resume, known=known)
+            engine = choose_engine(work, sizes, request.jobs)
+            _work_off(engine, waiting, request, tally, take, progress)
         if journal and request.output is None and not (tally.errors or request.dry_run):
-            journal.clear()  # nothing is left to go on with
+            journal.clear()  # nothing is left to resume
+
+
+def _unfit(tasks: list[Task], request: Request, dropout: Dropout) -> list[Outcome]:
+    """The failures of the first files, if the settings fit none of them for one reason.
+
+    No other file would fit either, as where --key names no tensor of a dataset. Nothing is written.
+    """
+    first = {task.job.source: task for task in reversed(tasks) if not task.untouched}
+    trial = [*reversed(first.values())][:_TRIAL_FILES]
+    # What is resumed in place may be done already.
+    if len(first) <= _TRIAL_FILES or request.fail_fast or (request.resume and not request.output):
+        return []
+    failed: list[Outcome] = []
+    reasons = set()
+    for task in trial:
+        job = replace(task.job, writing=replace(task.job.writing, dry_run=True))
+        error = attempt(job.source, partial(run_file, job, dropout, Progress()))
+        if not isinstance(error, TensorError | UsageError):
+            return []
+        failed.append(Outcome(task, error=error))
+        reasons.add((error.code, error.message))
+        if len(reasons) > 1:
+            return []
+    return failed
 
 
 def _work_off(
     engine: Engine[Task, Outcome],
     tasks: list[Task],
     request: Request,
-    journal: Journal | None,
     tally: Tally,
+    take: Callable[[Task, Outcome | None], None],
     progress: Progress,
 ) -> None:
-    def take(task: Task, outcome: Outcome | None) -> None:
-        outcome = outcome or Outcome(task, error=worker_died(task.job.source))
-        if journal and outcome.line and not request.dry_run:
-            journal.add(outcome.line)
-        tally.add(outcome)
-        progress.advance(files=1, failed=int(outcome.error is not None))
-
     def collect() -> None:
         for task, outcome in engine.stop():
             take(task, outcome)
@@ -84,8 +115,8 @@ def _work_off(
     except Interrupted:
         collect()
         raise
-    except DropcliError as error:  # the journal cannot be written, or no worker be started
-        error.hint = error.hint or "go on with --resume when that is mended"
+    except DropcliError as error:  # the journal cannot be written, or no worker started
+        error.hint = error.hint or "mend that, then continue with --resume"
         raise
     finally:
         if engine.deaths:
@@ -93,7 +124,7 @@ def _work_off(
 
 
 def _journal(request: Request) -> AbstractContextManager[Journal | None]:
-    if request.journal is None:  # the files' own provenance says what is done
+    if request.journal is None:  # the provenance of the files says what is done
         return nullcontext()
     if request.dry_run:
         if request.resume and os.path.exists(request.journal):
@@ -106,27 +137,27 @@ def _journal(request: Request) -> AbstractContextManager[Journal | None]:
 
 
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
-    """All that makes the bytes of outputs, but for what their names say."""
+    """All that determines the bytes of outputs beside their names."""
     settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
     return settings | ({"concat": list(request.joined_copies)} if request.concat else {})
 
 
 def _check_names(tasks: list[Task], journal: Journal) -> None:
-    """UsageError if copies have other names now, as those of nine and of ten copies."""
+    """UsageError if copies have other names now, as with 9 and with 10 copies."""
     for task in tasks:
         job = task.job
         before = journal.output_of(job.stream, job.copy, PurePath(task.name).suffix)
         if before not in (None, task.name) and not job.writing.in_place:
             raise UsageError(
                 "other-names",
-                f"--resume: expected the names that it began with, '{before}', got '{task.name}'",
-                "--copies of 1 to 9, or 10 to 99, make names of equal width",
+                f"--resume: the run began with '{before}', which would now be '{task.name}'",
+                "keep to --copies of 1 to 9, or of 10 to 99, so that names have the same width",
                 journal.path,
             )
 
 
 def _sweep(tasks: list[Task]) -> None:
-    """Remove what processes that were killed have left unfinished."""
+    """Remove unfinished files of processes that were killed."""
     for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in tasks}:
         remove_stale(folder)
 
@@ -138,7 +169,7 @@ def _waiting(
     forced = replace(request.writing, force=True)
     for task in tasks:
         job = task.job
-        source = None if job.writing.in_place else (task.stamp, task.inode)
+        source = None if job.writing.in_place else task.stamp
         found = journal and journal.confirm(task.name, job.output, job.stream, job.copy, source)
         if found and (outcome := recall(task, found)):
             tally.add(outcome)
@@ -149,9 +180,9 @@ def _waiting(
 
 
 def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
-    """Large enough to be cheap, small enough that all workers end together.
+    """Chunks large enough to be cheap, and small enough that all workers end together.
 
-    Large files go first, lest one of them comes last and alone.
+    Large files go first, so that no worker is alone with one at the end.
     """
     workers = request.jobs or usable_cores()
     if workers > 1 and not request.fail_fast:

@@ -10,9 +10,10 @@ from dropcli.errors import DropcliError, TensorError
 from dropcli.pipeline import Notices
 
 _SLOWEST = 3
-_OF_SOURCES = {"looks-like-label", "looks-like-nhwc", "nothing-selected", "unknown-classes"}
-_MAX_NAMES = 1000  # of tensors, each with a row; the rest has one together
-_MAX_REASONS = 5  # of one name
+_MAX_NAMES = 1000  # rows of tensor names; the others share one
+_MAX_REASONS = 5  # for one name
+# Warnings about a source, which its other copies would repeat.
+_ABOUT_SOURCES = {"looks-like-label", "looks-like-nhwc", "nothing-selected", "unknown-classes"}
 
 
 @dataclass
@@ -24,7 +25,7 @@ class NameTotals:
     reasons: set[str] = field(default_factory=set)  # why they are copied, the first few
     decisions: int = 0
     dropped: int = 0
-    expected: float = 0.0  # decisions that p drops on average
+    expected: int = 0  # decisions that p drops on average, times 2**32
 
     def add(self, more: "NameTotals") -> None:
         self.dropped_in += more.dropped_in
@@ -37,7 +38,7 @@ class NameTotals:
     @property
     def asked(self) -> float | None:
         """The rate asked for over all decisions."""
-        return self.expected / self.decisions if self.decisions else None
+        return self.expected / 2**32 / self.decisions if self.decisions else None
 
     @property
     def rate(self) -> float | None:
@@ -50,8 +51,8 @@ class TensorNames:
 
     Numbers in names are ordered as numbers: `layers.2` comes before `layers.10`.
 
-    A name that gives way to an earlier one never comes back, so the order of the files is no
-    matter.
+    A name that gives way to an earlier one never comes back, so the result does not depend on the
+    order of the files.
     """
 
     def __init__(self) -> None:
@@ -61,8 +62,9 @@ class TensorNames:
         self._order: list[str] = []
 
     def add(self, row: TensorRow) -> None:
-        one = NameTotals(1, 0, set(), row.decisions, row.dropped, row.expected)
-        if row.kept_as is not None:
+        if row.kept_as is None:
+            one = NameTotals(1, 0, set(), row.decisions, row.dropped, row.expected)
+        else:
             one = NameTotals(0, 1, {row.kept_as})
         self.total.add(one)
         self._totals_of(row.name).add(one)
@@ -95,29 +97,30 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
 class Tally:
     """The outcome of a dataset run, the same in whatever order its files were done.
 
-    With `keep` it remembers every file, about a kilobyte each; else only those that failed.
+    With `keep` it holds every file, a few kilobytes each; else only those that failed.
     """
 
     keep: bool = False
-    inputs: int = 0
-    left: int = 0  # files without tensors, not looked into
+    left: int = 0  # files of other suffixes, which are not read
     kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
     planned: int = 0  # outputs
+    stopped: bool = False  # since the settings fit none of the first files
     written: int = 0
     skipped: int = 0
-    nbytes: int = 0  # of what was written
+    nbytes: int = 0  # written
     names: TensorNames = field(default_factory=TensorNames)
     selected: int = 0  # outputs in which tensors drop
     unselected: int = 0  # outputs in which none does, though some were meant to
     notices: Notices = field(default_factory=Notices)
-    failures: list[DropcliError] = field(default_factory=list)  # of what has no task
+    failures: list[DropcliError] = field(default_factory=list)  # inputs that cannot be planned
     slowest: list[tuple[float, str]] = field(default_factory=list)
     _done: list[Outcome] = field(default_factory=list)
     _failed: list[Outcome] = field(default_factory=list)
-    _first_unselected: tuple[int, DropcliError] | None = None
+    _unselected_hint: tuple[int, str | None] | None = None  # of the first output in the plan
 
     def add(self, outcome: Outcome) -> None:
-        """Take in what came of a task."""
+        """Count what came of a task."""
+        task = outcome.task
         if outcome.error:
             self._failed.append(outcome)
             return
@@ -127,38 +130,32 @@ class Tally:
             self.skipped += 1
         else:
             self.written += 1
-            self.nbytes += outcome.nbytes
+            self.nbytes += outcome.report["bytes"]
+            time = (outcome.seconds, task.job.output)
+            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
         for row in outcome.rows:
             self.names.add(row)
-        if not outcome.task.untouched:
-            self._count_selection(outcome)
-        for notice in outcome.notices:
-            if outcome.task.job.copy > 1 and notice.code in _OF_SOURCES:
-                continue  # which was said of the first copy
-            self.notices.add(notice, outcome.task.job.source, outcome.task.number)
-        if not outcome.skipped:
-            time = (outcome.seconds, outcome.task.job.output)
-            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
-
-    def _count_selection(self, outcome: Outcome) -> None:
         if any(row.kept_as is None for row in outcome.rows):
             self.selected += 1
-            return
-        self.unselected += 1
-        found = (outcome.task.number, outcome.unselected)
-        if found[1] and (self._first_unselected is None or found < self._first_unselected):
-            self._first_unselected = found[0], found[1]
+        elif not task.untouched:
+            self.unselected += 1
+            if outcome.unselected:
+                found = task.number, outcome.unselected.hint
+                self._unselected_hint = min(found, self._unselected_hint or found)
+        for notice in outcome.notices:
+            if task.job.copy <= 1 or notice.code not in _ABOUT_SOURCES:
+                self.notices.add(notice, task.job.source, task.number)
 
     @property
     def nothing_selected(self) -> DropcliError | None:
         """The error of a run that dropped nothing, as no tensor of any file was selected."""
-        if self.selected or not self._first_unselected:
+        if self.selected or not self._unselected_hint:
             return None
         files = (
             f"none of {self.unselected:,} files has a" if self.unselected > 1 else "the file has no"
         )
         message = f"{files} selected tensor, so nothing is dropped"
-        return TensorError("nothing-selected", message, self._first_unselected[1].hint)
+        return TensorError("nothing-selected", message, self._unselected_hint[1])
 
     @property
     def files(self) -> list[Outcome]:
@@ -167,7 +164,7 @@ class Tally:
 
     @property
     def errors(self) -> list[DropcliError]:
-        """Every failure once, though it may have cost several copies, in the order of the plan."""
+        """Every failure once, though several copies may share it, in the order of the plan."""
         failed = sorted(self._failed, key=lambda outcome: outcome.task.number)
         errors = [*self.failures, *(outcome.error for outcome in failed if outcome.error)]
         return list({(str(error), error.code): error for error in errors}.values())
@@ -184,5 +181,5 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Outputs that are there, by this run or by one before it."""
+        """Outputs that are there, from this run or an earlier one."""
         return self.written + self.skipped

@@ -1,15 +1,13 @@
 """One output of a dataset: what is to be done for it, and what came of it.
 
-Tasks and outcomes cross from process to process, so they are small and picklable; what a file's
-report says travels as the line of JSON that the journal keeps.
+Tasks and outcomes cross from process to process, so they are small and can be pickled.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dropcli.dataset.journal import Stamp
 from dropcli.dropout import Dropout
@@ -19,10 +17,9 @@ from dropcli.parallel import Work, signals
 from dropcli.pipeline import BytesProgress, Job, Notice, asked, copy_file, is_applied, run_file
 from dropcli.tensors import DTYPES
 
-_JOURNAL_KEYS = {
-    *("settings", "untouched", "source_bytes", "source_mtime_ns", "source_inode"),
-    "output_mtime_ns",
-}
+_REPORT_KEYS = ("source", "output", "stream", "copy", "bytes", "status", "tensors")
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +30,56 @@ class Task:
     job: Job
     name: str
     stamp: Stamp
-    inode: int
     untouched: bool = False  # a copy of the file as it is
-    tensors: bool = True  # whether the file holds tensors, or is another
+    tensors: bool = True  # whether the file holds tensors
 
 
 class TensorRow(NamedTuple):
-    """What an outcome says of one tensor, in totals over all files."""
+    """What was done to one tensor, for the totals over all files."""
 
     name: str
-    kept_as: str | None  # why it is copied, None if it is dropped
+    kept_as: str | None = None  # why it is copied, None if it is dropped
     decisions: int = 0
     dropped: int = 0
-    expected: float = 0.0  # decisions that p lets drop on average
+    expected: int = 0  # decisions that p drops on average, times 2**32
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a task: a line of JSON, or an error."""
+    """What came of a task: the file's part of the JSON document, or an error."""
 
     task: Task
-    line: str = ""
-    error: DropcliError | None = None
-    seconds: float = 0.0
-    nbytes: int = 0
+    report: dict[str, Any] = field(default_factory=dict)
     rows: tuple[TensorRow, ...] = ()
-    skipped: bool = False
+    error: DropcliError | None = None
+    skipped: bool = False  # done before this run
+    seconds: float = 0.0
+    source: Stamp | None = None  # of the source when its task began
+    mtime_ns: int | None = None  # of the output, None if nothing was written
     notices: tuple[Notice, ...] = ()
     unselected: DropcliError | None = None  # why nothing drops in it
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
-        document: dict[str, Any] = json.loads(self.line)
-        if self.skipped:
-            document["status"] = "skipped"
-        names = {"source": self.task.job.source, "output": self.task.job.output}
-        return {key: document[key] for key in document if key not in _JOURNAL_KEYS} | names
+        return self.report | ({"status": "skipped"} if self.skipped else {})
+
+    def line(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The file's line in the journal of a run with these settings."""
+        source = self.source or self.task.stamp
+        return {
+            "settings": settings,
+            **self.report,
+            "output": self.task.name,
+            "untouched": self.task.untouched,
+            "source_bytes": source.nbytes,
+            "source_mtime_ns": source.mtime_ns,
+            "source_inode": source.inode,
+            "output_mtime_ns": self.mtime_ns,
+        }
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What the tasks of a run have in common; `settings` are those that the journal records."""
+class _Run(NamedTuple):
+    """What the tasks of a run have in common."""
 
     dropout: Dropout
     settings: dict[str, Any]
@@ -81,48 +87,42 @@ class _Run:
     known: bool  # whether the journal of the run that is resumed is there
 
 
-def make_work(
-    dropout: Dropout, settings: dict[str, Any], *, resume: bool, known: bool
-) -> Work[Task, Outcome]:
+def make_work(dropout: Dropout, *, resume: bool, known: bool) -> Work[Task, Outcome]:
     """What an engine runs."""
-    return partial(_work, _Run(dropout, settings, resume, known))
+    return partial(_work, _Run(dropout, dropout.settings(), resume, known))
 
 
-def recall(task: Task, document: dict[str, Any]) -> Outcome | None:
+def recall(task: Task, line: dict[str, Any]) -> Outcome | None:
     """The outcome of a task that the journal knows to be done; None if it is not what was meant."""
     try:
-        if document["untouched"] != task.untouched:
+        if line["untouched"] != task.untouched:
             return None
-        return _outcome(task, document, skipped=True)
-    except (KeyError, TypeError, ValueError):  # somebody has changed the journal
+        report = {key: line[key] for key in _REPORT_KEYS}
+        report |= {"source": task.job.source, "output": task.job.output}
+        rows = _rows(task, report, line["settings"])
+    except (KeyError, TypeError, ValueError):  # the journal was edited
         return None
+    return Outcome(task, report, rows, skipped=True)
 
 
-def _outcome(task: Task, document: dict[str, Any], **more: Any) -> Outcome:
-    return Outcome(
-        task,
-        json.dumps(document, allow_nan=False),
-        nbytes=document["bytes"],
-        rows=() if task.untouched else tuple(_rows(document)),
-        **more,
-    )
-
-
-def _rows(document: dict[str, Any]) -> Iterator[TensorRow]:
-    # What was done before, in place, is not counted again.
-    counted = document["status"] != "skipped"
-    for tensor in document["tensors"]:
-        name, action = tensor["name"], tensor["action"]
-        if action == "copied":
+def _rows(task: Task, report: dict[str, Any], settings: dict[str, Any]) -> tuple[TensorRow, ...]:
+    if task.untouched:
+        return ()
+    # What an earlier run did in place is not counted again.
+    counted = report["status"] != "skipped"
+    rows = []
+    for tensor in report["tensors"]:
+        name, decisions = tensor["name"], tensor["decisions"]
+        if tensor["action"] == "copied":
             kind = DTYPES[tensor["dtype"]].kind if tensor["dtype"] in DTYPES else None
             plain = "not selected" if kind == "float" else tensor["dtype"]
-            yield TensorRow(name, tensor.get("reason", plain))
-        elif counted and action == "dropped":
-            decisions = tensor["decisions"]
-            expected = decisions * (asked(tensor, document["settings"]) or 0)
-            yield TensorRow(name, None, decisions, tensor["dropped"] or 0, expected)
+            rows.append(TensorRow(name, tensor.get("reason", plain)))
+        elif counted and tensor["action"] == "dropped":
+            expected = round(decisions * (asked(tensor, settings) or 0) * 2**32)
+            rows.append(TensorRow(name, None, decisions, tensor["dropped"] or 0, expected))
         else:
-            yield TensorRow(name, None)
+            rows.append(TensorRow(name))
+    return tuple(rows)
 
 
 def _work(
@@ -130,13 +130,14 @@ def _work(
 ) -> tuple[list[Outcome], Interrupted | None]:
     """Do these tasks, and publish what they wrote together.
 
-    A signal ends the work, but what was finished by then is published.
+    A signal ends the work; what was finished by then is published.
     """
     transaction, stop = Transaction(), None
     outcomes: list[Outcome] = []
     try:
         for task in tasks:
-            outcomes.append(_do(task, run, transaction, on_bytes))
+            done = attempt(task.job.source, partial(_done, task, run, transaction, on_bytes))
+            outcomes.append(done if isinstance(done, Outcome) else Outcome(task, error=done))
     except Interrupted as error:
         stop = error
     try:
@@ -148,31 +149,25 @@ def _work(
     return outcomes, stop
 
 
-def _do(
-    task: Task, run: _Run, transaction: Transaction, on_bytes: Callable[[int], None]
-) -> Outcome:
+def attempt(path: str, work: Callable[[], R]) -> R | DropcliError:
+    """The result of work on this file, or its error: the other files do not fail with it."""
     try:
-        return _done(task, run, transaction, on_bytes)
+        return work()
     except DropcliError as error:
-        return Outcome(task, error=error)
-    except Exception as error:  # noqa: BLE001  # ours, but thousands of files shall not pay for it
-        return Outcome(task, error=unexpected(error, task.job.source))
-
-
-def unexpected(error: Exception, path: str) -> DropcliError:
-    """The error of a file for an exception that is none of ours."""
-    if isinstance(error, MemoryError):
-        return DropcliError("out-of-memory", "expected more memory to be free", None, path)
-    message = f"expected to be understood, got {type(error).__name__}: {error}"
-    return DropcliError("bug", message, "this is a bug in dropcli, please report it", path)
+        return error
+    except MemoryError:
+        return DropcliError("out-of-memory", "out of memory", None, path)
+    except Exception as error:  # noqa: BLE001  # a bug of ours
+        message = f"internal error: {type(error).__name__}: {error}"
+        return DropcliError("bug", message, "this is a bug in dropcli; please report it", path)
 
 
 def worker_died(path: str) -> FileError:
-    """What became of a file whose worker was lost, also when it was done alone."""
+    """The error of a file whose worker died twice, the second time with this file alone."""
     return FileError(
         "worker-died",
-        "expected its worker process to live, but it was killed, twice",
-        "is there enough memory? run this file alone",
+        "the worker process was killed twice on this file",
+        "run this file alone; it may need more memory than is free",
         path,
     )
 
@@ -189,8 +184,8 @@ def _done(
         if report is None and stamp != task.stamp:
             raise FileError(
                 "changed",
-                "expected the file to stay as it was when the run began, got another",
-                "run again when nothing else writes to it",
+                "the file has changed since the run began",
+                "run again when no other program writes to it",
                 job.source,
             )
     skipped = report is not None
@@ -198,15 +193,14 @@ def _done(
         report = copy_file(job, progress, transaction, tensors=task.tensors)
     elif report is None:
         report = run_file(job, run.dropout, progress, transaction)
-
-    document = {"settings": run.settings, **report.document(), "output": task.name}
-    document |= {"untouched": task.untouched, "source_bytes": stamp.nbytes}
-    document |= {"source_mtime_ns": stamp.mtime_ns, "source_inode": task.inode}
-    return _outcome(
+    document = report.document()
+    return Outcome(
         task,
         document,
-        seconds=time.perf_counter() - started,
+        _rows(task, document, run.settings),
         skipped=skipped,
+        seconds=time.perf_counter() - started,
+        source=stamp,
         notices=tuple(report.notices()),
         unselected=report.unselected,
     )
@@ -221,7 +215,6 @@ def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:
         return outcome
     try:
         with located(job.output):
-            mtime = {"output_mtime_ns": Stamp.of(job.output).mtime_ns}
+            return replace(outcome, mtime_ns=Stamp.of(job.output).mtime_ns)
     except DropcliError as error:
         return Outcome(outcome.task, error=error)
-    return replace(outcome, line=f"{outcome.line[:-1]}, {json.dumps(mtime)[1:]}\n")

@@ -20,9 +20,10 @@ R = TypeVar("R")
 
 
 def choose_engine(work: "Work[T, R]", sizes: Sequence[int], jobs: int | None) -> "Engine[T, R]":
-    """Workers, unless all is done before they would have started. `sizes` are of tasks, in bytes.
+    """Worker processes, or this process where it is done before they would have started.
 
-    jobs: the number of workers, None for one per core where there is enough to do.
+    `sizes` are those of the tasks, in bytes; `jobs` is the number of workers, None for one per core
+    where there is enough to do.
     """
     from dropcli.parallel.engines import Serial
     from dropcli.parallel.threads import usable_cores
@@ -45,7 +46,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The program takes signals from `signals` before it loads anything slow, pools among it."""
+    """The program imports `signals` first, and the pools, which load slowly, when it needs them."""
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where tasks run: here one after the other, or in worker processes of which any may die.
+"""Where tasks run: one after the other in this process, or in worker processes.
 
 Tasks come in chunks, because handing one over costs as much as dropping a small file.
 """
@@ -12,8 +12,8 @@ from dropcli.errors import Interrupted
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A picklable function of a chunk of tasks, which reports the bytes it has done. It returns their
-# results, fewer if a signal ended the work: what was finished by then counts.
+# A picklable function of a chunk of tasks and of a callback for the bytes done. It returns the
+# results, fewer than tasks if a signal ended the work, which it returns too.
 Work: TypeAlias = Callable[
     [Sequence[T], Callable[[int], None]], tuple[Sequence[R], Interrupted | None]
 ]
@@ -34,7 +34,7 @@ class Engine(ABC, Generic[T, R]):
         """
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
-        """After an early end of `run`: what was finished by then."""
+        """After an early end of `run`: the tasks that were finished by then."""
         yield from ()
 
 

@@ -1,4 +1,4 @@
-"""Worker processes, of which any may die: it costs the task that killed it, and no other."""
+"""Worker processes, any of which may die: only the task that killed it fails."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class Processes(Engine[T, R]):
-    """In worker processes. One that dies costs the task that killed it; the others go on."""
+    """Runs tasks in worker processes. If one dies, only the task that killed it fails."""
 
     def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
@@ -55,7 +55,7 @@ class Processes(Engine[T, R]):
                 done, _ = wait(self._running, _TICK, FIRST_COMPLETED)
                 on_bytes(self._news())
                 lost += yield from self._collect(done)
-                if lost:  # with the pool all that was under way is lost, guilty or not
+                if lost:  # a broken pool loses every chunk in flight, not only the culprit's
                     self.deaths += 1
                     _end(pool)
                     lost += yield from self._collect(wait(self._running).done)
@@ -65,11 +65,11 @@ class Processes(Engine[T, R]):
             self.deaths += _end(pool)
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
-        """What the workers had finished; they have ended with `run`."""
+        """What the workers had finished when `run` ended them."""
         yield from self._collect(wait(self._running, _TICK).done)
 
     def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[list[T]]) -> list[T]:
-        """Hand over chunks; gives the tasks of the one that found the pool broken."""
+        """Hand over chunks; returns the tasks of the one that found the pool broken."""
         while len(self._running) < 2 * self._jobs:
             chunk = next(waiting, None)
             if chunk is None:
@@ -88,7 +88,7 @@ class Processes(Engine[T, R]):
         lost: list[T] = []
         for future in done:
             chunk = self._running.pop(future)
-            # Asked, not caught: a signal to this process must not be taken for a worker's.
+            # Not caught with `except`, which would also catch a signal to this process.
             failed = future.cancelled() or future.exception()
             if isinstance(failed, Exception) and not isinstance(failed, BrokenExecutor):
                 raise failed
@@ -98,7 +98,7 @@ class Processes(Engine[T, R]):
         return lost
 
     def _find_culprits(self, suspects: list[T]) -> Generator[tuple[T, R | None], None, None]:
-        """Each task by itself: the one that kills its worker again is found out."""
+        """Run each task alone; the culprit kills its worker again."""
         pool = self._pool(1)
         try:
             for task in suspects:
@@ -121,9 +121,9 @@ class Processes(Engine[T, R]):
 
 
 def _start_forkserver() -> None:
-    """With signals blocked, so that what is meant for all processes leaves it standing."""
+    """With signals blocked, so that a signal to all processes does not end it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
-    resource_tracker.ensure_running()  # which lifts the block of the other two
+    resource_tracker.ensure_running()  # unblocks the other two signals
     signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
     try:
         forkserver.ensure_running()
@@ -141,9 +141,8 @@ def _starting() -> Iterator[None]:
         yield
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "they ended at once"
-        raise FileError(
-            "no-workers", f"expected worker processes to start, got {reason.lower()}", "add -j 1"
-        ) from error
+        message = f"worker processes cannot be started: {reason.lower()}"
+        raise FileError("no-workers", message, "add -j 1") from error
     finally:
         sys.modules["__main__"] = main
         del os.environ["PYTHONSAFEPATH"]
@@ -152,7 +151,7 @@ def _starting() -> Iterator[None]:
 
 
 def _end(pool: ProcessPoolExecutor) -> int:
-    """Let go of the workers, whatever state the pool is in; gives how many had to be killed."""
+    """End the workers, whatever state the pool is in; returns how many had to be killed."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()
@@ -168,11 +167,11 @@ def _end(pool: ProcessPoolExecutor) -> int:
     return killed
 
 
-_counter: Any = None  # of a worker
+_counter: Any = None  # is set in worker processes
 
 
 def _begin_worker(counter: Any) -> None:
-    """A worker leaves Ctrl-C to the process that started it, and does not outlive it."""
+    """A worker leaves Ctrl-C to its parent, and ends with it."""
     global _counter
     _counter = counter
     signals.install()
@@ -190,9 +189,9 @@ def _follow_parent() -> None:
 
 
 def _run(work: Work[T, R], chunk: list[T]) -> Sequence[R]:
-    """In a worker: signals are heard at work, and wait while it is idle.
+    """Run in a worker: signals are delivered at work, and deferred while it is idle.
 
-    One that was told to end gives no more results; it ends with its pool.
+    After a signal a worker returns no more results, until its pool ends it.
     """
     if signals.delivered():
         return []

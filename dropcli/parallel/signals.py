@@ -1,7 +1,7 @@
-"""Signals that end the command raise Interrupted, which unwinds and removes what is unfinished.
+"""Signals that end the command raise Interrupted, which unwinds and removes unfinished files.
 
-While modules are imported a signal waits: some of them, numpy among them, lose exceptions that
-arrive meanwhile. Python itself loses one that a finalizer meets, which is then sent again.
+While modules are imported a signal is deferred, since some of them, as numpy, swallow exceptions.
+Python itself swallows exceptions in finalizers; then the signal is sent again.
 """
 
 import _thread
@@ -17,12 +17,12 @@ from typing import Any
 from dropcli.errors import Interrupted
 
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-_AGAIN = 0.001  # seconds, in which a finalizer that lost a signal ends
+_AGAIN = 0.001  # seconds until a finalizer that swallowed a signal has ended
 
 _depth = 0
 _waiting: int | None = None
 _raised = False
-_unraisable: "Callable[[sys.UnraisableHookArgs], object] | None" = None  # that was there before us
+_unraisable: "Callable[[sys.UnraisableHookArgs], object] | None" = None  # the hook before ours
 
 
 def install() -> dict[int, Any]:
@@ -49,7 +49,7 @@ def delivered() -> bool:
 
 
 def restore(handlers: dict[int, Any]) -> None:
-    """Put back the handlers that were there.
+    """Put back the previous handlers.
 
     If they are ours, the process is about to end, and nothing is left to interrupt.
     """
@@ -76,7 +76,7 @@ def deferred() -> Iterator[None]:
 
 def _receive(number: int, frame: FrameType | None) -> None:
     global _waiting
-    if _raised:  # no further signal is to disturb the unwinding
+    if _raised:  # a second signal must not disturb the unwinding
         return
     if _depth:
         _waiting = _waiting or number
@@ -91,7 +91,7 @@ def _raise(number: int) -> None:
 
 
 def _catch_lost(lost: "sys.UnraisableHookArgs") -> None:
-    """Take note of an exception in a finalizer, from which Python lets none through."""
+    """Handle an exception in a finalizer, which Python swallows."""
     global _raised
     if isinstance(lost.exc_value, Interrupted):
         _raised = False

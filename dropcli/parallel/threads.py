@@ -1,4 +1,4 @@
-"""The cores there are, and executors: threads, and one for work that is too short for them."""
+"""The number of cores, and executors: threads, and one for work that is too short for them."""
 
 import os
 from collections.abc import Callable
@@ -11,24 +11,23 @@ R = TypeVar("R")
 
 
 def usable_cores() -> int:
-    """The cores this process may run on, which a container or `taskset` may have narrowed."""
+    """The number of cores this process may use, which containers and `taskset` may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads, or DropcliError where the system starts no more of them."""
+    """Threads; `submit` raises DropcliError where the system starts no more of them."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Have it run by the next thread that is free."""
         try:
             return super().submit(fn, *args, **kwargs)
         except RuntimeError as error:
             raise DropcliError(
                 "no-threads",
-                "expected a thread to start, got none",
-                "end other processes, or lift a limit on memory or processes",
+                "the system starts no more threads",
+                "end other processes, or raise the limits on memory and processes",
             ) from error
 
 
@@ -36,10 +35,9 @@ class Inline(Executor):
     """An executor without threads or processes, for work that is too short to hand over."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Run it now."""
         future: Future[R] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  # whoever asks for the result gets it
+        except Exception as error:  # noqa: BLE001  # raised again for the result
             future.set_exception(error)
         return future

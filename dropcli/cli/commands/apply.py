@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from dropcli.cli import console, options
-from dropcli.cli.mistakes import no_input_hint
 from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
@@ -119,7 +118,7 @@ def _check_words(
     if quiet and verbose:
         raise UsageError("quiet-and-verbose", "-q and -v do not go together")
     if not inputs and files_from is None:
-        raise UsageError("no-input", "missing argument: INPUT", no_input_hint("dropcli apply"))
+        raise UsageError("no-input", "missing argument: INPUT", "dropcli apply --help")
     if null and files_from is None:
         raise UsageError("null", "-0 needs --files-from")
 
@@ -184,8 +183,8 @@ def _run_dataset(
             console.show_end(
                 tally, request, seconds, failed=bool(application.errors), verbose=verbose
             )
-    for error in application.errors:
-        console.show_error(error)
+    of_all = f"the first {{:,}} of {tally.planned:,} files" if tally.stopped else "{:,} files"
+    console.show_errors(application.errors, of_all, verbose=verbose)
     return 0 if not application.errors else 3 if tally.done and not report.failed else 1
 
 

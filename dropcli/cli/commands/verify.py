@@ -35,8 +35,7 @@ def verify(
         console.write_out(report.to_json())
     elif not quiet:
         console.show_verdicts(verdicts, len(errors), verbose=verbose)
-    for error in errors:
-        console.show_error(error)
+    console.show_errors(errors, verbose=verbose)
     if different:
         return 4
     return 0 if not errors else 3 if verdicts else 1
