@@ -4,13 +4,13 @@ A kernel is made once per tensor and works in place on raw bytes, so the loop ar
 branches on dtypes. Multiplications, divisions and roundings follow torch's CPU kernels.
 """
 
-from functools import cache, cached_property, lru_cache
+from collections.abc import Callable
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.dropout.alpha import AlphaKernel
 from dropcli.dropout.rounding import (
     Array,
     Keep,
@@ -19,12 +19,15 @@ from dropcli.dropout.rounding import (
     encode_float,
     encode_float8,
     encode_integer,
+    round_to,
     scale_of,
     settle_nan,
     wide,
 )
 from dropcli.dropout.settings import Dropout
 from dropcli.tensors import Dtype
+
+_ALPHA = 1.7580993408473766  # the scale of SELU times its alpha
 
 
 class Kernel(Protocol):
@@ -65,14 +68,15 @@ def kernel_for(dropout: Dropout, dtype: Dtype, p: Array, share: Share | None = N
     kernel = _plain_kernel(dropout, dtype, p, share)
     if dropout.fill is not None and dtype.kind not in ("integer", "bool"):
         kernel = _FillKernel(kernel, encode_float(dtype, dropout.fill))
-    return _IdentityKernel(kernel) if (p == 0).all() else kernel
+    return _IdentityKernel(kernel.values) if (p == 0).all() else kernel
 
 
 def _plain_kernel(dropout: Dropout, dtype: Dtype, p: Array, share: Share | None) -> Kernel:
     if dtype.kind in ("integer", "bool"):
-        return _FillKernel(_IntegerKernel(dtype), encode_integer(dtype, dropout.fill or 0))
+        kept = _IdentityKernel(partial(_integers, dtype))
+        return _FillKernel(kept, encode_integer(dtype, dropout.fill or 0))
     if dropout.alpha:
-        return AlphaKernel(dtype, p, share)
+        return _AlphaKernel(dtype, p, share)
     scale = scale_of(dtype, p) if dropout.rescale else np.ones_like(p, wide(dtype))
     scale = share(scale) if share else scale
     match dtype.kind:
@@ -88,25 +92,24 @@ class _FloatKernel:
     """F64 and F32 in place; F16 and BF16 by way of float32, as torch does."""
 
     def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
-        self._dtype = dtype.numpy
-        self._narrow = dtype.bits == 16
+        self._dtype = dtype
         self._scale = scale
-        self._finite = bool(np.isfinite(scale).all())
+        self._finite = bool(np.isfinite(scale).all())  # in F16 not for p just below 1
         self.factor = float(scale) if self._finite and not scale.ndim else None
 
     def values(self, raw: Raw) -> NDArray[Any]:
-        elements: NDArray[Any] = raw.view(self._dtype)
-        return elements.astype(np.float32) if self._narrow else elements
+        elements: NDArray[Any] = raw.view(self._dtype.numpy)
+        return elements.astype(np.float32) if self._dtype.bits == 16 else elements
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
         if finite and self._finite:
             values *= np.multiply(keep, self._scale, dtype=values.dtype)
-        else:  # in F16 the scale itself is infinite for p just below 1
+        else:
             before = values.copy()
             values *= np.where(keep, self._scale, values.dtype.type(0))
             settle_nan(before, values)
-        if self._narrow:
-            raw.view(self._dtype)[:] = values.astype(self._dtype)
+        if self._dtype.bits == 16:
+            raw.view(self._dtype.numpy)[:] = values.astype(self._dtype.numpy)
 
 
 class _HalfKernel(_FloatKernel):
@@ -138,6 +141,43 @@ class _HalfKernel(_FloatKernel):
 def _halves() -> NDArray[np.float32]:
     """The number of each 16 bits, shape (65536,)."""
     return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+class _AlphaKernel(_FloatKernel):
+    """Alpha dropout: x * (a * keep) + b, where dropped elements become a negative constant.
+
+    a and b keep the mean and variance of what a SELU makes (Klambauer et al., "Self-Normalizing
+    Neural Networks", 2017). The formulas, and where they round, are those of `_dropout_impl` in
+    ATen/native/Dropout.cpp of PyTorch 2.13. With p = 1 torch adds nothing.
+    """
+
+    def __init__(self, dtype: Dtype, p: Array, share: Share | None) -> None:
+        part = np.where(p == 1, 0, p)
+        a = 1 / np.sqrt((_ALPHA * _ALPHA * part + 1) * (1 - part))
+        shift = round_to(dtype, (_ALPHA * a * part).astype(wide(dtype)))
+        fall = round_to(dtype, -(_ALPHA * a).astype(wide(dtype)))
+        with np.errstate(invalid="ignore"):  # both may be infinite in F16
+            bottom = round_to(dtype, fall + shift)
+        none = np.copysign(wide(dtype)(0), wide(dtype)(-1))  # changes nothing, not even a sign
+        scale, self._kept, self._dropped = (
+            share(numbers) if share else numbers
+            for numbers in (
+                round_to(dtype, a.astype(wide(dtype))),
+                np.where(p == 1, none, shift),
+                np.where(p == 1, none, bottom),
+            )
+        )
+        super().__init__(dtype, scale)
+        self.factor = None
+
+    def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
+        before = None if finite and self._finite else values.copy()
+        factor = keep * self._scale if self._finite else np.where(keep, self._scale, 0)
+        products = round_to(self._dtype, values * factor)
+        products += np.where(keep, self._kept, self._dropped)
+        if before is not None:
+            settle_nan(before, products)
+        raw.view(self._dtype.numpy)[:] = products.astype(self._dtype.numpy)
 
 
 class _ComplexKernel:
@@ -194,25 +234,6 @@ def _float8_products(dtype: Dtype) -> NDArray[np.uint8]:
         return encode_float8(products.reshape(-1), dtype)
 
 
-class _IntegerKernel:
-    """Integers and bools are never scaled; the fill kernel around it writes the dropped ones."""
-
-    factor: float | None = None
-
-    def __init__(self, dtype: Dtype) -> None:
-        self._dtype = dtype
-
-    def values(self, raw: Raw) -> NDArray[Any]:
-        if self._dtype.kind == "bool":
-            ones: NDArray[Any] = (raw != 0).view(np.uint8)
-            return ones
-        integers: NDArray[Any] = raw.view(self._dtype.numpy)
-        return integers
-
-    def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        pass
-
-
 class _FillKernel:
     """Another kernel for what is kept; dropped elements become exactly these bits."""
 
@@ -236,12 +257,18 @@ class _FillKernel:
 
 
 class _IdentityKernel:
-    """p = 0: the input's own bytes, signalling NaN and all."""
+    """The input's own bytes, signalling NaN and all: for p = 0, and for unscaled integers."""
 
     factor: float | None = None
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.values = kernel.values
+    def __init__(self, values: Callable[[Raw], NDArray[Any]]) -> None:
+        self.values = values
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
         pass
+
+
+def _integers(dtype: Dtype, raw: Raw) -> NDArray[Any]:
+    """Integers as they are; bools as 0 and 1, whatever byte a True is."""
+    values: NDArray[Any] = raw.view(dtype.numpy)
+    return (values != 0).view(np.uint8) if dtype.kind == "bool" else values
