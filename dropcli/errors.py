@@ -85,7 +85,7 @@ def needing(package: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        message = f"expected {package} to be installed, got no such package"
+        message = f"this needs {package}, which is not installed"
         raise DropcliError("not-installed", message, f"pip install {package}") from error
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dropcli.dropout.rounding import Array as Array
     from dropcli.dropout.rounding import Keep as Keep
     from dropcli.dropout.rounding import Share as Share
+    from dropcli.dropout.selection import LEAVE_OUT as LEAVE_OUT
     from dropcli.dropout.selection import Selection as Selection
     from dropcli.dropout.selection import check_dtype as check_dtype
     from dropcli.dropout.selection import check_exact as check_exact
@@ -36,7 +37,7 @@ _NAMES = {
     "checks": "Range whole_number",
     "kernels": "Kernel fixed_kernel kernel_for",
     "rounding": "Array Keep Share",
-    "selection": "Selection check_dtype check_exact in_tensor nothing_selected select "
+    "selection": "LEAVE_OUT Selection check_dtype check_exact in_tensor nothing_selected select "
     "shell_pattern",
     "settings": "ArraySettings Dropout MaskSettings Settings check_torch_input torch_version",
 }

@@ -46,17 +46,16 @@ class Over:
     @classmethod
     def parse(cls, text: str, mode: str | None = None) -> "Over":
         """From text such as `0,2:8,3:8`; negative dimensions count from the end."""
-        expected = f"--over: expected dimensions as in 0,1 or 0,2:8,3:8, got '{text}'"
         if not _PATTERN.fullmatch(text) or len(text) > 1000:
-            raise UsageError("bad-over", expected)
+            raise _wrong(text, "is not a list of dimensions, such as 0,1 or 0,2:8,3:8")
         blocks = []
         for item in text.split(","):
             dimension, _, size = item.partition(":")
             blocks.append((int(dimension), int(size or 1)))
             if size and int(size) < 1:
-                raise UsageError("bad-over", f"{expected}, where a block is empty")
+                raise _wrong(text, "has a block of size 0")
         if len({dimension for dimension, _ in blocks}) < len(blocks):
-            raise UsageError("bad-over", f"{expected}, where a dimension stands twice")
+            raise _wrong(text, "names a dimension twice")
         return cls(tuple(blocks), mode)
 
     @classmethod
@@ -72,11 +71,11 @@ class Over:
         near = difflib.get_close_matches(text, ("element", *_MODES), 1)
         hint = f"did you mean {near[0]}?" if near else None
         if text.startswith("patch"):
-            hint = "a patch has a size, as in patch:8"
+            hint = "a patch needs a size, as in patch:8"
         raise UsageError(
             "bad-mode",
             f"--mode: '{text}' is not one of {', '.join(MODES)}",
-            hint or "--over names any other dimensions",
+            hint or "for other dimensions use --over",
         )
 
     @classmethod
@@ -129,7 +128,7 @@ class Over:
             raise TensorError(
                 "ambiguous-channels",
                 f"--mode channel needs 4 or more dimensions (N, C, ...), not {shape_text(shape)}",
-                f"say what the channels are: {_CHANNEL_HINT}",
+                f"say which dimensions are meant: {_CHANNEL_HINT}",
             )
         if self.mode in _IMAGE_HINTS and len(shape) != 4:
             raise TensorError(
@@ -145,6 +144,10 @@ class Over:
         if shape[3] not in (1, 3, 4) or shape[3] >= min(shape[1:3]):
             return None
         return f"--over {_CHANNELS_LAST[self.mode].format(self._size)}"
+
+
+def _wrong(text: str, what: str) -> UsageError:
+    return UsageError("bad-over", f"--over: '{text}' {what}")
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -18,6 +18,8 @@ from dropcli.dropout.settings import Dropout
 from dropcli.errors import TensorError
 from dropcli.tensors import TensorInfo
 
+LEAVE_OUT = "leave it out with --exclude: it is then copied"
+
 _NAMES_SHOWN = 10
 _CLASH = re.compile(r"#[0-9]+$")  # the end of a name that came again
 _LABELS = frozenset(["label", "labels", "target", "targets", "class", "classes", "score", "scores"])
@@ -175,27 +177,26 @@ def _held(tensors: list[TensorInfo]) -> str:
 def check_dtype(dropout: Dropout, tensor: TensorInfo) -> None:
     """TensorError if tensors of this kind cannot be dropped with these settings."""
     kind, name = tensor.dtype.kind, tensor.dtype.name
-    leave_out = "leave it out with --exclude: it is then copied"
     if tensor.unsupported:
-        message = f"expected an ordinary tensor, but {tensor.unsupported}"
-        raise in_tensor(tensor, TensorError("special-tensor", message, leave_out))
+        message = f"cannot be dropped: {tensor.unsupported}"
+        raise in_tensor(tensor, TensorError("special-tensor", message, LEAVE_OUT))
     if kind == "opaque":
-        message = f"expected a dtype that dropout can write, got {name}"
-        raise in_tensor(tensor, TensorError("dtype-without-zero", message, leave_out))
+        message = f"cannot be dropped: its dtype is {name}"
+        raise in_tensor(tensor, TensorError("dtype-without-zero", message, LEAVE_OUT))
     if kind != "float" and (dropout.alpha or dropout.rng == "torch"):
         option = "--alpha" if dropout.alpha else "--rng torch"
-        message = f"expected F64, F32, F16 or BF16 for {option}, as torch does, got {name}"
-        raise in_tensor(tensor, TensorError("not-for-torch", message, leave_out))
+        message = f"{option} works on F64, F32, F16 and BF16, and this is {name}"
+        raise in_tensor(tensor, TensorError("not-for-torch", message, LEAVE_OUT))
     if kind in ("integer", "bool") and dropout.rescale:
-        message = f"expected a floating dtype to scale by 1/(1-p), got {name}"
-        hint = "add --no-rescale to drop integers and bools, or leave it out with --exclude"
+        message = f"{name} cannot be scaled by 1/(1-p)"
+        hint = "add --no-rescale, or leave it out with --exclude"
         raise in_tensor(tensor, TensorError("integer-rescale", message, hint))
 
 
 def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
     """TensorError if --exact with a fixed p would drop none or all of each group.
 
-    Outputs of before this was an error can still be verified, so masks do not ask.
+    Masks can still be made, so that `verify` takes outputs from before this was an error.
     """
     p, over = dropout.p, dropout.over
     if not (dropout.exact and over and isinstance(p, float) and 0 < p < 1 and tensor.elements):
@@ -205,9 +206,9 @@ def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
         return
     what = "none" if round(p * size) == 0 else "all"
     hint = (
-        f"take a p from {1 / size:.4g} to {1 - 1 / size:.4g}, or leave --exact out"
+        f"use a p from {1 / size:.4g} to {1 - 1 / size:.4g}, or remove --exact"
         if size > 1
-        else "groups run along the last dimension of --over, which needs a size above 1 here"
+        else "groups run along the last dimension of --over: end with one of a size above 1"
     )
     decisions = f"{size} decision{'s' if size > 1 else ''}"
     message = f"--exact with p {p:g} drops {what} of each group of {decisions}"
@@ -220,21 +221,25 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
-    shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN]) or "no tensors"
+    shown = ", ".join(names[:_NAMES_SHOWN])
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    holds = f"the file holds: {shown}{more}" if names else "the file holds no tensors"
+    matches = "matches" if {"*", "?", "["} & set(pattern) else "is called"
     return TensorError(
         "no-match",
-        f"{option} '{pattern}': expected to match a tensor, got {shown}{more}",
-        _pattern_hint(pattern, names),
+        f"{option}: no tensor {matches} '{pattern}'; {holds}",
+        _pattern_hint(option, pattern, names),
     )
 
 
-def _pattern_hint(pattern: str, names: list[str]) -> str:
+def _pattern_hint(option: str, pattern: str, names: list[str]) -> str:
     if "," in pattern:
-        return "give each pattern an option of its own"
+        return f"write {option} once for each pattern"
     near = difflib.get_close_matches(pattern, names, 1)
     if near:
         return f"did you mean '{near[0]}'?"
+    if names == ["tensor"]:
+        return f"remove {option}: the file is a single tensor, which is called 'tensor'"
     return "patterns are globs on whole names, as in '*.weight'"
 
 

@@ -10,11 +10,10 @@ from dropcli.dropout.checks import (
     choice,
     fill_value,
     flag,
-    least_kept,
     over_or_mode,
     patterns,
     probability,
-    seed_number,
+    whole_number,
 )
 from dropcli.dropout.over import Over
 from dropcli.errors import UsageError
@@ -92,15 +91,16 @@ class Dropout:
     def __post_init__(self, mode: str | None) -> None:
         values: dict[str, Any] = {
             "p": probability(self.p),
-            "seed": seed_number(self.seed),
+            "seed": whole_number("seed", self.seed, 0, 2**64 - 1),
             "over": over_or_mode(mode, self.over),
             "fill": fill_value(self.fill),
             "key": patterns("key", self.key),
             "exclude": patterns("exclude", self.exclude),
             "p_per": choice("p_per", self.p_per, "file", "sample"),
             "rng": choice("rng", self.rng, "dropcli", "torch"),
-            "min_keep": least_kept(self.min_keep),
         }
+        if self.min_keep is not None:
+            values["min_keep"] = whole_number("min_keep", self.min_keep, 1)
         for name in ("rescale", "all_floats", "eval", "alpha", "exact"):
             values[name] = flag(name, getattr(self, name))
         for name, value in values.items():
@@ -177,61 +177,55 @@ def torch_version() -> str:
     return version("torch")
 
 
-def _check_combination(dropout: Dropout) -> None:
-    """UsageError for settings of which one has no meaning beside another."""
-    if dropout.alpha and dropout.fill is not None:
-        raise _clash("--alpha", "--fill", "alpha dropout has a fill of its own")
-    if dropout.alpha and not dropout.rescale:
-        raise _clash("--alpha", "--no-rescale", "alpha dropout has a scale of its own")
-    if dropout.all_floats and dropout.key:
-        raise _clash("--all-floats", "--key", "--key names what to drop, and nothing else drops")
-    if dropout.p_per == "sample" and not isinstance(dropout.p, Range):
-        raise UsageError(
-            "p-per-without-range",
-            f"--p-per sample: expected a range to draw each p from, got -p {dropout.p:g}",
-            "say it as in -p 0.1:0.5",
-        )
-    grouping = _grouping(dropout)
-    if grouping and dropout.over is None:
-        raise UsageError(
-            "no-groups",
-            f"{grouping[0]}: expected --over or --mode channel, got element mode",
-            "groups run along the last dimension of --over: the channels of a sample "
-            "with --over 0,1",
-        )
-    if dropout.rng == "torch":
-        _check_torch(dropout)
-
-
 def check_torch_input(rng: str, stream: str | None, copies: int | None = None) -> None:
-    """UsageError for what a mask key is made of, where there is no key."""
+    """UsageError for a part of the mask key, given with `--rng torch`, which has no key."""
     if rng == "torch":
         for option, value in (("--stream", stream), ("--copies", copies)):
             if value is not None:
                 raise _clash("--rng torch", option, "torch's masks depend on the seed alone")
 
 
-def _check_torch(dropout: Dropout) -> None:
-    """Its own modules know less."""
+def _check_combination(dropout: Dropout) -> None:
+    """UsageError for settings of which one has no meaning beside another."""
+    if dropout.alpha and dropout.fill is not None:
+        raise _clash("--alpha", "--fill", "alpha dropout has its own fill")
+    if dropout.alpha and not dropout.rescale:
+        raise _clash("--alpha", "--no-rescale", "alpha dropout has its own scale")
+    if dropout.all_floats and dropout.key:
+        raise _clash("--all-floats", "--key", "--key already says which tensors to drop")
+    if dropout.p_per == "sample" and not isinstance(dropout.p, Range):
+        raise UsageError(
+            "p-per-without-range",
+            f"--p-per sample needs a range of p, and -p is {dropout.p:g}",
+            "write a range as in -p 0.1:0.5",
+        )
+    grouping = {"--exact": dropout.exact, "--min-keep": dropout.min_keep is not None}
+    groupings = [option for option, given in grouping.items() if given]
+    if groupings and dropout.over is None:
+        raise UsageError(
+            "no-groups",
+            f"{groupings[0]} needs --over or --mode: single elements form no groups",
+            "with --over 0,1 a group is the channels of a sample",
+        )
+    if dropout.rng == "torch":
+        _check_torch(dropout, groupings)
+
+
+def _check_torch(dropout: Dropout, groupings: list[str]) -> None:
+    """UsageError for what torch's own dropout modules cannot do."""
     over = dropout.over
     if over is not None and sorted(over.blocks) != [(0, 1), (1, 1)]:
         raise UsageError(
             "torch-over",
-            f"--rng torch: expected element mode, --mode channel or --over 0,1, got --over {over}",
-            "torch draws no other masks",
+            f"--rng torch cannot make masks for --over {over}",
+            "torch drops single elements, or channels: --over 0,1",
         )
-    others = (["--alpha"] if dropout.alpha else []) + _grouping(dropout)
+    others = (["--alpha"] if dropout.alpha else []) + groupings
     if isinstance(dropout.p, Range):
         others.append(f"-p {dropout.p}")
     if others:
         raise _clash("--rng torch", others[0], "it makes what nn.Dropout and nn.Dropout2d make")
 
 
-def _grouping(dropout: Dropout) -> list[str]:
-    """The options given that count decisions in groups."""
-    given = {"--exact": dropout.exact, "--min-keep": dropout.min_keep is not None}
-    return [option for option in given if given[option]]
-
-
 def _clash(option: str, other: str, hint: str) -> UsageError:
-    return UsageError("do-not-go-together", f"expected {option} without {other}, got both", hint)
+    return UsageError("do-not-go-together", f"{option} and {other} do not go together", hint)

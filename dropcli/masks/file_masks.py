@@ -4,7 +4,7 @@ import os
 from functools import cached_property
 from math import prod
 
-from dropcli.dropout import Axis, Dropout, Over, Range, grid_of, in_tensor, shape_text, whole_number
+from dropcli.dropout import LEAVE_OUT, Axis, Dropout, Over, Range, grid_of, in_tensor, whole_number
 from dropcli.errors import TensorError, UsageError
 from dropcli.masks.decisions import Bernoulli, BernoulliPerSample, Decisions
 from dropcli.masks.exact import MAX_GROUP, Axes, ExactPerGroup
@@ -26,17 +26,15 @@ class FileMasks:
 
     def __init__(self, dropout: Dropout, stream: str, copy: int) -> None:
         if not stream:
-            raise UsageError("bad-stream", f"stream: expected a name, got {stream!r}")
+            raise UsageError("bad-stream", f"stream: must be a name, not {stream!r}")
         self._copy = whole_number("copy", copy)
-        if self._copy < 0:
-            raise UsageError("bad-copy", f"copy: expected an integer from 0 on, got {copy}")
         self._dropout = dropout
         self._stream = os.fsencode(stream)
         self._draws = None
         if dropout.rng == "torch" and not dropout.eval:
             self._draws = TorchDraws(dropout.seed)
             if self._copy:
-                raise UsageError("torch-copies", "--rng torch: expected one output, got copies")
+                raise UsageError("torch-copies", "--rng torch makes one output, and no copies")
 
     def mask_for(self, tensor: TensorInfo) -> Mask:
         """The mask of a tensor; with `--rng torch` to be asked for in the order of the file.
@@ -69,14 +67,13 @@ class FileMasks:
         if not shape:
             raise TensorError(
                 "no-samples",
-                "expected a dimension 0 of samples for --p-per sample, got a scalar",
-                "leave it out with --exclude: it is then copied",
+                "--p-per sample needs samples along dimension 0, and this is a scalar",
+                LEAVE_OUT,
             )
         if over is not None and over.resolve(shape).get(0) != 1:
             raise TensorError(
                 "shared-between-samples",
-                "expected decisions of one sample each for --p-per sample, got some that several "
-                f"share: --over {over} on {shape_text(shape)}",
+                f"--p-per sample: with --over {over}, several samples share a decision",
                 "add dimension 0 to --over, without a block, or use --p-per file",
             )
         key = p_key(self._dropout.seed, self._stream, tensor.name, self._copy)
@@ -95,9 +92,9 @@ class FileMasks:
             if tensor.elements and axes.size > MAX_GROUP:
                 raise TensorError(
                     "group-too-large",
-                    f"a group has {axes.size:,} decisions, and --exact and --min-keep sort at "
-                    f"most {MAX_GROUP:,}",
-                    "groups run along the last dimension of --over: name a smaller one last, or "
+                    f"a group has {axes.size:,} decisions, and {MAX_GROUP:,} are the limit of "
+                    "--exact and --min-keep",
+                    "groups run along the last dimension of --over: end with a smaller one, or "
                     "use larger blocks",
                 )
             min_keep = dropout.min_keep or 0
@@ -118,8 +115,7 @@ def _axes(over: Over, cells: list[int], p: Probability) -> Axes:
     if last == 0 and isinstance(p, SampleProbabilities):
         raise TensorError(
             "group-of-samples",
-            "expected groups within a sample for --p-per sample, got groups along dimension 0, "
-            f"which --over {over} ends with",
-            "write 0 first, as in --over 0,1: the groups are then the channels of a sample",
+            f"--p-per sample: with --over {over}, which ends with 0, a group spans samples",
+            "write 0 first, as in --over 0,1: a group is then the channels of a sample",
         )
     return Axes(prod(cells[:last]), cells[last], prod(cells[last + 1 :]))
