@@ -14,11 +14,13 @@ from dropcli.errors import (
 )
 
 if TYPE_CHECKING:
-    from dropcli.api import Report, apply, drop, info, keep_mask, verify
+    from dropcli.api import Report, apply, info, verify
+    from dropcli.arrays import Dropout, drop, keep_mask
 
 __all__ = [
     "ArgumentError",
     "DropcliError",
+    "Dropout",
     "FileError",
     "FormatError",
     "Report",
@@ -41,5 +43,6 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """Import the functions on first use: `dropcli --help` needs no numpy."""
     if name in __all__:
-        return getattr(import_module("dropcli.api"), name)
+        module = "arrays" if name in ("Dropout", "drop", "keep_mask") else "api"
+        return getattr(import_module(f"dropcli.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ TESTS = Path(__file__).parent
 ROWS = (
     {"", "__main__"},
     {"api", "cli"},
+    {"arrays"},
     {"dataset"},
     {"pipeline"},
     {"formats"},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dropcli.dropout.kernels import kernel_for as kernel_for
     from dropcli.dropout.rounding import Array as Array
     from dropcli.dropout.rounding import Keep as Keep
+    from dropcli.dropout.rounding import Raw as Raw
     from dropcli.dropout.rounding import Share as Share
     from dropcli.dropout.selection import LEAVE_OUT as LEAVE_OUT
     from dropcli.dropout.selection import Selection as Selection
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dropcli.dropout.selection import shell_pattern as shell_pattern
     from dropcli.dropout.settings import ArraySettings as ArraySettings
     from dropcli.dropout.settings import Dropout as Dropout
+    from dropcli.dropout.settings import FileSettings as FileSettings
     from dropcli.dropout.settings import MaskSettings as MaskSettings
     from dropcli.dropout.settings import Settings as Settings
     from dropcli.dropout.settings import check_torch_input as check_torch_input
@@ -36,10 +38,11 @@ if TYPE_CHECKING:
 _NAMES = {
     "checks": "Range whole_number",
     "kernels": "Kernel fixed_kernel kernel_for",
-    "rounding": "Array Keep Share",
+    "rounding": "Array Keep Raw Share",
     "selection": "LEAVE_OUT Selection check_dtype check_exact in_tensor nothing_selected select "
     "shell_pattern",
-    "settings": "ArraySettings Dropout MaskSettings Settings check_torch_input torch_version",
+    "settings": "ArraySettings Dropout FileSettings MaskSettings Settings check_torch_input "
+    "torch_version",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -24,7 +24,7 @@ class Range:
 
 
 def _wrong(name: str, needed: str, value: Any) -> UsageError:
-    return UsageError(f"bad-{name.replace('_', '-')}", f"{name}: must be {needed}, not {value}")
+    return UsageError(f"bad-{name.replace('_', '-')}", f"{name}: {value} is not {needed}")
 
 
 def whole_number(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -55,10 +55,10 @@ def probability(p: Any) -> float | Range:
         p = (p.low, p.high)
     pair = p if isinstance(p, tuple | list) else (p, p)
     if len(pair) != 2:
-        raise _wrong("p", "one number or two", repr(p))
+        raise _wrong("p", "a number or two", repr(p))
     low, high = (_number("p", end) for end in pair)
     if not 0 <= low <= high <= 1:
-        needed = "two numbers from 0 to 1, the lower one first" if pair is p else "from 0 to 1"
+        needed = "a range from 0 to 1, the lower end first" if pair is p else "from 0 to 1"
         raise _wrong("p", needed, p)
     return Range(float(low), float(high)) if pair is p else float(low)
 
@@ -84,7 +84,7 @@ def fill_value(fill: Any) -> float | int | None:
         return None
     number = _number("fill", fill)
     if not math.isfinite(number):
-        raise _wrong("fill", "finite", number)
+        raise _wrong("fill", "a finite number", number)
     return number
 
 

@@ -67,7 +67,7 @@ class Over:
             return cls.parse(_MODES[text], text)
         if re.fullmatch(r"patch:0*[1-9][0-9]{0,8}", text):
             size = int(text.removeprefix("patch:"))
-            return cls.parse(f"0,2:{size},3:{size}", "patch")
+            return cls.parse(f"0,2:{size},3:{size}", f"patch:{size}")
         near = difflib.get_close_matches(text, ("element", *_MODES), 1)
         hint = f"did you mean {near[0]}?" if near else None
         if text.startswith("patch"):
@@ -99,8 +99,9 @@ class Over:
         return ",".join(f"{dim}:{size}" if size > 1 else f"{dim}" for dim, size in self.blocks)
 
     @property
-    def _size(self) -> int:
-        return self.blocks[-1][1]
+    def _mode_and_size(self) -> tuple[str, str]:
+        mode, _, size = (self.mode or "").partition(":")
+        return mode, size
 
     def resolve(self, shape: tuple[int, ...]) -> dict[int, int]:
         """Dimension to block size for this shape; TensorError where it does not fit."""
@@ -124,26 +125,28 @@ class Over:
         return resolved
 
     def _check_mode(self, shape: tuple[int, ...]) -> None:
-        if self.mode == "channel" and len(shape) < 4:
+        mode, size = self._mode_and_size
+        if mode == "channel" and len(shape) < 4:
             raise TensorError(
                 "ambiguous-channels",
                 f"--mode channel needs 4 or more dimensions (N, C, ...), not {shape_text(shape)}",
                 f"say which dimensions are meant: {_CHANNEL_HINT}",
             )
-        if self.mode in _IMAGE_HINTS and len(shape) != 4:
+        if mode in _IMAGE_HINTS and len(shape) != 4:
             raise TensorError(
                 "ambiguous-mode",
                 f"--mode {self.mode} needs 4 dimensions (N, C, H, W), not {shape_text(shape)}",
-                f"say which dimensions are meant: {_IMAGE_HINTS[self.mode].format(self._size)}",
+                f"say which dimensions are meant: {_IMAGE_HINTS[mode].format(size)}",
             )
 
     def channels_last_hint(self, shape: tuple[int, ...]) -> str | None:
         """The `--over` that was probably meant where a mode meets a shape like (N, H, W, C)."""
-        if self.mode not in _CHANNELS_LAST or len(shape) != 4:
+        mode, size = self._mode_and_size
+        if mode not in _CHANNELS_LAST or len(shape) != 4:
             return None
         if shape[3] not in (1, 3, 4) or shape[3] >= min(shape[1:3]):
             return None
-        return f"--over {_CHANNELS_LAST[self.mode].format(self._size)}"
+        return f"--over {_CHANNELS_LAST[mode].format(size)}"
 
 
 def _wrong(text: str, what: str) -> UsageError:

@@ -1,7 +1,7 @@
 """The settings of an application: a value that checks and normalises what people write."""
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, fields
 from functools import cached_property
 from typing import Any, TypedDict, Unpack, cast
 
@@ -20,35 +20,40 @@ from dropcli.errors import UsageError
 
 
 class MaskSettings(TypedDict, total=False):
-    """What people may write for the settings that make a mask; see `Dropout`."""
+    """What people may write, beside p and the seed, for a mask; see `Dropout`."""
 
-    p: float | tuple[float, float]
     over: Over | str | int | Sequence[int] | None
     mode: str | None
     p_per: str
     exact: bool
     min_keep: int | None
+    rng: str
 
 
 class ArraySettings(MaskSettings, total=False):
-    """The same for all that makes the output of one array."""
+    """The same for the output of an array."""
 
     rescale: bool
     fill: float | None
     alpha: bool
 
 
-class Settings(ArraySettings, total=False):
+class FileSettings(ArraySettings, total=False):
     """The same for the output of a file."""
 
     key: str | Sequence[str]
     exclude: str | Sequence[str]
     all_floats: bool
     eval: bool
-    rng: str
 
 
-@dataclass(frozen=True)
+class Settings(FileSettings, total=False):
+    """All settings but the seed."""
+
+    p: float | tuple[float, float]
+
+
+@dataclass(frozen=True, repr=False)
 class Dropout:
     """The settings of one application, checked once, here.
 
@@ -106,6 +111,19 @@ class Dropout:
         for name, value in values.items():
             object.__setattr__(self, name, value)
         _check_combination(self)
+
+    def __repr__(self) -> str:
+        """The constructor with what is not the default."""
+        low_high = (self.p.low, self.p.high) if isinstance(self.p, Range) else self.p
+        shown: dict[str, Any] = {"p": low_high, "seed": self.seed}
+        if self.over:
+            shown |= {"mode": self.over.mode} if self.over.mode else {"over": str(self.over)}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("p", "seed", "over") and value != field.default:
+                shown[field.name] = value
+        arguments = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"{type(self).__name__}({arguments})"
 
     @classmethod
     def of(cls, seed: int, **settings: Unpack[Settings]) -> "Dropout":
@@ -196,7 +214,7 @@ def _check_combination(dropout: Dropout) -> None:
     if dropout.p_per == "sample" and not isinstance(dropout.p, Range):
         raise UsageError(
             "p-per-without-range",
-            f"--p-per sample needs a range of p, and -p is {dropout.p:g}",
+            f"--p-per sample needs a range, not -p {dropout.p:g}",
             "write a range as in -p 0.1:0.5",
         )
     grouping = {"--exact": dropout.exact, "--min-keep": dropout.min_keep is not None}

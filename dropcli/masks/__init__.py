@@ -4,5 +4,14 @@ from dropcli.masks.file_masks import FileMasks
 from dropcli.masks.keystream import CONTRACT
 from dropcli.masks.mask import Mask
 from dropcli.masks.probability import RateSummary, SampleProbabilities, combined
+from dropcli.masks.torch_rng import drawn_stream
 
-__all__ = ["CONTRACT", "FileMasks", "Mask", "RateSummary", "SampleProbabilities", "combined"]
+__all__ = [
+    "CONTRACT",
+    "FileMasks",
+    "Mask",
+    "RateSummary",
+    "SampleProbabilities",
+    "combined",
+    "drawn_stream",
+]

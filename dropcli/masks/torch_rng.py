@@ -22,6 +22,13 @@ _CHUNK = 1 << 18  # decisions that are drawn at a time; torch draws alike for an
 _GAP = 64  # bytes that are cheaper to read along than to leave out
 
 
+def drawn_stream() -> str:
+    """A name for a mask, drawn from torch's default generator, which differs between workers."""
+    with needing("torch"):
+        import torch
+    return str(torch.empty((), dtype=torch.int64).random_().item())
+
+
 class TorchDraws:
     """The decisions of all tensors of a file, one after the other, each from a byte of its own."""
 

@@ -1,0 +1,239 @@
+"""Dropout in memory: what the command writes for an array or tensor, and a transform of them."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.dropout import (
+    ArraySettings,
+    FileSettings,
+    MaskSettings,
+    Raw,
+    check_dtype,
+    check_exact,
+    check_torch_input,
+)
+from dropcli.dropout import Dropout as BaseDropout
+from dropcli.errors import ArgumentError, TensorError, UsageError
+from dropcli.masks import FileMasks, drawn_stream
+from dropcli.pipeline import drop_run, recipe_for
+from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, Layout, TensorInfo
+
+if TYPE_CHECKING:
+    import torch
+
+_BLOCK = 1 << 18  # elements at a time, which stay in the cache
+
+Probability = float | tuple[float, float]
+Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
+
+
+@contextmanager
+def _value_errors() -> Iterator[None]:
+    """Raise ArgumentError, which is a ValueError, for errors in arguments."""
+    try:
+        yield
+    except (UsageError, TensorError) as error:
+        raise ArgumentError(error.code, error.message, error.hint, error.place) from None
+
+
+class Dropout(BaseDropout):
+    """Dropout as a value that can be called, as the `transform` of a dataset, for example.
+
+    Called with `stream`, it is a pure function: what the command writes for a file of this name.
+    Called without, it draws a stream from torch's default generator each time, so that calls,
+    epochs and `DataLoader` workers differ, and `torch.manual_seed` repeats them. With
+    `rng="torch"` every call makes the mask of the seed.
+
+    Two values with the same settings are equal; `repr` is the constructor; pickle is supported.
+
+    Args:
+        p: the probability of dropping, from 0 to 1, or a pair to draw it from.
+        seed: 0 to 2**64 - 1; part of the key of each mask.
+        settings: `over` or `mode`, `p_per`, `exact`, `min_keep`, `rescale`, `fill`, `alpha`, `rng`
+            and `eval`, as the options of `dropcli apply`. `key`, `exclude` and `all_floats`
+            choose tensors of files, and change nothing here.
+
+    Raises:
+        dropcli.ArgumentError: a ValueError, for a value that is wrong.
+    """
+
+    @_value_errors()
+    def __init__(
+        self, p: Probability = 0.5, seed: int = 0, **settings: Unpack[FileSettings]
+    ) -> None:
+        super().__init__(cast(Any, p), seed, **cast(Any, settings))
+
+    @_value_errors()
+    def __call__(
+        self,
+        x: Array,
+        *,
+        stream: str | None = None,
+        tensor: str = "tensor",
+        copy: int = 0,
+        inplace: bool = False,
+    ) -> Array:
+        """Drop elements of an array or tensor; in evaluation mode none.
+
+        Args:
+            x: a numpy array or a torch tensor on the CPU, of any shape.
+            stream: the name of the file, as the command has it: without the suffix, in a folder
+                the path below it, as in "train/0001". None draws one.
+            tensor: the name of the tensor in the file; "tensor" is that of a `.pt` of one tensor.
+            copy: the number of the copy, 0 without `--copies`.
+            inplace: overwrite `x`, and return it.
+
+        Returns:
+            A new array or tensor of the same shape and dtype, or `x` itself.
+
+        Raises:
+            dropcli.ArgumentError: a ValueError, for arguments that are wrong or do not fit `x`.
+            TypeError: `x` is something else, or a tensor that requires a gradient.
+        """
+        if isinstance(x, np.ndarray):
+            return self._drop_array(x, self._masks(stream, copy), tensor, inplace)
+        return self._drop_tensor(x, self._masks(stream, copy), tensor, inplace)
+
+    @_value_errors()
+    def mask(
+        self,
+        shape: Sequence[int],
+        *,
+        stream: str | None = None,
+        tensor: str = "tensor",
+        copy: int = 0,
+    ) -> NDArray[np.bool_]:
+        """The mask for an array of this shape: True where elements are kept.
+
+        The arguments are those of a call, and so are the errors.
+        """
+        info = TensorInfo(tensor, DTYPES["F32"], tuple(shape), 0, 0)
+        keep = np.ones(info.elements, np.bool_)
+        if info.elements and not self.eval:
+            self._masks(stream, copy).mask_for(info).keep(0, keep)
+        return keep.reshape(info.shape)
+
+    def _masks(self, stream: str | None, copy: int) -> FileMasks:
+        check_torch_input(self.rng, stream)
+        if stream is None:
+            stream = "-" if self.rng == "torch" or self.eval else drawn_stream()
+        return FileMasks(self, stream, copy)
+
+    def _drop_array(
+        self, x: NDArray[Any], masks: FileMasks, name: str, inplace: bool
+    ) -> NDArray[Any]:
+        info = TensorInfo(name, _dtype(x.dtype.name), x.shape, 0, 0)
+        little = x.astype(x.dtype.newbyteorder("<"))
+        raw = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+        self._drop_raw(masks, info, raw)
+        dropped = raw.view(little.dtype).reshape(x.shape).astype(x.dtype, copy=False)
+        if inplace:
+            x[...] = dropped
+        return x if inplace else dropped
+
+    def _drop_tensor(
+        self, x: "torch.Tensor", masks: FileMasks, name: str, inplace: bool
+    ) -> "torch.Tensor":
+        library: Any = sys.modules.get("torch")  # imported, if x is a tensor
+        if library is None or not isinstance(x, library.Tensor):
+            raise TypeError(f"x must be a numpy array or a torch tensor, not {type(x).__name__}")
+        if (
+            x.is_quantized
+            or x.is_nested
+            or x.device.type != "cpu"
+            or x.layout != library.strided
+            or x.requires_grad
+        ):
+            raise TypeError(
+                "x must be a strided tensor on the CPU that requires no gradient, not "
+                f"{x.device.type}, {x.layout}, requires_grad={x.requires_grad}"
+            )
+        dtype = _dtype(str(x.dtype).removeprefix("torch."))
+        new = library.empty_like(x)
+        # torch draws in the order in which the elements of the output lie in memory.
+        ordered = self.rng != "torch" or new.is_contiguous()
+        layout = None if ordered else Layout(tuple(x.shape), new.stride())
+        info = TensorInfo(name, dtype, tuple(x.shape), 0, 0, layout)
+        # A copy in logical order, as bytes, because numpy has no bfloat16.
+        flat = library.empty(x.shape, dtype=x.dtype, device="cpu").copy_(x).reshape(-1)
+        self._drop_raw(masks, info, flat.view(library.uint8).numpy())
+        output: torch.Tensor = x if inplace else new
+        output.copy_(flat.reshape(x.shape))
+        return output
+
+    def _drop_raw(self, masks: FileMasks, tensor: TensorInfo, raw: Raw) -> None:
+        """Drop elements of this tensor, which the caller has chosen, in place."""
+        check_dtype(self, tensor)
+        check_exact(self, tensor)
+        if self.eval:
+            return
+        recipe = recipe_for(self, masks, tensor, statistics=False)
+        itemsize = tensor.dtype.bits // 8
+        for first in range(0, tensor.elements, _BLOCK):
+            drop_run(recipe, first, raw[first * itemsize : (first + _BLOCK) * itemsize])
+
+
+def _dtype(name: str) -> Dtype:
+    """The dtype by its name in torch, numpy and ml_dtypes."""
+    if name not in BY_TORCH_NAME:
+        raise TypeError(f"dropout is not defined for dtype {name}")
+    return BY_TORCH_NAME[name]
+
+
+def drop(
+    x: Array,
+    *,
+    seed: int,
+    stream: str | None = None,
+    tensor: str = "tensor",
+    copy: int = 0,
+    inplace: bool = False,
+    p: Probability = 0.5,
+    **settings: Unpack[ArraySettings],
+) -> Array:
+    """Apply dropout to an array or tensor: exactly what the command writes for it.
+
+    The arguments, the result and the errors are those of `Dropout` and of a call of it, and
+    `stream` is required, but with `rng="torch"`, whose masks depend on the seed alone.
+    """
+    made = _dropout(ArraySettings, p, seed, stream, settings)
+    return made(x, stream=stream, tensor=tensor, copy=copy, inplace=inplace)
+
+
+def keep_mask(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    stream: str | None = None,
+    tensor: str = "tensor",
+    copy: int = 0,
+    p: Probability = 0.5,
+    **settings: Unpack[MaskSettings],
+) -> NDArray[np.bool_]:
+    """The mask that `drop` applies to a tensor of this shape: True where elements are kept.
+
+    The arguments are those of `drop`, and so are the errors.
+    """
+    made = _dropout(MaskSettings, p, seed, stream, settings)
+    return made.mask(shape, stream=stream, tensor=tensor, copy=copy)
+
+
+@_value_errors()
+def _dropout(known: type, p: Any, seed: int, stream: str | None, settings: Any) -> Dropout:
+    """The settings; raises TypeError for one that is unknown here, as `key`."""
+    for name in settings:
+        if name not in get_type_hints(known):
+            raise TypeError(f"unexpected argument '{name}'")
+    made = Dropout(p, seed, **settings)
+    if stream is None and made.rng != "torch":
+        raise UsageError(
+            "bad-stream",
+            "stream: missing; it is the name of the file, as in 'train/0001'",
+            "dropcli.Dropout draws one",
+        )
+    return made
