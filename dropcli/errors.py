@@ -1,16 +1,16 @@
 """Everything that can go wrong, as a tree.
 
-    DropcliError          exit 1   something failed; the message says what, where, expected and got
-    ├── UsageError        exit 2   the command line is wrong, whatever the files hold
-    │   └── ArgumentError          the same of a Python function; a ValueError too
-    ├── FormatError       exit 1   a file is damaged, or not of a kind that can be read
+    DropcliError          exit 1   something failed; the message says what and where
+    ├── UsageError        exit 2   the command line is wrong, whatever is in the files
+    │   └── ArgumentError          the same for a Python function; also a ValueError
+    ├── FormatError       exit 1   a file is damaged or cannot be read
     ├── TensorError       exit 1   the settings do not fit the tensors of this file
     └── FileError         exit 1   the operating system refused, or an output is in the way
 
     Interrupted           exit 128 + the number of the signal: 130 for Ctrl-C, 143 for SIGTERM
 
-A leaf says the fact, the caller that knows the path adds it with `located`. Messages are plain
-text with names as they are; whoever prints them escapes control characters.
+The code that raises an error states the fact; a caller that knows the path adds it with `located`.
+Messages contain names as they are; control characters are escaped when they are printed.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ STDOUT_NAME = "standard output"  # as the place of an error
 
 
 class DropcliError(Exception):
-    """A failure the user can understand: one line, a stable code for scripts, perhaps a hint."""
+    """A failure: a message of one line, a stable code for scripts, and perhaps a hint."""
 
     exit_code: ClassVar[int] = 1
 
@@ -48,7 +48,7 @@ class DropcliError(Exception):
 
 
 class UsageError(DropcliError):
-    """The command line, or an argument, is wrong, whatever the files hold."""
+    """The command line or an argument is wrong, whatever is in the files."""
 
     exit_code = 2
 
@@ -58,7 +58,7 @@ class ArgumentError(UsageError, ValueError):
 
 
 class FormatError(DropcliError):
-    """A file is damaged, or not of a kind that can be read."""
+    """A file is damaged or cannot be read."""
 
 
 class TensorError(DropcliError):
@@ -70,18 +70,18 @@ class FileError(DropcliError):
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to stop: no failure, so `except Exception` lets it through."""
+    """A signal asked the process to stop; not a failure, so not caught by `except Exception`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-        self.done: str | None = None  # what is done of several files
-        self.words: tuple[str, ...] = ()  # what the command needs besides, to go on
+        self.done: str | None = None  # how many of several files are finished
+        self.words: tuple[str, ...] = ()  # arguments to add in order to continue
 
 
 @contextmanager
 def needing(package: str) -> Iterator[None]:
-    """Say that a package is not installed, which only few files and options need."""
+    """Turn the failed import of a package that few runs need into an error with a hint."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -89,8 +89,8 @@ def needing(package: str) -> Iterator[None]:
         raise DropcliError("not-installed", message, f"pip install {package}") from error
 
 
-class located:  # used as a function, but a generator takes three times as long
-    """Add the place to what escapes without one, and translate what the system refused."""
+class located:  # a class, because a generator takes three times as long
+    """Add the place to errors that have none, and turn an OSError into a FileError."""
 
     __slots__ = ("_place",)
 
@@ -103,7 +103,7 @@ class located:  # used as a function, but a generator takes three times as long
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, DropcliError) and error.place is None:
             error.place = self._place
-        # Whoever reads from a pipe that broke has seen enough: not a failure of ours.
+        # A broken pipe only means that its reader has closed it.
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             reason = error.strerror or str(error)
             message = reason[:1].lower() + reason[1:]

@@ -59,7 +59,7 @@ DTYPES = {
         Dtype("U16", 16, "integer", "<u2", "uint16"),
         Dtype("U8", 8, "integer", "u1", "uint8", "ByteStorage"),
         Dtype("BOOL", 8, "bool", "u1", "bool", "BoolStorage"),
-        # No zero, or less than a byte: there is nothing dropout could write.
+        # These have no zero, or less than a byte each, so dropout cannot write them.
         Dtype("F8_E8M0", 8, "opaque", "", "float8_e8m0fnu"),
         Dtype("F6_E2M3", 6, "opaque", ""),
         Dtype("F6_E3M2", 6, "opaque", ""),

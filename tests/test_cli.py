@@ -112,7 +112,7 @@ def test_a11_what_is_meant_is_suggested(run: Run) -> None:
         ((*APPLY, "-p", "0,5"), "did you mean 0.5?"),
         ((*APPLY, "--mode", "chanel"), "did you mean channel?"),
         ((*APPLY, "-k", "image"), "did you mean 'images'?"),
-        ((*APPLY, "-k", "images,labels"), "give each pattern an option of its own"),
+        ((*APPLY, "-k", "images,labels"), "give each pattern its own --key"),
         (("x.safetensors",), "dropcli apply x.safetensors -o OUTPUT"),
     ):
         assert run(*arguments).err.splitlines()[1] == f"hint: {hint}"

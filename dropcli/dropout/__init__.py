@@ -1,4 +1,4 @@
-"""The settings, and what they make of elements."""
+"""The settings of dropout, the tensors they select, and the arithmetic of elements."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 
 
 def __getattr__(name: str) -> Any:
-    """All but the dimensions comes with numpy, which `dropcli --help` does without."""
+    """Import on first use what needs numpy: `dropcli --help` does not."""
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

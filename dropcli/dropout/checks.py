@@ -42,7 +42,7 @@ def whole_number(name: str, value: Any, least: int = 0, most: int | None = None)
 
 
 def _number(name: str, value: Any) -> float | int:
-    """A number of Python's own, which JSON knows; text and bools are none."""
+    """An int or float of Python, which JSON can hold; not text, not a bool."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(name, "a number", repr(value))
@@ -50,7 +50,7 @@ def _number(name: str, value: Any) -> float | int:
 
 
 def probability(p: Any) -> float | Range:
-    """A number in [0, 1], or two of them, the lower one first."""
+    """A number in [0, 1], or a pair of them, the lower one first."""
     if isinstance(p, Range):
         p = (p.low, p.high)
     pair = p if isinstance(p, tuple | list) else (p, p)
@@ -64,7 +64,7 @@ def probability(p: Any) -> float | Range:
 
 
 def over_or_mode(mode: Any, over: Any) -> Over | None:
-    """What `mode` or `over` says, of which one at most is given."""
+    """The dimensions that `mode` or `over` names; only one of the two can be given."""
     if mode is None:
         return Over.of(over)
     if not isinstance(mode, str):
@@ -106,7 +106,7 @@ def choice(name: str, value: Any, *choices: str) -> str:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, and nothing that Python would take for it."""
+    """True or False; other values that Python treats as true or false are errors."""
     if not isinstance(value, bool | np.bool_):
         raise _wrong(name, "True or False", repr(value))
     return bool(value)

@@ -27,7 +27,7 @@ from dropcli.dropout.rounding import (
 from dropcli.dropout.settings import Dropout
 from dropcli.tensors import Dtype
 
-_ALPHA = 1.7580993408473766  # the scale of SELU times its alpha
+_ALPHA = 1.7580993408473766  # SELU: scale times alpha
 
 
 class Kernel(Protocol):
@@ -42,16 +42,16 @@ class Kernel(Protocol):
         """The elements as real numbers for statistics, shape (n,); may be a view of `raw`."""
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        """Drop in place.
+        """Drop elements of `raw` in place.
 
-        `values` is what `values(raw)` gave, and may be overwritten; `finite` says that there is
-        no NaN and no infinity among them.
+        `values` is the result of `values(raw)`, and may be overwritten; `finite` says that none of
+        them is NaN or infinite.
         """
 
 
-@lru_cache(maxsize=64)  # thousands of small files share a kernel, which holds nothing of a tensor
+@lru_cache(maxsize=64)  # a kernel holds no data, so thousands of small files can share one
 def fixed_kernel(dropout: Dropout, dtype: Dtype, p: float) -> Kernel:
-    """The kernel for tensors of this dtype, all elements of which have one p.
+    """The kernel for tensors of this dtype with one p for all elements.
 
     Raises:
         TensorError: the fill does not fit the dtype.
@@ -62,8 +62,8 @@ def fixed_kernel(dropout: Dropout, dtype: Dtype, p: float) -> Kernel:
 def kernel_for(dropout: Dropout, dtype: Dtype, p: Array, share: Share | None = None) -> Kernel:
     """The kernel for elements of this dtype; TensorError if the fill does not fit it.
 
-    With several p, shape (k,), it is for a run of elements, shape (n,), and `share` gives them
-    what is computed for each p.
+    With several p, shape (k,), it is for a run of elements, shape (n,); `share` repeats what is
+    computed for each p, shape (k,) to (n,).
     """
     kernel = _plain_kernel(dropout, dtype, p, share)
     if dropout.fill is not None and dtype.kind not in ("integer", "bool"):
@@ -89,7 +89,7 @@ def _plain_kernel(dropout: Dropout, dtype: Dtype, p: Array, share: Share | None)
 
 
 class _FloatKernel:
-    """F64 and F32 in place; F16 and BF16 by way of float32, as torch does."""
+    """F64 and F32 in place; F16 and BF16 through float32, as in torch."""
 
     def __init__(self, dtype: Dtype, scale: NDArray[Any]) -> None:
         self._dtype = dtype
@@ -113,7 +113,7 @@ class _FloatKernel:
 
 
 class _HalfKernel(_FloatKernel):
-    """F16 by tables of all its numbers: numpy converts one at a time, several times as slowly."""
+    """F16 by tables of all its values, several times as fast as the conversions of numpy."""
 
     def values(self, raw: Raw) -> NDArray[Any]:
         return _halves().take(raw.view(np.uint16), mode="clip")
@@ -124,12 +124,12 @@ class _HalfKernel(_FloatKernel):
             return
         bits = raw.view(np.uint16)
         scaled = self._scaled.take(bits, mode="clip")
-        # Of what is dropped the sign stays, as in a product with zero.
+        # Dropped elements keep their sign, as in a product with zero.
         np.bitwise_and(scaled, np.multiply(keep, 0x7FFF, dtype=np.uint16) | 0x8000, out=bits)
 
     @cached_property
     def _scaled(self) -> NDArray[np.uint16] | None:
-        """What each number becomes where it is kept; None if samples differ in p."""
+        """The kept value of each number, as bits; None if samples differ in p."""
         if self._scale.ndim or not self._finite:
             return None
         with np.errstate(over="ignore", invalid="ignore"):
@@ -139,16 +139,16 @@ class _HalfKernel(_FloatKernel):
 
 @cache
 def _halves() -> NDArray[np.float32]:
-    """The number of each 16 bits, shape (65536,)."""
+    """The value of each F16 bit pattern, shape (65536,)."""
     return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 class _AlphaKernel(_FloatKernel):
     """Alpha dropout: x * (a * keep) + b, where dropped elements become a negative constant.
 
-    a and b keep the mean and variance of what a SELU makes (Klambauer et al., "Self-Normalizing
-    Neural Networks", 2017). The formulas, and where they round, are those of `_dropout_impl` in
-    ATen/native/Dropout.cpp of PyTorch 2.13. With p = 1 torch adds nothing.
+    a and b keep the mean and variance of the outputs of SELU (Klambauer et al., "Self-Normalizing
+    Neural Networks", 2017). Formulas and roundings are those of `_dropout_impl` in
+    ATen/native/Dropout.cpp of PyTorch 2.13. With p = 1, torch adds nothing.
     """
 
     def __init__(self, dtype: Dtype, p: Array, share: Share | None) -> None:
@@ -158,7 +158,7 @@ class _AlphaKernel(_FloatKernel):
         fall = round_to(dtype, -(_ALPHA * a).astype(wide(dtype)))
         with np.errstate(invalid="ignore"):  # both may be infinite in F16
             bottom = round_to(dtype, fall + shift)
-        none = np.copysign(wide(dtype)(0), wide(dtype)(-1))  # changes nothing, not even a sign
+        none = np.copysign(wide(dtype)(0), wide(dtype)(-1))  # adding -0.0 keeps even signs of zero
         scale, self._kept, self._dropped = (
             share(numbers) if share else numbers
             for numbers in (
@@ -181,7 +181,7 @@ class _AlphaKernel(_FloatKernel):
 
 
 class _ComplexKernel:
-    """Complex elements times a complex factor without imaginary part; statistics of magnitudes."""
+    """Complex elements times a real factor as a complex number; statistics of magnitudes."""
 
     factor: float | None = None
 
@@ -194,7 +194,7 @@ class _ComplexKernel:
         return magnitudes
 
     def apply(self, raw: Raw, values: NDArray[Any], keep: Keep, finite: bool) -> None:
-        # (a + bi)(f + 0i), spelled out: numpy's own product may fuse roundings on some machines.
+        # (a + bi)(f + 0i) in parts: numpy's own product may fuse roundings on some machines.
         # The products with zero decide the signs of zeros and spread NaN, as in torch.
         elements = raw.view(self._dtype)
         real, imag = elements.real.copy(), elements.imag.copy()
@@ -207,7 +207,7 @@ class _ComplexKernel:
 
 
 class _Float8Kernel:
-    """256 possible elements and as many scales, so a table of all products."""
+    """A table of all products of the 256 elements and 256 scales."""
 
     factor: float | None = None
 
@@ -235,7 +235,7 @@ def _float8_products(dtype: Dtype) -> NDArray[np.uint8]:
 
 
 class _FillKernel:
-    """Another kernel for what is kept; dropped elements become exactly these bits."""
+    """Dropped elements become exactly these bits; another kernel does the kept ones."""
 
     factor: float | None = None
 
@@ -257,7 +257,7 @@ class _FillKernel:
 
 
 class _IdentityKernel:
-    """The input's own bytes, signalling NaN and all: for p = 0, and for unscaled integers."""
+    """Keeps the bytes of the input, signalling NaN included: for p = 0 and for integers."""
 
     factor: float | None = None
 

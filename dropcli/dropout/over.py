@@ -13,7 +13,7 @@ _PATTERN = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
 _MODES = {"channel": "0,1", "pixel": "0,2,3", "sample": "0", "feature": "-1"}
 MODES = ("element", *_MODES, "patch:S")
 
-# What an ambiguous shape may mean, by its number of dimensions; %s is the block of a patch.
+# What to write for shapes that a mode does not fit; {0} is the size of a patch.
 _CHANNEL_HINT = "`--over 0` for one image (C, H, W), `--over 0,1` for a batch (N, C, L)"
 _IMAGE_HINTS = {
     "pixel": "`--over 0,1` for one image (H, W), `--over 1,2` for one image (C, H, W), "
@@ -37,7 +37,7 @@ class Axis:
 class Over:
     """The dimensions along which decisions differ, each with its block size.
 
-    `mode` is the name that it was written with, which refuses shapes that it does not fit.
+    `mode` is the mode that was written instead, which is an error for shapes that it does not fit.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -80,7 +80,7 @@ class Over:
 
     @classmethod
     def of(cls, value: Any) -> "Over | None":
-        """What people write in Python: None, `"0,2:8"`, 0, (0, 1) or the name of a mode."""
+        """From a Python value: None, `"0,2:8"`, 0, (0, 1) or the name of a mode."""
         if value is None or isinstance(value, Over):
             return value
         if isinstance(value, str):

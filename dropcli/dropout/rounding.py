@@ -1,4 +1,4 @@
-"""Numbers in the bits of a dtype: scales, fills, and NaN that are the same on every machine."""
+"""Rounding to a dtype: scales, fills, and NaN with the same bits on every machine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,12 @@ Share = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def wide(dtype: Dtype) -> type[np.floating[Any]]:
-    """What torch computes with: float64 for F64 and C128, else float32."""
+    """The type that torch computes in: float64 for F64 and C128, else float32."""
     return np.float64 if dtype.name in ("F64", "C128") else np.float32
 
 
 def round_to(dtype: Dtype, values: NDArray[Any]) -> NDArray[Any]:
-    """Numbers of the wide type, as near as F64, F32, F16 or BF16 has them."""
+    """Values of the wide type, rounded to what F64, F32, F16 or BF16 can represent."""
     if dtype.bits != 16:
         return values
     with np.errstate(over="ignore"):
@@ -29,7 +29,7 @@ def round_to(dtype: Dtype, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def scale_of(dtype: Dtype, p: Array) -> NDArray[Any]:
-    """What kept elements are multiplied by: 1 / (1 - p), rounded to `dtype`; the shape of p.
+    """The factor of kept elements, 1 / (1 - p), rounded to `dtype`; the shape of p.
 
     torch divides in float64 for F64, else in float32, where 1 - p is rounded first. At p = 1
     nothing is kept.
@@ -42,10 +42,10 @@ def scale_of(dtype: Dtype, p: Array) -> NDArray[Any]:
 
 
 def settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
-    """The same NaN bits on every machine: x86's, so torch's own on most.
+    """Give NaN in `after` the bits that x86, and so torch on most machines, gives it.
 
-    A NaN stays itself, made quiet. One that arises, as infinity times zero, is negative on x86
-    and positive elsewhere.
+    A NaN in `before` is kept, made quiet. A new one, as of infinity times zero, becomes negative:
+    on other machines it is positive.
     """
     was_nan = np.isnan(before)
     after[np.isnan(after) & ~was_nan] = np.copysign(np.nan, -1)
@@ -53,7 +53,7 @@ def settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
 
 
 def encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
-    """One element, exactly this number; TensorError if there is none."""
+    """One element of exactly this value; TensorError if the dtype does not have it."""
     low, high = 0, 1
     if dtype.kind == "integer":
         limits = np.iinfo(dtype.numpy)
@@ -66,8 +66,8 @@ def encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
 
 
 def encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
-    """One element, the nearest to this number; TensorError if that is infinite."""
-    import ml_dtypes  # whose finfo knows every floating type
+    """One element, nearest to this value; TensorError if that is infinite."""
+    import ml_dtypes  # its finfo covers every floating type
 
     limit = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]  # its stubs
     if not -limit <= fill <= limit:

@@ -21,7 +21,7 @@ from dropcli.tensors import TensorInfo
 LEAVE_OUT = "leave it out with --exclude: it is then copied"
 
 _NAMES_SHOWN = 10
-_CLASH = re.compile(r"#[0-9]+$")  # the end of a name that came again
+_CLASH = re.compile(r"#[0-9]+$")  # added to a name that another tensor has
 _LABELS = frozenset(["label", "labels", "target", "targets", "class", "classes", "score", "scores"])
 _STATE = frozenset(
     ["step", "lr", "running_mean", "running_var", "exp_avg", "exp_avg_sq", "num_batches_tracked"]
@@ -42,7 +42,7 @@ class Selection:
 
 
 def select(dropout: Dropout, tensors: Iterable[TensorInfo]) -> Selection:
-    """What the settings select; TensorError if a pattern matches nothing, or what cannot drop.
+    """The selected tensors; TensorError if a pattern matches none, or one that cannot drop.
 
     In evaluation mode the settings are checked, and nothing is selected.
     """
@@ -75,7 +75,7 @@ def _may_drop(dropout: Dropout, tensor: TensorInfo) -> bool:
 def _reasons(candidates: list[TensorInfo], tensors: list[TensorInfo]) -> dict[str, str]:
     """Why some of these look like labels or state, by their names.
 
-    What shares the memory of such a tensor is left alone with it.
+    A tensor that shares the memory of such a tensor is left out too.
     """
     names = {tensor.name.lower() for tensor in tensors}
     samples = _samples(tensors)
@@ -121,9 +121,9 @@ def _samples(tensors: list[TensorInfo]) -> int | None:
 def nothing_selected(
     dropout: Dropout, tensors: list[TensorInfo], reasons: dict[str, str], others: str | None
 ) -> TensorError:
-    """The error for a file without a tensor to drop: what it holds, and what to add.
+    """The error for a file without a tensor to drop: its contents, and what to type.
 
-    `others` says what the file holds besides tensors, as "a numpy array".
+    `others` names what else the file holds, as "a numpy array".
     """
     code = "nothing-selected"
     if not tensors:
@@ -138,9 +138,9 @@ def nothing_selected(
         )
     left = [tensor for tensor in tensors if not _is_excluded(dropout, tensor)]
     if dropout.key:
-        return TensorError(code, "no tensor is selected: --exclude leaves out all that --key names")
+        return TensorError(code, "no tensor is selected: --exclude names all that --key names")
     if not left:
-        return TensorError(code, "no tensor is selected: --exclude leaves out all of them")
+        return TensorError(code, "no tensor is selected: --exclude names all tensors")
     first = next((tensor for tensor in left if _is_numeric(tensor)), left[0])
     held = f"it holds {_held(tensors)}"
     if not _is_numeric(first):
@@ -154,9 +154,9 @@ def nothing_selected(
 
 
 def shell_pattern(name: str) -> str:
-    """What to type after -k for this tensor alone; unprintable characters as `?`."""
+    """The argument of -k that selects only this tensor; `?` for unprintable characters."""
     if name.isprintable() and not {"*", "?"} & set(name):
-        return shlex.quote(name)  # which matches itself, brackets and all
+        return shlex.quote(name)  # a name matches itself, even with brackets
     return shlex.quote("".join(c if c.isprintable() else "?" for c in glob.escape(name)))
 
 
@@ -216,7 +216,7 @@ def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Glob match; a name always matches itself, brackets and all."""
+    """Glob match; a name always matches itself, even with brackets."""
     return name == pattern or fnmatchcase(name, pattern)
 
 
@@ -234,7 +234,7 @@ def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
 
 def _pattern_hint(option: str, pattern: str, names: list[str]) -> str:
     if "," in pattern:
-        return f"write {option} once for each pattern"
+        return f"give each pattern its own {option}"
     near = difflib.get_close_matches(pattern, names, 1)
     if near:
         return f"did you mean '{near[0]}'?"
@@ -244,5 +244,5 @@ def _pattern_hint(option: str, pattern: str, names: list[str]) -> str:
 
 
 def in_tensor(tensor: TensorInfo, error: TensorError) -> TensorError:
-    """The error, saying which tensor it is about."""
+    """The same error with the name of the tensor."""
     return TensorError(error.code, f"tensor '{tensor.name}': {error.message}", error.hint)

@@ -20,7 +20,7 @@ from dropcli.errors import UsageError
 
 
 class MaskSettings(TypedDict, total=False):
-    """What people may write, beside p and the seed, for a mask; see `Dropout`."""
+    """The arguments of a mask, beside p and the seed; see `Dropout`."""
 
     over: Over | str | int | Sequence[int] | None
     mode: str | None
@@ -31,7 +31,7 @@ class MaskSettings(TypedDict, total=False):
 
 
 class ArraySettings(MaskSettings, total=False):
-    """The same for the output of an array."""
+    """The arguments of the output for an array."""
 
     rescale: bool
     fill: float | None
@@ -39,7 +39,7 @@ class ArraySettings(MaskSettings, total=False):
 
 
 class FileSettings(ArraySettings, total=False):
-    """The same for the output of a file."""
+    """The arguments of the output for a file."""
 
     key: str | Sequence[str]
     exclude: str | Sequence[str]
@@ -55,7 +55,7 @@ class Settings(FileSettings, total=False):
 
 @dataclass(frozen=True, repr=False)
 class Dropout:
-    """The settings of one application, checked once, here.
+    """The settings of one application, checked and normalised.
 
     Args:
         p: the probability of dropping in [0, 1]; a pair of them is a range to draw it from, for
@@ -64,13 +64,14 @@ class Dropout:
         over: the dimensions along which decisions differ, as 0, (0, 1), "0,2:8,3:8" or the name
             of a mode; None for one decision per element.
         rescale: whether kept elements are multiplied by 1 / (1 - p).
-        fill: what dropped elements become; None for zero as torch computes it.
+        fill: the value of dropped elements; None for zero as torch computes it.
         key, exclude: globs on tensor names, one or several.
-        all_floats: without `key`, drop every float tensor, those that look like labels too.
+        all_floats: without `key`, drop every float tensor, even if it looks like a label.
         eval: evaluation mode, in which dropout is off.
-        alpha: as torch's AlphaDropout.
-        exact, min_keep: how many decisions of a group drop, or are kept at least.
-        rng: "dropcli", or "torch" for the masks of the torch that is installed.
+        alpha: alpha dropout, as in `nn.AlphaDropout`.
+        exact: drop exactly round(p * n) decisions of each group of n.
+        min_keep: keep at least this many decisions of each group.
+        rng: "dropcli", or "torch" for the masks of the installed torch.
         mode: another way to write `over`, as the command's `--mode`.
 
     Raises:
@@ -127,11 +128,11 @@ class Dropout:
 
     @classmethod
     def of(cls, seed: int, **settings: Unpack[Settings]) -> "Dropout":
-        """The constructor, with the types of what people may write."""
+        """The constructor, typed for the values that people may write."""
         return cls(seed=seed, **cast(Any, settings))
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON, as they stand in reports and provenance; rare ones where used."""
+        """The settings as JSON, for reports and provenance; rare ones only where used."""
         return {**self._settings}
 
     @cached_property
@@ -160,10 +161,10 @@ class Dropout:
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> "Dropout":
-        """The value whose `settings` these are; the rule of before there were two is "all".
+        """The value whose `settings` these are; a missing "select" means "all".
 
         Raises:
-            UsageError, LookupError, TypeError: they are not.
+            UsageError, LookupError, TypeError: they are no such settings.
         """
         known = {"select": "all", **settings}
         known.pop("torch", None)
@@ -176,12 +177,12 @@ class Dropout:
 
     @property
     def drops_nothing(self) -> bool:
-        """Whether nothing is to be dropped, whatever the tensors: evaluation mode, or p = 0."""
+        """Whether nothing drops, whatever the tensors are: evaluation mode, or p = 0."""
         return self.eval or (self.p.high if isinstance(self.p, Range) else self.p) == 0
 
     @property
     def depends_on_torch(self) -> bool:
-        """Whether another version of torch may make other masks."""
+        """Whether masks may differ with another version of torch."""
         return self.rng == "torch" and not self.eval
 
 
@@ -189,7 +190,7 @@ SELECT_DATA = "data/1"  # the rule of `selection.py`, by which tensors are selec
 
 
 def torch_version() -> str:
-    """The torch that is installed, without the second that its import takes."""
+    """The version of the installed torch, without the second that its import takes."""
     from importlib.metadata import version  # 20 ms
 
     return version("torch")
@@ -204,7 +205,7 @@ def check_torch_input(rng: str, stream: str | None, copies: int | None = None) -
 
 
 def _check_combination(dropout: Dropout) -> None:
-    """UsageError for settings of which one has no meaning beside another."""
+    """UsageError for settings that do not go together."""
     if dropout.alpha and dropout.fill is not None:
         raise _clash("--alpha", "--fill", "alpha dropout has its own fill")
     if dropout.alpha and not dropout.rescale:

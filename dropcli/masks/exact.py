@@ -1,9 +1,8 @@
 """Decisions counted in groups: `--exact` and `--min-keep`.
 
 A group is a run of decisions along one dimension of the grid. Order its decisions by their words,
-ties by index: the first of them drop. How many is round(p * n) of n with `--exact` (Python's
-round, halves to even), else as many as have words below the threshold; `--min-keep K` then takes
-back the last of them until K are kept.
+ties by index: the first of them drop. With `--exact` round(p * n) of n drop (Python's round, halves
+to even), else as many as have words below the threshold; `--min-keep K` lowers that to n - K.
 """
 
 from dataclasses import dataclass
@@ -19,17 +18,17 @@ from dropcli.masks.probability import Probability, SampleProbabilities
 from dropcli.tensors import Indices
 
 Words = NDArray[np.uint32]
-Ranks = NDArray[np.uint64]  # a word, then the index in the group: the order of its decisions
+Ranks = NDArray[np.uint64]  # the word in the upper half, the index in the group in the lower
 
-MAX_GROUP = 1 << 23  # decisions that are sorted in memory
-_BLOCK = 1 << 16  # decisions of neighbouring groups that are sorted together
+MAX_GROUP = 1 << 23  # decisions, sorted in memory
+_BLOCK = 1 << 16  # decisions of neighbouring groups, sorted together
 _REMEMBERED = 1 << 18  # groups
 _ALL = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True)
 class Axes:
-    """The grid as `outer` times `size` times `inner`: a group runs along the one in the middle."""
+    """The grid as `outer` times `size` times `inner`; a group runs along the middle axis."""
 
     outer: int
     size: int
@@ -48,7 +47,7 @@ class Axes:
 
 
 class ExactPerGroup:
-    """The decisions of a tensor, so many of each group."""
+    """The decisions of a tensor, with a number of drops for each group."""
 
     def __init__(
         self, key: bytes, p: Probability, axes: Axes, *, exact: bool, min_keep: int
@@ -82,7 +81,7 @@ class ExactPerGroup:
         return kept
 
     def _kept_run(self, start: int, words: Words) -> Keep:
-        """The same, quicker, for a run of decisions in groups that are runs themselves."""
+        """The same for a run of decisions where groups are runs too; quicker."""
         size, stop = self._axes.size, start + len(words)
         first, last = start // size, (stop - 1) // size + 1
         blocks = range(first // self._block, (last - 1) // self._block + 1)

@@ -1,4 +1,4 @@
-"""From settings, a file's name and a copy to the masks of its tensors."""
+"""The masks of a file: from settings, its name and a copy number to a mask for each tensor."""
 
 import os
 from functools import cached_property
@@ -14,19 +14,20 @@ from dropcli.masks.probability import Probability, SampleProbabilities, draw
 from dropcli.masks.torch_rng import TorchDecisions, TorchDraws
 from dropcli.tensors import TensorInfo
 
-_MAX_IDLE = 1 << 24  # decisions without an element
+_MAX_IDLE = 1 << 24  # decisions for a tensor without elements
 
 
 class FileMasks:
-    """The masks of one copy of the file that is called `stream` in mask keys.
+    """The masks of one copy of a file; `stream` is its name in mask keys.
 
     Raises:
-        UsageError: the stream is empty, the copy is no number, or does not go with the settings.
+        UsageError: the stream is empty, the copy is not a number from 0 on, or there is one with
+            `--rng torch`.
     """
 
     def __init__(self, dropout: Dropout, stream: str, copy: int) -> None:
         if not stream:
-            raise UsageError("bad-stream", f"stream: must be a name, not {stream!r}")
+            raise UsageError("bad-stream", f"stream: {stream!r} is not a name")
         self._copy = whole_number("copy", copy)
         self._dropout = dropout
         self._stream = os.fsencode(stream)
@@ -34,10 +35,13 @@ class FileMasks:
         if dropout.rng == "torch" and not dropout.eval:
             self._draws = TorchDraws(dropout.seed)
             if self._copy:
-                raise UsageError("torch-copies", "--rng torch makes one output, and no copies")
+                raise UsageError(
+                    "torch-copies",
+                    "--rng torch cannot make copies, as masks depend on the seed alone",
+                )
 
     def mask_for(self, tensor: TensorInfo) -> Mask:
-        """The mask of a tensor; with `--rng torch` to be asked for in the order of the file.
+        """The mask of a tensor; with `--rng torch`, call this in the order of the file.
 
         Raises:
             TensorError: the settings do not fit the tensor, which is named.
@@ -52,7 +56,7 @@ class FileMasks:
 
     @cached_property
     def _file_p(self) -> float:
-        """The p of the whole file, drawn where a range is asked for."""
+        """The p of the whole file, drawn from the range if there is one."""
         p = self._dropout.p
         if not isinstance(p, Range):
             return p
@@ -74,7 +78,7 @@ class FileMasks:
             raise TensorError(
                 "shared-between-samples",
                 f"--p-per sample: with --over {over}, several samples share a decision",
-                "add dimension 0 to --over, without a block, or use --p-per file",
+                "add dimension 0 without a block to --over, or use --p-per file",
             )
         key = p_key(self._dropout.seed, self._stream, tensor.name, self._copy)
         return SampleProbabilities(p, key, 0 if _is_absurd(tensor) else shape[0])
@@ -92,8 +96,8 @@ class FileMasks:
             if tensor.elements and axes.size > MAX_GROUP:
                 raise TensorError(
                     "group-too-large",
-                    f"a group has {axes.size:,} decisions, and {MAX_GROUP:,} are the limit of "
-                    "--exact and --min-keep",
+                    f"a group of {axes.size:,} decisions is too large for --exact and --min-keep: "
+                    f"the limit is {MAX_GROUP:,}",
                     "groups run along the last dimension of --over: end with a smaller one, or "
                     "use larger blocks",
                 )
@@ -105,12 +109,12 @@ class FileMasks:
 
 
 def _is_absurd(tensor: TensorInfo) -> bool:
-    """Whether it is empty, but with so many decisions that making them would take days."""
+    """Whether it is empty, but has so many decisions that making them would take days."""
     return not tensor.elements and prod(filter(None, tensor.shape)) > _MAX_IDLE
 
 
 def _axes(over: Over, cells: list[int], p: Probability) -> Axes:
-    """Groups run along the dimension that is written last in `--over`."""
+    """The grid around the dimension that is last in `--over`, along which groups run."""
     last = over.blocks[-1][0] % len(cells)
     if last == 0 and isinstance(p, SampleProbabilities):
         raise TensorError(

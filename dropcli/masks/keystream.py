@@ -1,8 +1,8 @@
 """Random words as a pure function of a key and an index: the contract `dropcli/1`, frozen.
 
 Word i is little-endian uint32 i of an AES-128-CTR keystream. It is addressed, never drawn in
-sequence, so any chunk can be computed alone, in any order, by any worker, and nothing but the key
-matters: changing this file changes people's data.
+sequence, so any worker can compute any chunk, in any order, from the key alone. A change of these
+words would change people's data.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ _room = threading.local()  # fresh memory for each block would cost more than it
 
 
 def mask_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
-    """The 16-byte AES key of a mask: what decides about a tensor's elements."""
+    """The 16-byte AES key of the mask of a tensor."""
     return _key(CONTRACT, seed, stream, tensor, copy)
 
 
 def p_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
-    """The key of drawn probabilities: word i is that of sample i.
+    """The key of drawn probabilities: word i is for sample i.
 
-    With the empty name for a tensor, word 0 is that of the file.
+    With an empty tensor name, word 0 is for the file.
     """
     return _key(f"{CONTRACT}/p", seed, stream, tensor, copy)
 
@@ -50,13 +50,13 @@ class Keystream:
         self._algorithm = algorithms.AES(key)
 
     def chunks(self, start: int, count: int) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-        """`count` words from `start` on: how many came before, and the next few.
+        """`count` words from `start` on, as chunks, each after the number of words before it.
 
-        A chunk's array is used again for the next one.
+        The array of a chunk is reused for the next one.
         """
         counter, skip = divmod(start, _PER_COUNTER)
         encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
-        # A cipher asks for room for one block more than it writes.
+        # `update_into` requires room for one more block than it writes.
         words = np.empty(min(count + skip, CHUNK) + _PER_COUNTER, "<u4")
         stream = words.view(np.uint8).data
         done = -skip
@@ -88,7 +88,7 @@ class Keystream:
     def at(self, indices: Indices) -> NDArray[np.uint32]:
         """The words of these indices, in any order, shape (n,)."""
         counters, lanes = np.divmod(indices, _PER_COUNTER)
-        # Counter mode encrypts its counters, so other mode-less encryption gives any of its words.
+        # Counter mode encrypts counters, so encrypting some of them alone gives their words.
         blocks = np.zeros((len(counters), 2), ">u8")
         blocks[:, 1] = counters
         stream = Cipher(self._algorithm, modes.ECB()).encryptor().update(blocks.tobytes())

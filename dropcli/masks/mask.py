@@ -1,7 +1,7 @@
 """The mask of a tensor: which elements each decision of a grid covers.
 
-A grid has a cell for each decision. Cells are numbered row-major, whatever strides and memory
-formats the elements have, and any range of elements finds its decisions alone.
+A grid has a cell for each decision, numbered row-major whatever the strides of the tensor are. The
+mask of any range of elements can be computed alone.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from dropcli.tensors import Indices
 class Mask:
     """The decisions of one tensor, at any range of its row-major element indices.
 
-    `p` is the probability that they were made with.
+    `p` is the probability behind them.
     """
 
     def __init__(self, decisions: Decisions, axes: Iterable[Axis], p: Probability) -> None:
@@ -39,7 +39,7 @@ class Mask:
 
     @cached_property
     def per_element(self) -> bool:
-        """Whether decision i is simply that of element i."""
+        """Whether decision i is for element i alone."""
         return all(axis.block == 1 and axis.cells == axis.size for axis in self._grid)
 
     def count_dropped(self) -> int:
@@ -135,9 +135,9 @@ class Mask:
 
 
 def _merged(axes: Iterable[Axis]) -> list[Axis]:
-    """Neighbours that are treated alike as one axis, which row-major order makes exact.
+    """The axes, with neighbours joined where row-major order allows one axis for both.
 
-    A handful of axes is left, however many dimensions there are.
+    A handful is left, however many dimensions there are.
     """
     grid = [Axis(1, 1, 1)]
     for axis in axes:

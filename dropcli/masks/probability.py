@@ -1,7 +1,7 @@
 """Probabilities: one for all decisions, or one drawn for each file or sample.
 
-`-p LOW:HIGH` draws p = LOW + (HIGH - LOW) * word / 2**32 in float64, from words of a key of its
-own (`keystream.p_key`), so that p and the mask are independent.
+`-p LOW:HIGH` draws p = LOW + (HIGH - LOW) * word / 2**32 in float64, from words of another
+key (`keystream.p_key`), so that p and the mask are independent.
 """
 
 import math
@@ -16,13 +16,13 @@ from dropcli.tensors import Indices
 
 
 def draw(bounds: Range, words: NDArray[np.uint32]) -> Array:
-    """The probability that each word stands for, shape (n,)."""
+    """The probability for each word, shape (n,)."""
     return bounds.low + (bounds.high - bounds.low) * words.astype(np.float64) / 2**32
 
 
 @dataclass(frozen=True)
 class RateSummary:
-    """What was asked for: a p or, of several, the mean, the lowest and the highest."""
+    """The p of a tensor; of several p the mean, the lowest and the highest."""
 
     mean: float
     low: float | None = None
@@ -30,7 +30,7 @@ class RateSummary:
 
 
 def combined(several: list[RateSummary]) -> RateSummary | None:
-    """What was asked for in several copies of as many decisions; None if there is none."""
+    """The summary of several copies, all of one size; None if there are none."""
     if len(several) < 2:
         return several[0] if several else None
     low = min(one.mean if one.low is None else one.low for one in several)
@@ -47,9 +47,9 @@ class SampleProbabilities:
         self.samples = samples
 
     def run(self, start: int, count: int, each: int) -> tuple[Array, Share]:
-        """The p of the samples of a run of items, shape (k,), where `each` items are a sample.
+        """The p of the samples in a run of items, shape (k,), where a sample has `each` items.
 
-        The function takes numbers of these samples, shape (k,), to the items, shape (count,).
+        The function repeats a number per sample, shape (k,), for its items, shape (count,).
         """
         first, last = start // each, (start + count - 1) // each + 1
         counts = np.full(last - first, each)
@@ -63,7 +63,7 @@ class SampleProbabilities:
         return draw(self._bounds, self._keystream.at(samples)), lambda numbers: numbers[places]
 
     def summary(self) -> RateSummary | None:
-        """Of all samples; None where there is none."""
+        """The summary of all samples; None if there are none."""
         if not self.samples:
             return None
         sums, low, high = [], 1.0, 0.0

@@ -1,9 +1,8 @@
-"""The masks that torch itself draws: `--rng torch`.
+"""The masks of torch's own generator: `--rng torch`.
 
-What `torch.manual_seed(seed)` and then `nn.Dropout` or `nn.Dropout2d` on one tensor after the
-other give, on the CPU, with the torch that is installed. Its generator has no addresses: every
-decision is drawn after all before it. So decisions are drawn as far as somebody asks, in order,
-and lie packed in a temporary file, where any of them can be found again.
+They are those of `torch.manual_seed(seed)` and then `nn.Dropout` or `nn.Dropout2d` on one tensor
+after another, on the CPU, with the installed torch. Its generator is sequential, so decisions are
+drawn in order, as far as they are needed, and stored as bits in a temporary file for random access.
 """
 
 import os
@@ -18,19 +17,19 @@ from dropcli.dropout import Keep
 from dropcli.errors import located, needing
 from dropcli.tensors import Indices, Layout
 
-_CHUNK = 1 << 18  # decisions that are drawn at a time; torch draws alike for any number
-_GAP = 64  # bytes that are cheaper to read along than to leave out
+_CHUNK = 1 << 18  # decisions drawn at a time; the number does not change them
+_GAP = 64  # bytes: reading a smaller gap is cheaper than a second read
 
 
 def drawn_stream() -> str:
-    """A name for a mask, drawn from torch's default generator, which differs between workers."""
+    """A stream name from torch's default generator, whose seed differs between workers."""
     with needing("torch"):
         import torch
     return str(torch.empty((), dtype=torch.int64).random_().item())
 
 
 class TorchDraws:
-    """The decisions of all tensors of a file, one after the other, each from a byte of its own."""
+    """The decisions of all tensors of a file as bits, each tensor from a new byte on."""
 
     def __init__(self, seed: int) -> None:
         with needing("torch"):
@@ -46,25 +45,25 @@ class TorchDraws:
         self._fd = file.fileno()
         self._lock = Lock()
         self._waiting: deque[tuple[int, float]] = deque()
-        self._end = 0  # of the last tensor, in bits, as all places here
+        self._end = 0  # bits, as all places here
         self._drawn = 0
 
     def add(self, decisions: int, p: float) -> int:
-        """Have so many drawn after all that were added before; where the first will be."""
+        """Append the decisions of a tensor; the place of the first one, in bits."""
         start = self._end
         self._end += -(-decisions // 8) * 8
         self._waiting.append((decisions, p))
         return start
 
     def read(self, start: int, out: Keep) -> None:
-        """The decisions from this place on."""
+        """Write the decisions from this place on to `out`, shape (n,)."""
         stop = start + len(out)
         self._draw_until(stop)
         bits = self._bits(start // 8, -(-stop // 8))
         out[:] = bits[start % 8 :][: len(out)]
 
     def read_at(self, places: Indices) -> Keep:
-        """The decisions of these places, near ones in one read."""
+        """The decisions of these places, shape (n,)."""
         keep = np.empty(len(places), np.bool_)
         if not len(places):
             return keep
@@ -94,10 +93,10 @@ class TorchDraws:
 
 
 class TorchDecisions:
-    """The decisions of one tensor, to be made in the order of the file.
+    """The decisions of one tensor; to be constructed in the order of the file.
 
-    torch draws for elements in the order in which they lie in memory, which `layout` tells, None
-    for row-major; for channels always row-major. For p of 0 and 1 it draws nothing.
+    torch draws for elements in the order of memory, given by `layout` (None for row-major), and
+    for channels in row-major order. For p of 0 and 1 it draws nothing.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class TorchDecisions:
     ) -> None:
         self._draws = draws
         self._layout = layout
-        self._same = p == 0 if p in (0, 1) else None  # for all of them
+        self._same = p == 0 if p in (0, 1) else None  # one decision for all
         self._start = draws.add(decisions, p) if self._same is None else 0
 
     def decide(self, start: int, out: Keep) -> None:
