@@ -26,8 +26,6 @@ from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, Layout, TensorInfo
 if TYPE_CHECKING:
     import torch
 
-_BLOCK = 1 << 18  # elements at a time, which stay in the cache
-
 Probability = float | tuple[float, float]
 Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
 
@@ -172,10 +170,7 @@ class Dropout(BaseDropout):
         check_exact(self, tensor)
         if self.eval:
             return
-        recipe = recipe_for(self, masks, tensor, statistics=False)
-        itemsize = tensor.dtype.bits // 8
-        for first in range(0, tensor.elements, _BLOCK):
-            drop_run(recipe, first, raw[first * itemsize : (first + _BLOCK) * itemsize])
+        drop_run(recipe_for(self, masks, tensor, statistics=False), 0, raw)
 
 
 def _dtype(name: str) -> Dtype:

@@ -46,7 +46,7 @@ class Bernoulli:
             np.greater_equal(words, self._limits(start + first, len(words)), out=part)
 
     def words(self, start: int, count: int) -> tuple[NDArray[np.uint32], int] | None:
-        """Words of which those up to the number beside them drop; None if they have no such."""
+        """Words, and the largest that drops; None if none drops, or if samples differ in p."""
         last = int(self._limit) - 1
         return None if last < 0 else (self._keystream.block(start, count), last)
 
@@ -68,6 +68,9 @@ class BernoulliPerSample(Bernoulli):
         super().__init__(key, 0)
         self._probabilities = probabilities
         self._each = each
+
+    def words(self, start: int, count: int) -> None:
+        return None
 
     def _limits(self, start: int, count: int) -> Limits:
         p, share = self._probabilities.run(start, count, self._each)
