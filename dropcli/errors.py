@@ -13,11 +13,14 @@ The code that raises an error states the fact; a caller that knows the path adds
 Messages contain names as they are; control characters are escaped when they are printed.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
 STDOUT_NAME = "standard output"  # as the place of an error
+# What file systems answer to calls that they lack. On macOS ENOTSUP and EOPNOTSUPP differ.
+NOT_SUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 class DropcliError(Exception):

@@ -55,7 +55,7 @@ def test_damaged_files_cost_themselves_alone(run: Run, data: dict[str, torch.Ten
             ("data/train/0.safetensors", "truncated-data"),
         ]
         assert len(tree(f"out{jobs}")) == 5
-        *_, first, second, _hint = result.err.splitlines()
+        *_, first, _, second, _ = result.err.splitlines()
         assert first.startswith("error: data/empty.pt: ")
         assert second.startswith("error: data/train/0.safetensors: ")
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from dropcli.errors import FileError, FormatError, UsageError, located
+from dropcli.errors import NOT_SUPPORTED, FileError, FormatError, UsageError, located
 from dropcli.files import is_file
 
 JOURNAL = "dropcli.jsonl"
@@ -23,7 +23,7 @@ _RULES = {  # what to do about another `select` than that of the run that is res
     "data/1": "resume without --all-floats, as it began",
 }
 _SYNC_EVERY = 256  # lines
-_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
+_NO_LOCKS = NOT_SUPPORTED | {errno.ENOLCK}
 _NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # from reading damaged lines
 
 try:

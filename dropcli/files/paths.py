@@ -1,7 +1,7 @@
 """What a path means: what is there, whether two are one file, and whether one can be written.
 
-`os.path` answers no where the system does not say, and then a folder that cannot be looked at is
-taken for an empty one, and a file for a pipe. Here that is an error.
+`os.path` answers "no" where the system refuses to say: an unreadable folder then counts as empty,
+and a file as a pipe. Here that is an error.
 """
 
 import os
@@ -17,7 +17,7 @@ Identity = tuple[int, int]  # device and inode
 
 
 def mode_of(path: str) -> int | None:
-    """The mode of what is there, None for nothing; FileError where the system does not say."""
+    """The mode of what is there, None for nothing; FileError if the system refuses to say."""
     with located(path):
         try:
             return os.stat(path).st_mode
@@ -36,7 +36,7 @@ def is_file(path: str) -> bool:
 
 
 def is_special(path: str) -> bool:
-    """Whether there is a pipe or a device, which holds nothing that could be lost."""
+    """Whether there is a pipe or a device, which holds no data to lose."""
     mode = mode_of(path)
     return mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
@@ -47,7 +47,7 @@ def is_piped(source: str) -> bool:
 
 
 def goes_to_stdout(output: str) -> bool:
-    """Whether an output is standard output, as `-` or by another name of it."""
+    """Whether an output is standard output, as `-` or under another name."""
     if output == STDOUT:
         return True
     try:
@@ -62,12 +62,12 @@ def place_of(source: str) -> str:
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """The same for all names of a file or a folder, and for no other."""
+    """Equal for all names of one file or folder, and different for any other."""
     return status.st_dev, status.st_ino
 
 
 def identity(path: str) -> Identity | None:
-    """`identity_of` what is there; None for nothing, or where the system does not say."""
+    """`identity_of` what is there; None for nothing, or if the system refuses to say."""
     try:
         return identity_of(os.stat(path))
     except OSError:
@@ -75,7 +75,7 @@ def identity(path: str) -> Identity | None:
 
 
 def same_file(source: str, output: str) -> bool:
-    """Whether an input and an output are one file, seen through links and spellings.
+    """Whether an input and an output are one file, whatever links and spellings lead to it.
 
     Pipes and devices are compared by name: standard input and output may share a socket.
     """
@@ -84,20 +84,18 @@ def same_file(source: str, output: str) -> bool:
         written = os.fstat(1) if output == STDOUT else os.stat(output)
         if os.path.samestat(read, written) and stat.S_ISREG(read.st_mode):
             return True
-    except OSError:  # two names of what is not there yet
+    except OSError:  # at least one of them does not exist
         pass
     return STDIN not in (source, output) and os.path.realpath(source) == os.path.realpath(output)
 
 
 def file_exists_error() -> FileError:
-    """Something is in the way."""
-    return FileError(
-        "exists", "expected a new name, got a file that exists", "replace it with --force"
-    )
+    """The error for an output that is already there."""
+    return FileError("exists", "the file already exists", "replace it with --force")
 
 
 def check_destination(path: str, *, replace: bool) -> None:
-    """FileError if something is in the way of writing `path`."""
+    """FileError if `path` cannot be written."""
     with located(path):
         try:
             mode = os.stat(path).st_mode
@@ -105,20 +103,20 @@ def check_destination(path: str, *, replace: bool) -> None:
             folder = os.path.dirname(os.path.realpath(path))
             if not is_folder(folder):
                 hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
-                raise FileError("no-folder", "expected its folder to exist", hint) from None
+                raise FileError("no-folder", "its folder does not exist", hint) from None
             return
         if stat.S_ISDIR(mode):
-            raise FileError("is-a-directory", "expected a file to write, got a folder")
+            raise FileError("is-a-directory", "cannot write a file here: it is a folder")
         if stat.S_ISREG(mode) and not replace:
             raise file_exists_error()
         if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
-            raise FileError("not-a-file", "expected a file or a pipe to write, got a device")
+            raise FileError("not-a-file", "cannot write to a block device or a socket")
 
 
 def foresee_destination(path: str, size: int, *, replace: bool) -> None:
-    """FileError for what shows to be in the way of writing `size` bytes, folders included.
+    """FileError if `size` bytes cannot be written to `path`, whose folders may be missing.
 
-    Nothing is made or written: a file of that size may hold the very same bytes already.
+    Nothing is created. A file of that size may already hold the same bytes, so it is no error.
     """
     with located(path):
         if os.path.exists(path) and not replace and os.path.getsize(path) != size:
@@ -127,4 +125,4 @@ def foresee_destination(path: str, size: int, *, replace: bool) -> None:
         while folder and not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         if folder and not os.path.isdir(folder):
-            raise FileError("no-folder", f"expected '{folder}' to be a folder, got a file")
+            raise FileError("no-folder", f"'{folder}' is a file, not a folder")

@@ -1,7 +1,7 @@
 """Publishing a file: the destination is the old file or the new one, never half of it.
 
 A temporary file in the destination's folder is written, counted, synced and renamed, then the
-folder is synced. Whatever escapes on the way, Ctrl-C included, removes it.
+folder is synced. Any exception on the way, Ctrl-C included, removes it.
 """
 
 import errno
@@ -11,21 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from dropcli.errors import DropcliError, FileError, located
+from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special
 from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
 from dropcli.files.writer import Output
 from dropcli.parallel import Inline, Threads
 
-_SYNCS = 4  # at once
+_SYNC_THREADS = 4
 
 
 @dataclass
 class Finished:
-    """A temporary file that is written, and is to be known as `path`, which leads to `target`.
+    """A complete temporary file that will become `path`, whose real path is `target`.
 
-    `replace` takes the place of a file that exists; `adopt` is content with one that holds the
-    very same bytes.
+    `replace` overwrites an existing file; `adopt` accepts one that holds the same bytes.
     """
 
     path: str
@@ -36,7 +35,7 @@ class Finished:
     adopt: bool
 
     def rename(self) -> None:
-        """Give it its name; FileError if another file has it."""
+        """Move it to its place; FileError if another file is there."""
         if self.replace:
             os.replace(self.temporary, self.target)
         elif self.adopt and os.path.exists(self.target) and self._is_same():
@@ -49,18 +48,18 @@ class Finished:
 
 
 class Transaction:
-    """Finished files that are published together, because they wait for the disk together."""
+    """Finished files that are published together, so that their syncs overlap."""
 
     def __init__(self) -> None:
         self._finished: list[Finished] = []
 
     def add(self, finished: Finished) -> None:
-        """Take in another file; only `commit` publishes it."""
+        """Add a file; only `commit` publishes it."""
         finished.fd = os.dup(finished.fd)
         self._finished.append(finished)
 
     def commit(self) -> dict[str, DropcliError]:
-        """Publish all, and give what failed by its path."""
+        """Publish all files; return the errors by path."""
         failed: dict[str, DropcliError] = {}
         synced: set[str] = set()
 
@@ -83,11 +82,11 @@ class Transaction:
         return failed
 
     def _sync(self, failed: dict[str, DropcliError]) -> None:
-        """Some at once: each waits for the disk, and the disk waits for the next.
+        """Sync the files on a few threads, since each sync mostly waits.
 
         Never retried: after a failed sync the system forgets what was lost.
         """
-        with Threads(_SYNCS) if len(self._finished) > 1 else Inline() as pool:
+        with Threads(_SYNC_THREADS) if len(self._finished) > 1 else Inline() as pool:
             syncs = {file.temporary: pool.submit(os.fsync, file.fd) for file in self._finished}
         self._each(failed, lambda finished: syncs[finished.temporary].result())
 
@@ -113,11 +112,11 @@ def publish(
 ) -> Iterator[Output]:
     """Write `size` bytes, then publish them as `path`, or leave that to the transaction.
 
-    `replace` takes the place of a file that exists; `adopt` is content with one that holds the
-    very same bytes, as an earlier run may have left it.
+    `replace` overwrites an existing file; `adopt` accepts one that holds the same bytes, perhaps
+    from an earlier run. FileError if fewer or more bytes are written.
 
-    A symbolic link is written through. Character devices and named pipes, `/dev/null` among them,
-    hold nothing that could be lost, and are written as they are.
+    Symbolic links are followed. Character devices and named pipes, such as `/dev/null`, are
+    written directly: they hold no data to lose.
     """
     check_destination(path, replace=replace or adopt)
     if is_special(path):
@@ -126,7 +125,7 @@ def publish(
         return
 
     target = os.path.realpath(path)
-    if transaction is None:  # a dataset sees to that by itself
+    if transaction is None:  # a dataset run cleans each folder once
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
     with located(path), create_temporary(temporary, target, size) as fd:
@@ -134,7 +133,7 @@ def publish(
         yield output
         output.flush()
         if output.written != size:
-            raise FileError("short-write", f"expected {size:,} bytes, got {output.written:,}")
+            raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")
         together = transaction or Transaction()
         together.add(Finished(path, fd, temporary, target, replace, adopt))
         if transaction is None:
@@ -155,13 +154,13 @@ def _open_device(path: str) -> Iterator[Output]:
 
 
 def make_folders(path: str) -> None:
-    """Make a folder and those it lies in, however many; os.makedirs calls itself for each."""
+    """Create a folder and its parents, at any depth: os.makedirs would recurse."""
     missing = []
     while path and not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for folder in reversed(missing):
-        with suppress(FileExistsError):  # another process was quicker, or a file is in the way
+        with suppress(FileExistsError):  # made by another process, or it is a file
             os.mkdir(folder)
 
 
@@ -172,9 +171,9 @@ def _link(temporary: str, target: str) -> None:
     except FileExistsError:
         raise file_exists_error() from None
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}:
             raise
-        if os.path.lexists(target):  # a file system without links: the next best
+        if os.path.lexists(target):  # no links on this file system: check, then rename
             raise file_exists_error() from None
         os.replace(temporary, target)
     else:
@@ -186,7 +185,7 @@ def _sync_folder(folder: str) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+        if error.errno not in NOT_SUPPORTED:
             raise
     finally:
         os.close(fd)

@@ -15,14 +15,14 @@ from dropcli.files.paths import STDIN
 class Reader:
     """A file or pipe by its path, `-` for standard input.
 
-    `size` is None for a pipe, which ends where it ends.
+    `size` is in bytes, None for a pipe.
     """
 
     def __init__(self, path: str) -> None:
         if path == STDIN and os.isatty(0):
             raise UsageError(
                 "stdin-is-a-terminal",
-                "expected a tensor file, got a terminal",
+                "standard input is a terminal, not a tensor file",
                 "pipe a file in, or name one instead of `-`",
             )
         self.path = path
@@ -36,22 +36,22 @@ class Reader:
     def _attach(self) -> None:
         self._opened = os.fstat(self.fd)
         if stat.S_ISDIR(self._opened.st_mode):
-            raise FileError("is-a-directory", "expected a file, got a folder")
-        # Standard input may stand anywhere in its file, and others may move it: read it in order.
+            raise FileError("is-a-directory", "it is a folder, not a file")
+        # Standard input may start in the middle of a file, and other processes share its position.
         self.seekable = self.path != STDIN and stat.S_ISREG(self._opened.st_mode)
         self.size = self._opened.st_size if self.seekable else None
         self._position = 0
         self._peeked = b""
 
     def replace(self, file: IO[bytes]) -> None:
-        """Read this file from now on, a stand-in for what was opened."""
+        """Read from this file instead."""
         before, self.fd = self.fd, os.dup(file.fileno())
         os.close(before)
         self.path = ""
         self._attach()
 
     def spool(self) -> None:
-        """Take a pipe to its end into a temporary file, to be read at any position."""
+        """Copy a pipe into a temporary file, which can be read at any position."""
         import tempfile  # slow to import, and rarely needed
 
         with tempfile.TemporaryFile() as file:
@@ -62,7 +62,7 @@ class Reader:
             self.replace(file)
 
     def peek(self, count: int) -> bytes:
-        """The first bytes, fewer if there are no more, without consuming them."""
+        """The first `count` bytes, or all if there are fewer, without consuming them."""
         if self.seekable:
             return self.read(0, min(count, self.size or 0))
         while len(self._peeked) < count:
@@ -73,45 +73,34 @@ class Reader:
         return self._peeked[:count]
 
     def read(self, offset: int, count: int) -> bytes:
-        """That many bytes from there."""
         buffer = bytearray(count)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from there; a pipe can only go on where it stands."""
+        """Fill the buffer from `offset`, which for a pipe must be its position."""
         done = min(len(self._peeked), len(buffer))
         buffer[:done], self._peeked = self._peeked[:done], self._peeked[done:]
         while done < len(buffer):
             rest, at = [buffer[done:]], offset + done
             count = os.preadv(self.fd, rest, at) if self.seekable else os.readv(self.fd, rest)
             if not count:
-                raise FormatError(
-                    "truncated-data",
-                    f"expected {offset + len(buffer):,} bytes or more, got {at:,}",
-                    "the file is incomplete: copy or save it again",
-                )
+                needed = f"at least {offset + len(buffer):,} are needed"
+                problem = f"the file ends after {at:,} bytes, but {needed}"
+                raise FormatError("truncated-data", problem, "copy, download or save it again")
             done += count
         self._position += len(buffer)
 
     def finish(self) -> None:
-        """FormatError if a file changed since it was opened, or a pipe has more to give."""
+        """FormatError if a file changed since it was opened, or a pipe has more bytes."""
         if self.seekable:
-            now = os.fstat(self.fd)
-            before = self._opened
+            now, before = os.fstat(self.fd), self._opened
             if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise FormatError(
-                    "changed-while-read",
-                    f"expected the file to stay as it was, got {before.st_size:,} bytes at first "
-                    f"and {now.st_size:,} later, or a new time of change",
-                    "run again when nothing writes to it",
-                )
+                problem = "the file was changed by another program while it was read"
+                raise FormatError("changed-while-read", problem, "run again when it is complete")
         elif self._peeked or os.read(self.fd, 1):
-            raise FormatError(
-                "trailing-data",
-                f"expected the end after {self._position:,} bytes, got more",
-                "the file is damaged, or two files were joined",
-            )
+            problem = f"more data follows the {self._position:,} bytes of the file"
+            raise FormatError("trailing-data", problem, "were two files joined in the pipe?")
 
     def close(self) -> None:
         os.close(self.fd)

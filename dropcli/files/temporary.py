@@ -1,12 +1,12 @@
-"""Unfinished outputs: hidden, beside their targets, named after the process that writes them."""
+"""Unfinished outputs: hidden files beside their targets, named after the writing process."""
 
-import errno
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from dropcli.errors import NOT_SUPPORTED
 from dropcli.parallel import signals
 
 _SMALL_BYTES = 1 << 20
@@ -15,7 +15,7 @@ _TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]{1,9})-[0-9a-f]{8}\.tmp", re.DOTAL
 
 
 def temporary_name(target: str) -> str:
-    """A hidden name beside the target, never longer than a file system takes."""
+    """A hidden name beside the target, short enough for any file system."""
     folder, name = os.path.split(os.fsencode(target))
     suffix = f".dropcli-{os.getpid()}-{os.urandom(4).hex()}.tmp".encode()
     return os.fsdecode(os.path.join(folder, b"." + name[: _NAME_MAX - 1 - len(suffix)] + suffix))
@@ -27,7 +27,7 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_stale(folder: str, target: str = "") -> None:
-    """Remove the unfinished outputs, of this name or of any, whose process has ended."""
+    """Remove unfinished outputs of processes that have ended, of all targets or only of one."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
@@ -38,7 +38,7 @@ def remove_stale(folder: str, target: str = "") -> None:
 
 @contextmanager
 def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
-    """The temporary file: owner and mode of the file it replaces, or what the umask leaves.
+    """An open temporary file of `size` bytes, with the owner and mode of the file it replaces.
 
     It is removed on any exception; a file that already existed is not ours to remove.
     """
@@ -48,7 +48,7 @@ def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with suppress(FileNotFoundError):
             old = os.stat(target)
-            with suppress(PermissionError):  # only root can give files away
+            with suppress(PermissionError):  # only root can change the owner
                 os.fchown(fd, old.st_uid, old.st_gid)
             os.fchmod(fd, stat.S_IMODE(old.st_mode))
             _copy_attributes(target, fd)
@@ -75,7 +75,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _copy_attributes(target: str, fd: int) -> None:
-    """Extended attributes, access lists among them, as far as the system lets us."""
+    """Copy extended attributes, which include access lists, as far as permitted."""
     if hasattr(os, "listxattr"):
         with suppress(OSError):
             for name in os.listxattr(target):
@@ -84,10 +84,10 @@ def _copy_attributes(target: str, fd: int) -> None:
 
 
 def _reserve(fd: int, size: int) -> None:
-    """A full disk is found before long work, where the file system can tell."""
+    """Find a full disk before long work, if the file system can reserve space."""
     if size > _SMALL_BYTES and hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(fd, 0, size)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            if error.errno not in NOT_SUPPORTED:
                 raise

@@ -1,7 +1,7 @@
-"""What a format must offer, and the segments in which files are described.
+"""The interface of a file format, and the segments that describe an output.
 
-A file is an ordered run of segments: bytes that are known beforehand, and extents of the source
-that are copied or, where they belong to a selected tensor, rewritten at the same length.
+An output is a sequence of segments: bytes known beforehand, and extents of the source that are
+copied or, where they belong to a selected tensor, rewritten at the same length.
 """
 
 import json
@@ -17,13 +17,13 @@ from dropcli.tensors import Layout, TensorInfo
 
 
 class Checksum:
-    """The CRC-32 of a run of bytes, taken in parts and put together in order."""
+    """The CRC-32 of a run of bytes, combined from parts in order."""
 
     def __init__(self) -> None:
         self.value = 0
 
     def add(self, crc: int, nbytes: int) -> None:
-        """Take in the checksum of the bytes that follow."""
+        """Append a part of `nbytes` bytes with this CRC-32."""
         self.value = isal_zlib.crc32_combine(self.value, crc, nbytes)
 
 
@@ -31,7 +31,7 @@ class Checksum:
 class Extent:
     """A run of bytes of the source: the elements of tensors, or anything to copy.
 
-    `read` and `written`, where there are checksums, learn of the bytes before and after.
+    `read` and `written` are the checksums to update with the bytes before and after dropout.
     """
 
     offset: int
@@ -43,7 +43,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Deferred:
-    """Bytes of known number that are made only when all before them have been written."""
+    """Bytes of known length, made only after all bytes before them are written."""
 
     nbytes: int
     make: Callable[[], bytes]
@@ -51,14 +51,14 @@ class Deferred:
 
 @dataclass(frozen=True)
 class Gathered:
-    """The elements of a tensor in row-major order, from wherever its layout has them."""
+    """The elements of a tensor in row-major order, collected by its layout."""
 
     tensor: TensorInfo
     layout: Layout
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the elements alone."""
+        """Bytes of the elements, without the gaps between them."""
         return self.tensor.elements * self.tensor.dtype.bits // 8
 
 
@@ -66,16 +66,16 @@ Segment: TypeAlias = bytes | Extent | Deferred | Gathered
 
 
 def segment_of(tensor: TensorInfo) -> Extent | Gathered:
-    """The elements of a tensor in row-major order; a tied one is written for itself."""
+    """The elements of a tensor in row-major order; a tied tensor gets its own copy."""
     if tensor.layout or tensor.tied_to:
         return Gathered(tensor, tensor.elements_layout)
     return Extent(tensor.offset, tensor.nbytes, (tensor,))
 
 
 class Source(ABC):
-    """An open tensor file, or another source's tensors as a file of another kind.
+    """An open tensor file, or another source's tensors in another format.
 
-    Reading never runs anything that a file contains. `origin` is what the bytes are read from.
+    Reading never executes anything that a file contains. `origin` provides the bytes.
     """
 
     format: str
@@ -83,11 +83,11 @@ class Source(ABC):
     seekable: bool
     tensors: list[TensorInfo]
     metadata: dict[str, str]
-    provenance: list[Any] | None  # None where something else has its place
+    provenance: list[Any] | None  # None if its place holds something else
     root: str = ""  # the folder at the top of an archive
-    notes: list[str]  # what the user should know of how the file was read
-    holds_arrays: bool = False  # of numpy, beside the tensors
-    unknown_classes: Sequence[str] = ()  # in the file, not torch's, carried on unread
+    notes: list[str]  # warnings about the file
+    holds_arrays: bool = False  # numpy arrays, beside the tensors
+    unknown_classes: Sequence[str] = ()  # classes of other packages, copied unread
 
     def __init__(self, origin: "Reader | Source") -> None:
         self._origin = origin
@@ -95,23 +95,23 @@ class Source(ABC):
 
     @abstractmethod
     def check_selected(self, names: Collection[str]) -> None:
-        """TensorError if these tensors cannot be dropped without touching others."""
+        """TensorError if dropping these tensors would change others."""
 
     @abstractmethod
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The output in order, with this provenance, or (None) with the metadata as it is."""
+        """The output in order, with this provenance, or with unchanged metadata if None."""
 
     def output_size(self, provenance: list[Any] | None) -> int:
-        """The bytes of all segments, known before anything is read."""
+        """The total bytes of all segments."""
         parts = self.segments(provenance)
         return sum(len(part) if isinstance(part, bytes) else part.nbytes for part in parts)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from there; FormatError if the file ends first."""
+        """Fill the buffer from `offset`; FormatError if the file ends first."""
         self._origin.read_into(offset, buffer)
 
     def finish(self) -> None:
-        """FormatError unless everything was there, nothing more, and nothing changed."""
+        """FormatError if the file is longer than it says or changed while it was read."""
         self._origin.finish()
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Source(ABC):
 
 
 class Derived(Source):
-    """Another source's tensors in segments of another kind of file, which holds them alone."""
+    """Another source's tensors, as an output that holds nothing else."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -136,7 +136,7 @@ class Derived(Source):
 
 
 def parse_entries(text: str | bytes) -> list[Any] | None:
-    """The provenance that a file holds; None if something else is in its place."""
+    """The provenance stored in a file; None if the text is not a JSON list."""
     try:
         entries = json.loads(text)
         json.dumps(entries, allow_nan=False)
@@ -146,5 +146,5 @@ def parse_entries(text: str | bytes) -> list[Any] | None:
 
 
 def dump_entries(provenance: list[Any]) -> str:
-    """The provenance as files hold it."""
+    """The provenance as stored in files."""
     return json.dumps(provenance, separators=(",", ":"))

@@ -1,7 +1,7 @@
-"""Several copies of a dataset in one safetensors file, one after the other along dimension 0.
+"""Several copies of a dataset in one safetensors file, concatenated along dimension 0.
 
-Every tensor whose first dimension is that of the selected ones grows: labels are repeated in
-step. All other tensors are written once.
+Every tensor with as many samples as the selected ones is repeated, so labels stay aligned. All
+other tensors are written once.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,8 +17,8 @@ from dropcli.tensors import TensorInfo
 class Concatenated(Derived):
     """Copies of a source's tensors in one file.
 
-    `selected` are the tensors to drop; copy k of one goes by `label(name, k)` in plans.
-    FormatError unless the file is of the safetensors kind and may be read again for each copy.
+    `selected` are the tensors to drop; copy k of one is named `label(name, k)` in segments.
+    FormatError for another format than safetensors; UsageError for a pipe, which reads only once.
     """
 
     format = "safetensors"
@@ -28,11 +28,11 @@ class Concatenated(Derived):
         if source.format != "safetensors":
             raise FormatError(
                 "concat-pt",
-                "--concat: expected a safetensors output, whose tensors can grow, got a .pt file",
-                "write to a name that ends in .safetensors",
+                "--concat cannot write .pt files",
+                "use an output whose name ends in .safetensors",
             )
         if not source.seekable:
-            raise UsageError("concat-pipe", "--concat: expected a file, got a pipe")
+            raise UsageError("concat-pipe", "--concat cannot read from a pipe")
         self._copies = copies
         self._size = _first_dimension([item for item in source.tensors if item.name in selected])
         self.tensors = [self._grown(tensor) for tensor in source.tensors]
@@ -60,21 +60,20 @@ class Concatenated(Derived):
 
 
 def label(name: str, copy: int) -> str:
-    """What copy k of a tensor is called while it is written; no two are called the same."""
+    """The unique name of copy k of a tensor while it is written."""
     return f"{name}\0{copy}"
 
 
 def _first_dimension(selected: list[TensorInfo]) -> int:
-    """The number of samples, which the selected tensors must agree on."""
+    """The number of samples; TensorError if the selected tensors differ."""
     if not selected:
-        raise TensorError("nothing-selected", "--concat: expected tensors to drop, got none")
+        raise TensorError("nothing-selected", "--concat: no tensor is selected")
     for tensor in selected:
         if tensor.shape[:1] != selected[0].shape[:1] or not tensor.shape:
-            names = [f"'{item.name}' of {list(item.shape)}" for item in (selected[0], tensor)]
+            shapes = [f"'{item.name}' is {list(item.shape)}" for item in (selected[0], tensor)]
             raise TensorError(
                 "no-common-dimension",
-                "--concat: expected tensors with the same first dimension, got "
-                f"{' and '.join(names)}",
-                "choose those of the dataset with --key",
+                f"--concat: the first dimensions differ: {', '.join(shapes)}",
+                "select tensors of the same samples with --key",
             )
     return selected[0].shape[0]

@@ -1,7 +1,7 @@
-"""A file as the other format: sources whose segments make up another kind of file.
+"""Conversion between the formats.
 
-To safetensors every tensor goes by its dotted name, row-major; to `.pt` a flat dict of tensors.
-What the other format has no place for is refused before anything is written.
+A safetensors output holds each tensor under its dotted name, row-major; a `.pt` output is a flat
+dict of tensors. Content that the other format cannot store is refused before anything is written.
 """
 
 import struct
@@ -17,7 +17,7 @@ from dropcli.tensors import TensorInfo, row_major_strides
 
 
 class SafetensorsFromPt(Derived):
-    """The tensors of a `.pt` file under their dotted names."""
+    """The tensors of a `.pt` file as a safetensors file. FormatError if it cannot store them."""
 
     format = "safetensors"
 
@@ -27,41 +27,39 @@ class SafetensorsFromPt(Derived):
         if left_over := source.first_non_tensor():
             raise _refusal(
                 "not-only-tensors",
-                f"a safetensors file can only hold tensors, and '{left_over}' is none",
+                f"safetensors can only store tensors, and '{left_over}' is not a tensor",
                 ".pt",
             )
         for tensor in source.tensors:
             if reason := _not_in_safetensors(tensor):
-                problem = f"tensor '{tensor.name}': safetensors cannot hold it, because {reason}"
+                problem = f"tensor '{tensor.name}': safetensors cannot store it: {reason}"
                 raise _refusal("not-in-safetensors", problem, ".pt")
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The header, then each tensor, those of wide elements first, so that all are aligned."""
+        """The header, then the tensors, widest elements first so that all are aligned."""
         tensors = sorted(self.tensors, key=lambda tensor: -tensor.dtype.bits)
         yield new_header(tensors, {}, provenance)
-
-        # A tied tensor is written for itself: the format has no ties.
         for tensor in tensors:
             yield segment_of(tensor)
 
     def finish(self) -> None:
-        """FormatError if a checksum of the archive does not fit, or the file changed."""
+        """FormatError if a checksum of the archive is wrong or the file changed."""
         self._pt.verify()
         super().finish()
 
 
 def _refusal(code: str, problem: str, suffix: str) -> FormatError:
-    return FormatError(code, problem, f"keep it with an output whose name ends in {suffix}")
+    return FormatError(code, problem, f"use an output whose name ends in {suffix}")
 
 
 def _not_in_safetensors(tensor: TensorInfo) -> str | None:
-    """Why a safetensors file cannot hold this tensor under its name; None if it can."""
+    """Why a safetensors file cannot store this tensor; None if it can."""
     if tensor.unsupported:
         return tensor.unsupported
     if tensor.dtype.name in ("?", "C128"):
         return f"its dtype is {tensor.dtype.name}"
     if tensor.name == METADATA:
-        return "that name is where a safetensors file keeps its metadata"
+        return "that name is reserved for metadata"
     if any("\ud800" <= char <= "\udfff" for char in tensor.name):
         return "its name is not valid Unicode"
     return None
@@ -77,14 +75,14 @@ class PtFromSafetensors(Derived):
         self._root = _folder_named(root)
         for tensor in source.tensors:
             if reason := _not_in_pt(tensor):
-                problem = f"tensor '{tensor.name}': torch cannot load it, because {reason}"
+                problem = f"tensor '{tensor.name}': a .pt file cannot store it: {reason}"
                 raise _refusal("not-in-pt", problem, ".safetensors")
         if others := sorted(set(source.metadata) - {"format", PROVENANCE}):
-            problem = f"a .pt file has no place for its metadata ('{others[0]}')"
+            problem = f"a .pt file cannot store its metadata ('{others[0]}')"
             raise _refusal("not-in-pt", problem, ".safetensors")
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The pickle, what torch asks of an archive, and a storage for each tensor."""
+        """The pickle, the members that torch requires, and a storage for each tensor."""
         writer, root = Writer(), self._root
         yield from writer.add_known(f"{root}/data.pkl", _pickle(self.tensors))
         yield from writer.add_known(f"{root}/byteorder", b"little")
@@ -103,7 +101,7 @@ class PtFromSafetensors(Derived):
 
 
 def _folder_named(stem: str) -> str:
-    """The folder in an archive: the name of the file or, where that cannot be one, torch's own."""
+    """The top folder of the archive: the file's stem, or torch's default if that is invalid."""
     try:
         stem.encode()
     except UnicodeEncodeError:
@@ -112,18 +110,18 @@ def _folder_named(stem: str) -> str:
 
 
 def _not_in_pt(tensor: TensorInfo) -> str | None:
-    """Why torch cannot load this tensor from a .pt file; None if it can."""
+    """Why torch could not load this tensor from a .pt file; None if it could."""
     if not tensor.dtype.torch_name:
-        return f"it has no dtype {tensor.dtype.name}"
+        return f"torch has no dtype {tensor.dtype.name}"
     if len(tensor.shape) > MAX_DIMENSIONS:
         return f"it has more than {MAX_DIMENSIONS} dimensions"
     if any(number >= 2**63 for number in (*tensor.shape, *row_major_strides(tensor.shape))):
-        return "its sizes do not fit into 64 bits"  # of one without elements
+        return "its sizes do not fit into 64 bits"  # possible without elements
     return None
 
 
 def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
-    """A dict of tensors in protocol 2, each rebuilt from the storage of its number."""
+    """A dict of tensors in pickle protocol 2; the storage of each is named by its number."""
     parts = [b"\x80\x02}("]
     for number, tensor in enumerate(tensors):
         parts += [_text(tensor.name), _tensor(tensor, number)]

@@ -1,8 +1,8 @@
-"""safetensors files: the header is checked by the safetensors library, the data is streamed.
+"""safetensors files: the library checks the header, and the data is streamed.
 
 A file is an 8-byte little-endian length, a JSON header of that length, and the data without
-holes. Dropout keeps every dtype and shape, so the output's header is the input's but for the
-provenance, which is the entry "dropcli" of `__metadata__`.
+gaps. Dropout keeps every dtype and shape, so only the provenance changes in the header: the entry
+"dropcli" of `__metadata__`.
 """
 
 import json
@@ -17,15 +17,16 @@ from dropcli.formats.base import Extent, Segment, Source, dump_entries, parse_en
 from dropcli.tensors import DTYPES, TensorInfo
 
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit
-_MAX_VALUES = 1 << 21  # in a header that describes few tensors; parsed they are half a gigabyte
-_MAX_VALUES_EACH = 16
-_MAX_BYTES = 1 << 43  # 8 TiB; file systems take 16
+_MAX_VALUES = 1 << 21  # in a header of few tensors; parsing them takes half a gigabyte
+_MAX_VALUES_EACH = 16  # for each tensor, in a header of many
+_MAX_BYTES = 1 << 43  # 8 TiB; file systems allow 16
+_INCOMPLETE = "the file is incomplete: copy, download or save it again"
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
 
 class SafetensorsSource(Source):
-    """An open safetensors file. FormatError if the library would not open it, or names repeat."""
+    """An open safetensors file. FormatError if the library refuses it or a name repeats."""
 
     format = "safetensors"
 
@@ -34,7 +35,7 @@ class SafetensorsSource(Source):
         self.notes: list[str] = []
         self._header_bytes = _read_header(reader)
         self._header = _parse(self._header_bytes)
-        self._made: tuple[list[Any] | None, bytes] | None = None  # the last header that was asked
+        self._made: tuple[list[Any] | None, bytes] | None = None  # needed twice
         start = 8 + len(self._header_bytes)
         self.size = start + _data_bytes(self._header)
         _check(reader, self._header_bytes, self.size)
@@ -46,7 +47,7 @@ class SafetensorsSource(Source):
         self.tensors = [_tensor(name, entry, start) for name, entry in entries]
 
     def check_selected(self, names: Collection[str]) -> None:
-        """Tensors never share bytes here."""
+        """Tensors never share bytes in this format."""
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then the tensors in the order of their data."""
@@ -57,7 +58,7 @@ class SafetensorsSource(Source):
             yield Extent(tensor.offset, tensor.nbytes, (tensor,))
 
     def _output_header(self, provenance: list[Any] | None) -> bytes:
-        """The length and the header; the data after it stays as aligned as it was."""
+        """The length and the header, padded so that the data keeps its alignment."""
         header = self._header_bytes
         if provenance is None:
             return len(header).to_bytes(8, "little") + header
@@ -70,52 +71,45 @@ class SafetensorsSource(Source):
 def _read_header(reader: Reader) -> bytes:
     prefix = reader.peek(8)
     if len(prefix) < 8:
-        got = f"{len(prefix)} bytes" if prefix else "an empty file"
-        raise FormatError("truncated-header", f"expected a safetensors file, got {got}")
+        problem = f"the file has only {len(prefix)} bytes" if prefix else "the file is empty"
+        raise FormatError("truncated-header", problem, _INCOMPLETE)
     length = int.from_bytes(prefix, "little")
     if length > _MAX_HEADER_BYTES:
-        raise FormatError(
-            "header-too-large",
-            f"expected a safetensors file, got one whose header would have {length:,} bytes",
-            f"the most there can be is {_MAX_HEADER_BYTES:,}: is it another kind of file?",
-        )
+        raise FormatError("header-too-large", f"a header cannot have {length:,} bytes")
     if reader.size is not None and length > reader.size - 8:
-        raise FormatError(
-            "truncated-header",
-            f"expected a header of {length:,} bytes, got a file of {reader.size:,}",
-            "the file is incomplete: copy or save it again",
-        )
+        problem = f"the header has {length:,} bytes, but the file only {reader.size:,}"
+        raise FormatError("truncated-header", problem, _INCOMPLETE)
     header = reader.read(0, 8 + length)[8:]
     values = header.count(b",")
     if values > max(_MAX_VALUES, _MAX_VALUES_EACH * header.count(b'"data_offsets"')):
-        _invalid(f"{values:,} values, far more than its tensors need")
+        _invalid(f"it holds {values:,} values, far more than its tensors need")
     return header
 
 
 def _parse(header: bytes) -> dict[str, Any]:
-    """The header as JSON, refusing names that repeat: readers differ in which one they believe."""
+    """The header as JSON. FormatError if a name repeats: readers differ in which one they use."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members: dict[str, Any] = {}
         for name, value in pairs:
             if name in members:
-                raise FormatError("duplicate-name", f"expected names once, got '{name}' twice")
+                raise FormatError("duplicate-name", f"the header holds '{name}' twice")
             members[name] = value
         return members
 
     try:
         parsed = json.loads(header.decode(), object_pairs_hook=unique, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        _invalid(f"not UTF-8 at byte {8 + error.start}")
+        _invalid(f"it is not UTF-8 at byte {8 + error.start}")
     except (ValueError, RecursionError) as error:
         _invalid(str(error))
     if not isinstance(parsed, dict):
-        _invalid(f"expected a JSON object, got {type(parsed).__name__}")
+        _invalid("it is not a JSON object")
     return parsed
 
 
 def _data_bytes(header: dict[str, Any]) -> int:
-    """Where the data says it ends; a header that is wrong in other ways is `_check`'s to refuse."""
+    """The largest end of any tensor; `_check` refuses headers that are wrong in other ways."""
     ends = [0]
     for name, entry in header.items():
         if name != METADATA:
@@ -126,16 +120,13 @@ def _data_bytes(header: dict[str, Any]) -> int:
 
 
 def _check(reader: Reader, header: bytes, size: int) -> None:
-    """The library's verdict on this very header, and on the size of the file."""
+    """FormatError if the library refuses this header, or the file has another size."""
     if reader.size is not None and reader.size != size:
-        missing = size - reader.size
-        code = "truncated-data" if missing > 0 else "trailing-data"
-        _check_twin(header, size)  # what else is wrong with it comes first
-        raise FormatError(
-            code,
-            f"expected {size:,} bytes, got {reader.size:,}",
-            "the file is incomplete: copy or save it again" if missing > 0 else None,
-        )
+        _check_twin(header, size)  # errors of the header come first
+        problem = f"the file has {reader.size:,} bytes, but its header describes {size:,}"
+        if reader.size < size:
+            raise FormatError("truncated-data", problem, _INCOMPLETE)
+        raise FormatError("trailing-data", problem)
     if reader.seekable:
         _safe_open(reader.path)
     else:
@@ -143,14 +134,14 @@ def _check(reader: Reader, header: bytes, size: int) -> None:
 
 
 def _check_twin(header: bytes, size: int) -> None:
-    """Check a header without its data, by a sparse file of the right length."""
+    """Check a header without its data, in a sparse file of the right length."""
     import tempfile  # slow to import, and rarely needed
 
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as twin:
         twin.write(len(header).to_bytes(8, "little") + header)
         twin.flush()
         if size > _MAX_BYTES:
-            _invalid(f"data of {size:,} bytes, more than any file can have")
+            _invalid(f"it describes {size:,} bytes, more than a file can have")
         with located(twin.name):
             twin.truncate(size)
         _safe_open(twin.name)
@@ -165,7 +156,7 @@ def _safe_open(path: str) -> None:
 
 
 def _invalid(reason: str) -> NoReturn:
-    raise FormatError("invalid-header", f"expected a valid safetensors header, got {reason}")
+    raise FormatError("invalid-header", f"invalid safetensors header: {reason}")
 
 
 def _no_constant(text: str) -> NoReturn:
@@ -176,17 +167,14 @@ def _tensor(name: str, entry: dict[str, Any], start: int) -> TensorInfo:
     begin, end = entry["data_offsets"]
     dtype = DTYPES.get(entry["dtype"])
     if dtype is None:
-        raise FormatError(
-            "unknown-dtype",
-            f"tensor '{name}': expected one of {', '.join(DTYPES)}, got {entry['dtype']}",
-        )
+        raise FormatError("unknown-dtype", f"tensor '{name}': unknown dtype {entry['dtype']}")
     return TensorInfo(name, dtype, tuple(entry["shape"]), start + begin, end - begin)
 
 
 def new_header(
     tensors: Iterable[TensorInfo], metadata: dict[str, str], provenance: list[Any] | None
 ) -> bytes:
-    """The length and the header of a file that holds these tensors in this order."""
+    """The length and the header of a file with these tensors in this order."""
     if provenance is not None:
         metadata = {**metadata, PROVENANCE: dump_entries(provenance)}
     header: dict[str, Any] = {METADATA: metadata} if metadata else {}
@@ -202,7 +190,7 @@ def new_header(
 def dump(header: dict[str, Any], alignment: int = 8) -> bytes:
     """The length and the header, padded so that the data after it is aligned.
 
-    FormatError if the library would not read it.
+    FormatError if the library could not read it.
     """
     try:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -211,5 +199,5 @@ def dump(header: dict[str, Any], alignment: int = 8) -> bytes:
     data = text.encode()
     data += b" " * (-(8 + len(data)) % alignment)
     if len(data) > _MAX_HEADER_BYTES:
-        _invalid(f"{len(data):,} bytes with the provenance")
+        _invalid(f"it would have {len(data):,} bytes with the provenance")
     return len(data).to_bytes(8, "little") + data

@@ -99,7 +99,6 @@ CODES = {
     "S18": ("duplicate-name", "'x'"),
     "S19": ("duplicate-name", "'x'"),
     "S20": ("duplicate-name", ""),
-    "S23 overlap": ("not-tensors", "JSON"),
     "S24": ("trailing-data", "77 81"),
     "S25": ("truncated-data", "77 74"),
     "S31": ("invalid-header", "F32"),

@@ -1,7 +1,7 @@
 """Zip archives as torch writes them: stored members, payloads aligned to 64 bytes.
 
-Reading is the standard library's, checked for what readers disagree about. Writing is ours,
-because a member's checksum follows its payload, and a payload is streamed.
+The standard library reads them; we refuse archives that other readers could read differently.
+Writing is our own, since a streamed payload is followed by its checksum.
 """
 
 import os
@@ -19,7 +19,7 @@ from dropcli.formats.base import Checksum, Deferred, Segment
 
 _MAX_32 = 0xFFFFFFFF
 _FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
-_DATE = 0x21  # the first of January 1980: no time is recorded
+_DATE = 0x21  # 1980-01-01: no time is recorded
 _ENCRYPTED = 0x2041
 _IS_FOLDER = 0x10
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -31,7 +31,7 @@ _LOCATOR_64 = struct.Struct("<4sIQI")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A stored file of the archive; `offset` is where its payload begins in the source."""
+    """A stored file of the archive; its payload begins at byte `offset` of the source."""
 
     name: str
     offset: int
@@ -40,57 +40,60 @@ class Member:
 
 
 def read_members(reader: Reader) -> list[Member]:
-    """The members in the order of their payloads; FormatError for a damaged or doubtful archive."""
+    """The members in file order; FormatError for a damaged or ambiguous archive."""
     assert reader.size is not None
-    _end(reader)  # where the system refuses to read: the library takes that for a damaged archive
+    _end(reader)  # raises read errors, which zipfile would report as a damaged archive
     try:
         with os.fdopen(os.dup(reader.fd), "rb") as file, zipfile.ZipFile(file) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
+        reason = str(error)[:1].lower() + str(error)[1:]
         raise FormatError(
             "damaged-archive",
-            f"expected a whole zip archive, got one that is damaged ({error})",
-            "the file is incomplete: copy or save it again",
+            f"damaged .pt file: its zip archive cannot be read ({reason})",
+            "the file is incomplete: copy, download or save it again",
         ) from None
 
     if not _is_sound(reader, len(infos)):
         raise FormatError(
-            "doubtful-archive",
-            "expected a directory at the end that says where and how many its members are, "
-            "got one that readers disagree about",
+            "doubtful-archive", "damaged .pt file: its zip directory contradicts itself"
         )
     if any(info.filename.endswith("/constants.pkl") for info in infos):
-        raise FormatError("torchscript", "expected data, got a TorchScript program")
+        raise FormatError(
+            "torchscript",
+            "a TorchScript program, not a file of tensors",
+            "where you trust it, save torch.jit.load(FILE).state_dict() with torch.save",
+        )
     members: list[Member] = []
     end = 0
     for info in infos:
         if info.header_offset < end or (not members and info.header_offset):
-            raise _doubtful(info.filename, "to lie apart from the others")
+            raise _doubtful(info.filename, "it overlaps another member, or bytes precede it")
         member = _member(reader, info)
         end = member.offset + member.nbytes
         members.append(member)
     if end > reader.size:
-        raise _doubtful(infos[-1].filename, "to end within the file")
+        raise _doubtful(infos[-1].filename, "it ends beyond the file")
     for name, count in Counter(member.name for member in members).items():
         if count > 1:
-            raise _doubtful(name, "once")
+            raise _doubtful(name, "it is there more than once")
     return members
 
 
 def trailing_bytes(reader: Reader) -> int:
-    """How many bytes follow the end of the archive, its comment among them."""
+    """The number of bytes after the archive, its comment included."""
     return (reader.size or 0) - _end(reader) - _END.size
 
 
 def _end(reader: Reader) -> int:
-    """Where the last record of the archive lies."""
+    """The position of the archive's last record."""
     size = reader.size or 0
     start = max(0, size - _END.size - 0xFFFF)
     return start + reader.read(start, size - start).rfind(b"PK\5\6")
 
 
 def _is_sound(reader: Reader, members: int) -> bool:
-    """Whether all that is said of the directory says the same: readers believe different parts."""
+    """Whether all fields about the directory agree: readers rely on different ones."""
     at = _end(reader)
     _, *disks, here, count, size, offset, _ = _END.unpack(reader.read(at, _END.size))
     far = at - _LOCATOR_64.size - _END_64.size
@@ -121,16 +124,16 @@ def _is_sound(reader: Reader, members: int) -> bool:
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     """Check a member's own header against the directory: readers differ in which one they use."""
-    if info.volume or info.external_attr & _IS_FOLDER:  # torch takes it for an empty one
-        raise _doubtful(info.filename, "to be a file in this archive")
+    if info.volume or info.external_attr & _IS_FOLDER:  # torch reads it as an empty file
+        raise _doubtful(info.filename, "it is a folder, or lies in another part of the archive")
     if info.comment:
-        raise _doubtful(info.filename, "without a comment, in which others could hide")
+        raise _doubtful(info.filename, "it has a comment, which could hide other members")
     if info.flag_bits & _ENCRYPTED:
-        raise _doubtful(info.filename, "without encryption")
+        raise _doubtful(info.filename, "it is encrypted")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
             "compressed-member",
-            f"expected stored members, got '{info.filename}', which is compressed",
+            f"member '{info.filename}' is compressed, which torch.save never does",
             "load it with torch and save it again",
         )
     head = reader.read(info.header_offset, _LOCAL.size)
@@ -140,17 +143,17 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     late = flags & 8
     same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
     if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MAX_32})):
-        raise _doubtful(info.filename, "to be described alike in both places")
+        raise _doubtful(info.filename, "its two zip headers disagree")
     offset = info.header_offset + _LOCAL.size + name_size + extra_size
     return Member(info.filename, offset, info.file_size, info.CRC)
 
 
-def _doubtful(name: str, expected: str) -> FormatError:
-    return FormatError("doubtful-archive", f"member '{name}': expected {expected}, got otherwise")
+def _doubtful(name: str, problem: str) -> FormatError:
+    return FormatError("doubtful-archive", f"member '{name}': {problem}")
 
 
 class Writer:
-    """The segments of an archive, member by member, and its directory at the end."""
+    """Makes the segments of an archive: its members, then its directory."""
 
     def __init__(self, alignment: int = 64) -> None:
         self._alignment = alignment
@@ -164,7 +167,7 @@ class Writer:
         payload: Callable[[Checksum], Iterable[Segment]],
         verify: Callable[[], None] = lambda: None,
     ) -> Iterator[Segment]:
-        """A member whose payload learns a checksum as it is written, and is verified after it."""
+        """A streamed member; `payload` updates the checksum, and `verify` runs after it."""
         member = _Written(name.encode(), self._position, nbytes)
         self._members.append(member)
 
@@ -179,7 +182,7 @@ class Writer:
         self._position += len(header) + nbytes + after
 
     def add_known(self, name: str, data: bytes) -> Iterator[Segment]:
-        """A member whose payload is at hand."""
+        """A member that holds `data`."""
 
         def payload(checksum: Checksum) -> Iterator[Segment]:
             checksum.add(isal_zlib.crc32(data), len(data))
@@ -192,7 +195,7 @@ class Writer:
         yield Deferred(len(self._directory()), self._directory)
 
     def _directory(self) -> bytes:
-        """The central directory, and the end of the archive."""
+        """The central directory and the end record."""
         entries = b"".join(member.entry() for member in self._members)
         count, size, position = len(self._members), len(entries), self._position
         tail = b""
@@ -205,7 +208,7 @@ class Writer:
 
 @dataclass(slots=True)
 class _Written:
-    """A member of the output, whose checksum is complete once its payload is written."""
+    """A member of the output; its checksum is complete once its payload is written."""
 
     name: bytes
     offset: int  # of its local header
@@ -222,12 +225,12 @@ class _Written:
         return _LOCAL.pack(*fields) + self.name + extra
 
     def descriptor(self) -> bytes:
-        """What follows the payload."""
+        """The record after the payload: checksum and size."""
         form = "<4sI2Q" if self.nbytes >= _MAX_32 else "<4s3I"
         return struct.pack(form, b"PK\7\10", self.checksum.value, self.nbytes, self.nbytes)
 
     def entry(self) -> bytes:
-        """The member in the central directory."""
+        """The member's record in the central directory."""
         values = [self.nbytes] * 2 if self.nbytes >= _MAX_32 else []
         values += [self.offset] if self.offset >= _MAX_32 else []
         extra = struct.pack(f"<2H{len(values)}Q", 1, 8 * len(values), *values) if values else b""

@@ -1,4 +1,4 @@
-"""`.pt` files from before torch 1.6, which only torch itself can read."""
+"""`.pt` files from before torch 1.6, which torch itself must read."""
 
 import os
 import tempfile
@@ -9,29 +9,27 @@ from dropcli.files import Reader
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.unpickle import Global, load
 
-# A magic number, a version, the system and the object; then the keys of the storages, and these.
+# A magic number, a version, the system and the object; the storages' keys and contents follow.
 _PICKLES = 4
 _MAX_PICKLE_BYTES = 1 << 26
 
 
 def convert_legacy(reader: Reader) -> None:
-    """Have the reader go on with the same content as a zip file of today.
+    """Replace the reader's file by the same content as a zip file.
 
-    Needs memory for all of it, and imports torch, which refuses classes it does not know.
+    Takes memory for the whole content, and imports torch, which refuses unknown classes.
     """
     size = min(reader.size or 0, _MAX_PICKLE_BYTES)
     data = reader.read(0, size)
     _, names, references, rest = load(data, _PICKLES)
     check_globals(names)
     if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
-        raise FormatError(
-            "program-in-data", "expected data, got a pickle that would call bytearray"
-        )
+        raise FormatError("program-in-data", "its pickle could run code: it names bytearray")
     keys = load(data[len(data) - rest :]).record
     wanted = {str(reference.id[2:3]) for reference in references if reference.id[0] == "storage"}
     if not isinstance(keys, list) or wanted - {str((key,)) for key in keys}:
-        # torch would take what happens to be in memory for their content.
-        raise FormatError("no-storage", "expected all storages that are spoken of, got fewer")
+        # torch would return uninitialized memory as their content.
+        raise FormatError("no-storage", "damaged .pt file: some of its storages are missing")
 
     with needing("torch"):
         import torch
@@ -39,19 +37,19 @@ def convert_legacy(reader: Reader) -> None:
     with (
         os.fdopen(os.dup(reader.fd), "rb") as file,
         tempfile.TemporaryFile() as converted,
-        warnings.catch_warnings(action="ignore"),  # of torch, about what it then does or refuses
+        warnings.catch_warnings(action="ignore"),  # torch's, on what it then does or refuses
     ):
         file.seek(0)
         try:
             content = torch.load(file, weights_only=True, map_location="cpu")
             torch.save(content, converted)
-        except Exception as error:  # noqa: BLE001  # torch raises whatever comes
-            if isinstance(error.__context__, OSError):  # a full disk, in torch's own words
+        except Exception as error:  # noqa: BLE001  # torch raises many types
+            if isinstance(error.__context__, OSError):  # such as a full disk
                 raise error.__context__ from None
             raise FormatError(
                 "unreadable-legacy",
-                "expected a file of old that torch can load without running it, got one that is "
-                "damaged or holds classes that are not torch's",
+                "a legacy .pt file that torch cannot load safely: it is damaged or holds classes "
+                "of other packages",
                 "where you trust it, load it with torch and save it again",
             ) from None
         converted.flush()

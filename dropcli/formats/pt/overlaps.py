@@ -1,4 +1,4 @@
-"""Tensors that share memory: which are the same, and which only overlap."""
+"""Tensors that share memory: which are identical, and which only overlap."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -9,11 +9,11 @@ import numpy as np
 from dropcli.errors import TensorError
 from dropcli.tensors import TensorInfo
 
-_WINDOW = 1 << 20  # elements that are looked at at a time
+_WINDOW = 1 << 20  # elements checked at a time
 
 
 def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
-    """Those that are the very memory of an earlier one, tied to it."""
+    """The tensors, each tied to the first one that is exactly the same memory."""
     first: dict[Any, str] = {}
     tied = []
     for tensor in tensors:
@@ -28,7 +28,7 @@ def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
 
 
 def clusters(tensors: Collection[TensorInfo]) -> Iterator[list[TensorInfo]]:
-    """Runs of tensors whose spans interleave or overlap, in the order of the file."""
+    """Groups of tensors whose spans interleave or overlap, in file order."""
     cluster: list[TensorInfo] = []
     end = 0
     apart = [tensor for tensor in tensors if tensor.nbytes and not tensor.tied_to]
@@ -43,27 +43,26 @@ def clusters(tensors: Collection[TensorInfo]) -> Iterator[list[TensorInfo]]:
 
 
 def check_apart(cluster: list[TensorInfo], names: Collection[str]) -> None:
-    """TensorError if one of the selected tensors shares elements, with itself or with another."""
+    """TensorError if a selected tensor shares elements with itself or another tensor."""
     selected = [tensor for tensor in cluster if tensor.name in names]
     for tensor in selected:
         if tensor.layout and tensor.layout.overlapping:
             raise TensorError(
                 "overlapping-elements",
-                f"tensor '{tensor.name}': expected elements of its own, got some that may share "
-                "their memory, as after expand()",
+                f"tensor '{tensor.name}': its elements share memory, as after expand()",
                 "leave it out with --exclude, or save a clone() of it",
             )
     if len(cluster) < 2 or not selected:
         return
     for tensor in cluster:
-        # Of other item sizes, or with elements over elements: spans are all there is to go by.
+        # Elements of other sizes, or that overlap themselves, cannot be compared place by place.
         if tensor.dtype != selected[0].dtype or (tensor.layout and tensor.layout.overlapping):
             raise _overlap(selected[0], tensor)
     _check_places(cluster, names)
 
 
 def _check_places(cluster: list[TensorInfo], names: Collection[str]) -> None:
-    """Mark the places of each tensor, a window at a time, and look for those marked twice."""
+    """Mark the places of each tensor, a window at a time; TensorError for a place marked twice."""
     itemsize = cluster[0].dtype.bits // 8
     end = max(tensor.offset + tensor.nbytes for tensor in cluster)
     for window in range(cluster[0].offset, end, _WINDOW * itemsize):
@@ -82,6 +81,6 @@ def _check_places(cluster: list[TensorInfo], names: Collection[str]) -> None:
 def _overlap(tensor: TensorInfo, other: TensorInfo) -> TensorError:
     return TensorError(
         "overlapping-tensors",
-        f"tensor '{tensor.name}': expected memory of its own, got some of tensor '{other.name}'",
+        f"tensor '{tensor.name}': it overlaps tensor '{other.name}' in memory",
         "leave both out with --exclude, or save clones of them",
     )

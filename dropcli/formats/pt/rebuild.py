@@ -1,7 +1,7 @@
-"""Find the tensors in a pickled object, by the functions that torch rebuilds them with.
+"""Find the tensors in a pickled object, by the functions with which torch rebuilds them.
 
-Names are dotted paths of dict keys, indices and attribute names. Only records are looked at (see
-`pickles`); an object of any class is its arguments, items and attributes.
+Names are dotted paths of dict keys, indices and attribute names. The input is the inert records of
+`unpickle`; an object of any class consists of its arguments, items and attributes.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _WRAPPERS = {
     Global("torch._utils", "_rebuild_parameter_with_state"),
 }
 _OF_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
-# The functions that make a view, and how many arguments they take.
+# Functions that make a view of a storage, and their numbers of arguments.
 _VIEWS = {"_rebuild_tensor": (4,), "_rebuild_tensor_v2": (6, 7), "_rebuild_tensor_v3": (7, 8)}
 _SPECIAL = {
     "_rebuild_sparse_tensor": "sparse",
@@ -29,16 +29,17 @@ _SPECIAL = {
 }
 MAX_DIMENSIONS = 64  # torch's own limit
 _MAX_NAME = 1 << 21  # characters
-_MAX_NAMES = 1 << 27  # of all together
+_MAX_NAMES = 1 << 27  # characters in all
+_CONTAINERS = (tuple, list, Dict, Call)
 _MAX_WRAPPERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTensor:
-    """A tensor in a pickle: a view of a storage, or (special) one that can only be copied.
+    """A tensor in a pickle: a view of a storage, or a special one that can only be copied.
 
-    Offset and strides are in elements; `dtype` is torch's name of it, where the tensor says so
-    itself and not its storage. One that is `inside` a special tensor has no name of its own.
+    Offset and strides are in elements. `dtype` is torch's name, None if the storage determines it.
+    A tensor `inside` a special one is a part of it, such as the values of a sparse tensor.
     """
 
     name: str
@@ -53,7 +54,7 @@ class FoundTensor:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A value and how it was reached; names are made of these only where they are needed."""
+    """A value and the path to it, from which its name is made only when needed."""
 
     value: Any
     parent: "_Node | None" = None
@@ -68,16 +69,15 @@ class _Node:
             part = _key_text(node.key)
             length += len(part) + 1
             if length > _MAX_NAME:
-                raise FormatError(
-                    "name-too-long", f"expected tensor names of {_MAX_NAME:,} characters at most"
-                )
+                problem = f"a tensor's name has more than {_MAX_NAME:,} characters"
+                raise FormatError("name-too-long", problem)
             parts.append(part)
             node = node.parent
         return ".".join(reversed(parts))
 
 
 def find_tensors(root: Any) -> Iterator[FoundTensor]:
-    """Every tensor, in the order of the file; one that stands in two places is found twice."""
+    """Every tensor, in the order of the pickle; one that is there twice is found twice."""
     taken: set[str] = set()
     counts: dict[str, int] = {}
     length = 0
@@ -85,9 +85,8 @@ def find_tensors(root: Any) -> Iterator[FoundTensor]:
         name = node.name() or "tensor"
         length += len(name)
         if length > _MAX_NAMES:
-            raise FormatError(
-                "names-too-long", f"expected names of {_MAX_NAMES:,} characters at most in all"
-            )
+            problem = f"the tensors' names have more than {_MAX_NAMES:,} characters in all"
+            raise FormatError("names-too-long", problem)
         if not node.inside:
             wanted = name
             while name in taken:
@@ -98,7 +97,7 @@ def find_tensors(root: Any) -> Iterator[FoundTensor]:
 
 
 def first_non_tensor(root: Any) -> str | None:
-    """The name of the first value that is neither a tensor nor holds any, if there is one."""
+    """The name of the first value that is neither a tensor nor a container; None if all are."""
     for node in _walk(root, plain=True):
         if not _is_tensor(node.value):
             return node.name() or "the content"
@@ -106,29 +105,25 @@ def first_non_tensor(root: Any) -> str | None:
 
 
 def _walk(root: Any, *, plain: bool = False) -> Iterator[_Node]:
-    """Tensors and (plain) plain values, depth first, without recursion, each container once."""
+    """Tensors and, if `plain`, other values: depth first, without recursion, containers once."""
     seen: set[int] = set()
     stack = [_Node(root)]
     while stack:
         node = stack.pop()
         value = node.value
-        is_tensor = _is_tensor(value)
-        if is_tensor:
+        is_tensor, is_container = _is_tensor(value), isinstance(value, _CONTAINERS)
+        if is_tensor or (plain and not is_container):
             yield node
-        elif not isinstance(value, tuple | list | Dict | Call):
-            if plain:
-                yield node
-            continue
-        if id(value) in seen:
+        if not is_container or id(value) in seen:
             continue
         seen.add(id(value))
-        parts = list(_tensor_parts(value) if is_tensor else _parts(value))
         inside = node.inside or (is_tensor and _innermost(value) is None)
-        stack.extend(
+        children = [
             _Node(part, node, key, inside)
-            for key, part in reversed(parts)
-            if (plain and not is_tensor) or isinstance(part, tuple | list | Dict | Call)
-        )
+            for key, part in (_tensor_parts(value) if is_tensor else _parts(value))
+            if (plain and not is_tensor) or isinstance(part, _CONTAINERS)
+        ]
+        stack.extend(reversed(children))
 
 
 def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -140,12 +135,12 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value.arguments)
         yield from enumerate(value.items)
         yield from value.pairs
-        if value.function != _ORDERED_DICT:  # whose attribute is torch's note of module versions
+        if value.function != _ORDERED_DICT:  # its attribute is torch's record of module versions
             yield from _attributes(value.state)
 
 
 def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
-    """A dict of attributes, or it and that of the slots, or whatever `__getstate__` gave."""
+    """The attributes in a state: a dict, a pair of dict and slots, or any other object."""
     if isinstance(state, Dict):
         yield from state.pairs
     elif isinstance(state, tuple):
@@ -159,7 +154,7 @@ def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _tensor_parts(call: Call) -> Iterator[tuple[Any, Any]]:
-    """The attributes of a tensor, and of a special one what it is made of."""
+    """The attributes of a tensor, or the parts of a special one."""
     if _innermost(call) is None:
         yield from enumerate(call.arguments)
     elif call.function == _OF_TYPE or call.function in _WRAPPERS:
@@ -174,7 +169,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _innermost(call: Any) -> Call | None:
-    """The view within parameters and subclasses; None for a tensor of another kind."""
+    """The view inside parameters and subclasses; None for a special tensor."""
     for _ in range(_MAX_WRAPPERS):
         if not (isinstance(call, Call) and _is_tensor(call)):
             return None
@@ -197,9 +192,8 @@ def _found(name: str, node: _Node) -> FoundTensor:
         name.encode()
         return _view(name, call, node.inside)
     except (AttributeError, TypeError, IndexError, ValueError):
-        raise FormatError(
-            "damaged-tensor", f"tensor '{name}': expected a record of torch's, got something else"
-        ) from None
+        problem = f"tensor '{name}': its record in the pickle is not one that torch writes"
+        raise FormatError("damaged-tensor", problem) from None
 
 
 def _view(name: str, call: Call, inside: bool) -> FoundTensor:
@@ -208,7 +202,7 @@ def _view(name: str, call: Call, inside: bool) -> FoundTensor:
         raise TypeError
     if len(call.arguments) not in _VIEWS[call.function.name]:
         raise TypeError
-    if more and not isinstance(more[0], bool):  # whether it requires a gradient
+    if more and not isinstance(more[0], bool):  # requires_grad
         raise TypeError
     shape, strides = tuple(shape), tuple(strides)
     numbers = (offset, *shape, *strides)
@@ -223,7 +217,7 @@ def _view(name: str, call: Call, inside: bool) -> FoundTensor:
 
 
 def _key_text(key: Any) -> str:
-    """A key as part of a name; objects have no text that is the same everywhere."""
+    """A key as part of a name; the text of other objects would vary between machines."""
     if isinstance(key, bytes):
         return key.decode(errors="replace")
     if isinstance(key, str | int | float | bool | None):

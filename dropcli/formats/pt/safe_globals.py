@@ -1,8 +1,8 @@
-"""Which names in a pickle are known, which are not, and which would be programs.
+"""Judge the names in a pickle: known data, classes of other packages, or programs.
 
-Nothing a pickle names is ever imported here, but the output carries the pickle on to whoever
-loads it: programs that hide in one are not passed on. So names are allowed one by one, and
-functions are refused where only data can be expected; unknown are the classes of other packages.
+Nothing that a pickle names is imported here, but the output contains the pickle, and others will
+load it: a hidden program must not be passed on. So known names are listed one by one, functions
+are refused, and classes of other packages are copied with a warning.
 """
 
 import re
@@ -21,7 +21,7 @@ _BUILTINS = {
     *("set", "frozenset", "bytearray", "bytes", "complex", "slice", "range", "list", "dict"),
     *("tuple", "str", "int", "float", "bool", "object", "type", "Ellipsis", "NotImplemented"),
 }
-# Functions and classes that torch, numpy and Python themselves pickle data with.
+# Functions and classes with which torch, numpy and Python pickle data.
 _KNOWN = {
     "torch": {
         *("Size", "device", "Tensor", "Generator", "strided", "sparse_coo", "sparse_csr"),
@@ -36,7 +36,7 @@ _KNOWN = {
     "torch.storage": {"UntypedStorage", "TypedStorage", "_UntypedStorage", "_TypedStorage"},
     "torch.serialization": {"_get_layout"},
     "torch.nested._internal.nested_tensor": {"_rebuild_njt", "NestedTensor"},
-    "torch._dynamo.decorators": {"_DimRange"},  # of jagged tensors
+    "torch._dynamo.decorators": {"_DimRange"},  # in jagged tensors
     "numpy": {"ndarray", "dtype", "recarray", "record", "matrix", "void"},
     "numpy.ma.core": {"_mareconstruct"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},
@@ -48,7 +48,7 @@ _KNOWN = {
     "copyreg": {"_reconstructor"},
     "copy_reg": {"_reconstructor"},
     "array": {"array", "_array_reconstructor"},
-    "functools": {"partial"},  # of what is named, and judged, by itself
+    "functools": {"partial"},  # its function is named, and judged, too
     "operator": {"itemgetter"},
     "re": {"_compile"},
     "logging": {"getLogger"},
@@ -59,7 +59,7 @@ _KNOWN = {
     "builtins": _BUILTINS,
     "__builtin__": {*_BUILTINS, "long", "unicode", "xrange"},
 }
-# Modules of Python, and one of numpy, whose classes only hold data.
+# Modules of Python and numpy whose classes only hold data.
 _DATA_MODULES = {
     *("argparse", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum"),
     *("fractions", "ipaddress", "numbers", "pathlib", "pathlib._local", "random", "re", "string"),
@@ -73,7 +73,7 @@ _LOADERS = {"pip", "setuptools", "distutils", "cloudpickle", "dill"}
 
 
 def check_globals(names: list[Global]) -> list[str]:
-    """The classes of other packages among these names, as text; FormatError for programs."""
+    """The classes of other packages among these names; FormatError for a program."""
     unknown = []
     for name in names:
         if _is_known(name):
@@ -81,7 +81,7 @@ def check_globals(names: list[Global]) -> list[str]:
         if not _may_be_data(name):
             raise FormatError(
                 "program-in-data",
-                f"expected data, got a pickle that would call {name}",
+                f"its pickle could run code: it names {name}",
                 "do not load this file with anything that runs pickles",
             )
         unknown.append(str(name))
@@ -106,7 +106,7 @@ def _is_known(name: Global) -> bool:
 
 
 def _may_be_data(name: Global) -> bool:
-    """Whether a name that is not known can be a class, and not a program."""
+    """Whether an unknown name can be a class rather than a program."""
     top = name.module.partition(".")[0]
     if top in ("torch", "numpy"):
         return _CLASS.fullmatch(name.name) is not None and not name.module.startswith(
@@ -114,5 +114,5 @@ def _may_be_data(name: Global) -> bool:
         )
     if top in sys.stdlib_module_names or top in _LOADERS or top in ("", "__builtin__"):
         return False
-    # From protocol 4 on a dotted name is looked up attribute by attribute: of classes only.
+    # Protocol 4 resolves dotted names attribute by attribute: allow only nested classes.
     return "." not in name.name or _QUALIFIED_CLASS.fullmatch(name.name) is not None

@@ -1,7 +1,7 @@
-"""`.pt` files: zip archives of a pickle and of storages, rewritten without being unpickled.
+"""`.pt` files: zip archives of a pickle and of storages, rewritten without unpickling.
 
-The pickle says where each tensor lies in which storage (see `rebuild`). It and all other members
-are copied; only the bytes of selected tensors change, and the checksums that follow them.
+The pickle describes which part of which storage each tensor is (see `rebuild`). All members are
+copied; only the bytes of selected tensors and the checksums after them change.
 """
 
 import gc
@@ -25,12 +25,12 @@ PROVENANCE = "dropcli.json"
 _UNKNOWN = Dtype("?", 8, "opaque", "")
 _ITEM_SIZES = {"UntypedStorage": 1, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
 _CHUNK = 1 << 20  # bytes
-_MAX_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # of some 3 million tensors
-_MAX_SMALL_BYTES = 1 << 10  # of other members that are read whole
+_MAX_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # enough for 3 million tensors
+_MAX_SMALL_BYTES = 1 << 10  # for other members that are read whole
 
 
 class PtSource(Source):
-    """An open `.pt` file. FormatError for what is damaged, hostile, or no data."""
+    """An open `.pt` file. FormatError if it is damaged, hostile, or a program."""
 
     format = "pt"
     metadata: dict[str, str] = {}  # noqa: RUF012  # such files have none
@@ -45,39 +45,37 @@ class PtSource(Source):
         self._check_container()
         data = self._read("data.pkl")
 
-        # A record for every object and none of them garbage: looking for it would double the time.
+        # None of the many records is garbage, and collecting it would double the time.
         with _no_collection():
             loaded = load(data)
             found = list(find_tensors(loaded.record))
         self._kinds: dict[str, str] = {}
         in_tensors = {id(tensor.storage) for tensor in found}
-        for reference in loaded.references:  # also of storages that are in no tensor
+        for reference in loaded.references:  # storages that belong to no tensor are checked too
             if id(reference.id) not in in_tensors:
                 self._storage(FoundTensor("(a storage)", reference.id))
         if loaded.rest:
-            self.notes.append(
-                f"{loaded.rest:,} bytes follow the end of its pickle and are carried on"
-            )
+            self.notes.append(f"{loaded.rest:,} bytes after its pickle are copied unread")
         if after := trailing_bytes(reader):
-            self.notes.append(f"{after:,} bytes follow the archive and are left out")
+            self.notes.append(f"{after:,} bytes after the archive are left out")
         self.unknown_classes = check_globals(loaded.globals)
         self.holds_arrays = any(
             name.module.startswith("numpy") and name.name in ("_reconstruct", "_frombuffer")
             for name in loaded.globals
         )
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
-        # What special tensors are made of is not ours to drop, nor to overwrite by the way.
+        # The parts of special tensors must not change, so they count as overlaps.
         self._inside = [self._info(tensor) for tensor in found if tensor.inside]
         kept = f"{self.root}/{PROVENANCE}" in self._members
         self.provenance = parse_entries(self._read(PROVENANCE)) if kept else []
 
     def check_selected(self, names: Collection[str]) -> None:
-        """TensorError if one of these shares some of its elements with another tensor."""
+        """TensorError if one of these shares only some of its elements with another tensor."""
         for cluster in clusters([*self.tensors, *self._inside]):
             check_apart(cluster, names)
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The members in their order, then the provenance, then the directory."""
+        """The members in file order, then the provenance, then the directory."""
         writer = Writer(self._alignment())
         waiting = clusters(self.tensors)
         cluster = next(waiting, None)
@@ -94,12 +92,12 @@ class PtSource(Source):
         yield from writer.end()
 
     def first_non_tensor(self) -> str | None:
-        """The name of the first value in the file that is no tensor, if there is one."""
+        """The name of the first value in the file that is not a tensor; None if all are."""
         with _no_collection():
             return first_non_tensor(load(self._read("data.pkl")).record)
 
     def verify(self) -> None:
-        """FormatError for a member that does not fit its checksum, after reading them all."""
+        """Read all members; FormatError for one whose checksum is wrong."""
         buffer = memoryview(bytearray(_CHUNK))
         for member in self._members.values():
             checksum = Checksum()
@@ -112,7 +110,7 @@ class PtSource(Source):
     def _copy(
         self, writer: Writer, member: Member, inside: list[list[TensorInfo]]
     ) -> Iterator[Segment]:
-        """The member as it is, but for the tensors in it; what was read is held to its checksum."""
+        """The member with the tensors in it; what was read is checked against its checksum."""
         read = Checksum()
 
         def payload(written: Checksum) -> Iterator[Segment]:
@@ -136,50 +134,48 @@ class PtSource(Source):
             raise FormatError(
                 "wrong-checksum",
                 f"member '{member.name}': expected checksum {member.crc:08x}, got {crc:08x}",
-                "the file is damaged: copy or save it again",
+                "the file is damaged: copy, download or save it again",
             )
 
     def _alignment(self) -> int:
-        """Where payloads begin: torch computes places in the file by what this member says."""
+        """The alignment of payloads, which torch reads from a member to compute offsets."""
         if f"{self.root}/.storage_alignment" not in self._members:
             return 64
         text = self._read(".storage_alignment")
         value = int(text) if text.isdigit() else 0
         if value.bit_count() != 1 or value > 1 << 16:
-            raise FormatError(
-                "alignment", f"expected a power of two for the alignment, got {text[:20]!r}"
-            )
+            problem = f"the alignment {text[:20]!r} is not a power of two up to 65536"
+            raise FormatError("alignment", problem)
         return value
 
     def _read(self, name: str) -> bytes:
         member = self._members.get(f"{self.root}/{name}")
         if member is None:
-            raise FormatError("no-member", f"expected a member '{name}', got none")
+            raise FormatError("no-member", f"damaged .pt file: member '{name}' is missing")
         most = _MAX_BYTES.get(name, _MAX_SMALL_BYTES)
         if member.nbytes > most:
-            raise FormatError(
-                "member-too-large",
-                f"member '{name}': expected {most:,} bytes or less, got {member.nbytes:,}",
-            )
+            problem = f"member '{name}' has {member.nbytes:,} bytes, more than {most:,}"
+            raise FormatError("member-too-large", problem)
         data = self._reader.read(member.offset, member.nbytes)
         self._check_crc(member, isal_zlib.crc32(data))
         return data
 
     def _check_container(self) -> None:
-        """What concerns the archive as a whole."""
+        """Check the small members that describe the archive."""
         members = self._members.values()
-        # torch can be told not to compute checksums; it then writes zeros.
+        # torch writes zeros if it is configured to compute no checksums.
         self._unchecked = not any(member.crc for member in members)
         if self._unchecked and any(member.nbytes for member in members):
-            self.notes.append("its checksums were never computed, so damage would not be noticed")
+            self.notes.append("it was saved without checksums, so damage cannot be detected")
         if f"{self.root}/byteorder" in self._members and self._read("byteorder") != b"little":
-            raise FormatError("byte-order", "expected a little-endian file, got a big-endian one")
+            raise FormatError(
+                "byte-order", "the file is big-endian: save it on a little-endian machine"
+            )
         self._alignment()
         version = self._read("version").strip()
         if not version.isdigit() or not 1 <= int(version[:9]) <= 10:
-            raise FormatError(
-                "newer-version", f"expected version 1 to 10 of the format, got {version[:20]!r}"
-            )
+            problem = f"version {version[:20]!r} of the .pt format is not supported (1 to 10 are)"
+            raise FormatError("newer-version", problem)
 
     def _info(self, found: FoundTensor) -> TensorInfo:
         unsupported = f"it is {found.special}" if found.special else None
@@ -189,45 +185,37 @@ class PtSource(Source):
         layout = Layout(found.shape, found.strides)
         itemsize = dtype.bits // 8
         if found.offset + layout.span > numel:
-            raise FormatError(
-                "outside-storage",
-                f"tensor '{found.name}': expected to lie within its storage of {numel:,} elements, "
-                f"got {found.offset + layout.span:,}",
-            )
+            end = found.offset + layout.span
+            problem = f"its {end:,} elements do not fit into a storage of {numel:,}"
+            raise FormatError("outside-storage", f"tensor '{found.name}': {problem}")
         offset, nbytes = member.offset + found.offset * itemsize, layout.span * itemsize
         strided = None if layout.contiguous else layout
         return TensorInfo(found.name, dtype, found.shape, offset, nbytes, strided, unsupported)
 
     def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
-        """The member of a storage, its element type and its number of elements."""
+        """The member of a storage, its dtype and its number of elements."""
         match found.storage:
             case ("storage", Global() as kind, str() as key, _, int() as numel) if numel < 2**63:
                 pass
             case _:
-                raise FormatError(
-                    "damaged-storage", f"tensor '{found.name}': expected a storage, got none"
-                )
-        member = self._members.get(f"{self.root}/data/{key}")
+                problem = f"tensor '{found.name}': its storage is not one that torch writes"
+                raise FormatError("damaged-storage", problem)
+        member, name = self._members.get(f"{self.root}/data/{key}"), f"member 'data/{key}'"
         if member is None:
-            raise FormatError("no-member", f"expected a member 'data/{key}', got none")
+            raise FormatError("no-member", f"damaged .pt file: {name} is missing")
         if kind.module not in ("torch", "torch.storage"):
-            raise FormatError(
-                "damaged-storage", f"member 'data/{key}': expected a storage of torch's, got {kind}"
-            )
+            raise FormatError("damaged-storage", f"{name}: {kind} is not a storage of torch")
         dtype = BY_STORAGE.get(kind.name, _UNKNOWN)
         if found.dtype is not None:
             dtype = BY_TORCH_NAME.get(found.dtype, _UNKNOWN)
         itemsize = _ITEM_SIZES.get(kind.name, dtype.bits // 8)
         known = dtype is not _UNKNOWN or kind.name in _ITEM_SIZES
         if known and numel * itemsize != member.nbytes:
-            raise FormatError(
-                "wrong-size",
-                f"member 'data/{key}': expected {numel * itemsize:,} bytes, got {member.nbytes:,}",
-            )
+            problem = f"{name}: expected {numel * itemsize:,} bytes, got {member.nbytes:,}"
+            raise FormatError("wrong-size", problem)
         if self._kinds.setdefault(key, kind.name) != kind.name:
-            raise FormatError(
-                "two-dtypes", f"member 'data/{key}': expected one dtype for it, got {kind.name} too"
-            )
+            problem = f"{name}: used as both {self._kinds[key]} and {kind.name}"
+            raise FormatError("two-dtypes", problem)
         return member, dtype, member.nbytes * 8 // dtype.bits
 
 
@@ -246,5 +234,5 @@ def _root(members: Collection[str]) -> str:
     roots = {name.partition("/")[0] for name in members if "/" in name}
     inside = all("/" in name and ".." not in name.split("/") for name in members)
     if len(roots) != 1 or not inside or roots & {"", "."}:
-        raise FormatError("no-root", "expected one folder at the top of the archive, got otherwise")
+        raise FormatError("no-root", "damaged .pt file: its members are not in one top folder")
     return roots.pop()

@@ -1,9 +1,8 @@
-"""Pickles read without executing anything.
+"""Read pickles without executing them.
 
-A pickle is a program for a stack machine whose instructions import and call whatever the file
-says. Here the same machine builds inert records instead: a `Global` for a name to import, a
-`Call` for what would be called. Nothing is imported, called or hashed on behalf of the file, and
-nothing is allocated that the file does not hold.
+A pickle is a program for a stack machine that imports and calls any function it names. This
+machine builds inert records instead: a `Global` for an import, a `Call` for a call. It imports,
+calls and hashes nothing on behalf of the file, and allocates no more than the file holds.
 """
 
 import struct
@@ -16,7 +15,7 @@ from dropcli.errors import FormatError
 _FEW_OBJECTS = 400_000
 _BYTES_PER_OBJECT = 8
 _MAX_LONG_BYTES = 1024
-_MAX_DIGITS = 1000  # of a decimal integer, whose conversion takes the square of them
+_MAX_DIGITS = 1000  # of a decimal integer, since conversion takes quadratic time
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ _LATIN_1 = (("latin1",), ("latin-1",))
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """An object that unpickling would make by a call, and what it would then be given."""
+    """An object that unpickling would make by a call, with its state, items and pairs."""
 
     function: Any
     arguments: Any
@@ -47,20 +46,20 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Dict:
-    """A dict as its pairs in order: keys may be anything, and are not hashed."""
+    """A dict as a list of pairs, since hashing a key could run code."""
 
     pairs: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
 class Reference:
-    """A persistent id: how torch names the storages that lie beside the pickle."""
+    """A persistent id, with which torch names a storage beside the pickle."""
 
     id: Any
 
 
 class Loaded(NamedTuple):
-    """What a pickle holds, as records, what it names on the way, and how many bytes follow it."""
+    """The content of a pickle, all names and references in it, and the bytes that follow it."""
 
     record: Any
     globals: list[Global]
@@ -69,10 +68,9 @@ class Loaded(NamedTuple):
 
 
 def load(data: bytes, count: int = 1) -> Loaded:
-    """The content of a pickle.
+    """The content of the last of `count` consecutive pickles.
 
-    Of `count` pickles one after another, the last. Raises FormatError for a damaged pickle, and
-    for opcodes that no tensor file needs.
+    Raises FormatError for a damaged pickle, and for opcodes that no tensor file needs.
     """
     machine = _Machine(data)
     for _ in range(count - 1):
@@ -90,7 +88,7 @@ class _Machine:
         self._data = data
         self._at = 0
         self._stack: list[Any] = []
-        self._outer: list[list[Any]] = []  # the stacks below each open mark
+        self._outer: list[list[Any]] = []  # the stack below each open mark
         self._memo: dict[int, Any] = {}
         self._room = _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
 
@@ -104,20 +102,19 @@ class _Machine:
             self.damaged()
 
     def rest(self) -> int:
-        """How many bytes there are after what was read."""
         return len(self._data) - self._at
 
     def damaged(self) -> NoReturn:
         size = len(self._data)
         raise FormatError(
             "damaged-pickle",
-            f"expected a sound pickle, got damage at byte {self._at:,} of {size:,}",
+            f"its pickle is damaged at byte {self._at:,} of {size:,}",
         )
 
-    # What opcodes are made of.
+    # Steps shared by the opcodes.
 
     def take(self, count: int) -> bytes:
-        """The next bytes of the pickle, which must be there."""
+        """The next `count` bytes; FormatError if there are fewer."""
         end = self._at + count
         if end > len(self._data):
             self.damaged()
@@ -144,10 +141,12 @@ class _Machine:
         return self._stack[-1]
 
     def push_new(self, value: Any) -> None:
-        """Push a container; a file that makes many of few bytes means harm."""
+        """Push a container; only a hostile file makes too many from few bytes."""
         self._room -= 1
         if self._room < 0:
-            raise FormatError("too-many-objects", "expected fewer objects in so short a pickle")
+            raise FormatError(
+                "too-many-objects", "its pickle makes far more objects than it has bytes"
+            )
         self._stack.append(value)
 
     def open_mark(self) -> None:
@@ -158,7 +157,7 @@ class _Machine:
         self._stack = []
 
     def close_mark(self) -> list[Any]:
-        """What was pushed since the mark."""
+        """Everything pushed since the mark."""
         items = self._stack
         self._stack = self._outer.pop()
         return items
@@ -187,7 +186,7 @@ class _Machine:
 
     def push_long(self, size: int) -> None:
         data = self.take(size)
-        # Nothing that tensors need; kept as bytes, which cost nothing to make or to show.
+        # Tensors need no longer ones; as bytes they cost nothing to convert or to print.
         small = size <= _MAX_LONG_BYTES
         self.push(int.from_bytes(data, "little", signed=True) if small else data)
 
@@ -206,7 +205,7 @@ class _Machine:
         self.push_global(module, name)
 
     def reference(self) -> None:
-        """A storage or, in a legacy file, the source of a module; torch knows no others."""
+        """A storage or, in a legacy file, the source of a module: torch writes no others."""
         match self.pop():
             case ("storage", Global(), str(), _, int(), *_) | ("module", _, _, _) as found:
                 self.references.append(Reference(found))
@@ -217,11 +216,10 @@ class _Machine:
     def push_call(self, function: Any, arguments: Any) -> None:
         if not (isinstance(arguments, tuple) and isinstance(function, Global | Call)):
             self.damaged()
-        # How old protocols keep bytes. Other codecs unpack bombs, or are whatever is registered.
+        # Old protocols store bytes so. Other codecs may unpack bombs or run registered code.
         if function == _ENCODE and arguments[1:] not in _LATIN_1:
-            raise FormatError(
-                "program-in-data", "expected data, got a pickle that would call another codec"
-            )
+            problem = "its pickle could run code: it calls a codec other than latin1"
+            raise FormatError("program-in-data", problem)
         self.push_new(Call(function, arguments))
 
     def reduce(self) -> None:
@@ -281,12 +279,12 @@ class _Machine:
     def extension(self) -> None:
         raise FormatError(
             "pickle-extension",
-            f"expected no extension codes, got one at byte {self._at:,}",
+            f"its pickle uses an extension code at byte {self._at:,}",
             "only the program that registered it can read this file",
         )
 
 
-# By the names of the standard library's `pickletools`; sets are lists here, which hash nothing.
+# Named as in the standard library's `pickletools`. Sets become lists, which hash nothing.
 _OPCODES: dict[bytes, Callable[[_Machine], object]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
     b"\x95": lambda m: m.take(8),  # FRAME
@@ -342,7 +340,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], object]] = {
     b"\x94": _Machine.remember_next,  # MEMOIZE
     b"c": lambda m: m.push_global(m.line(), m.line()),  # GLOBAL
     b"\x93": _Machine.stack_global,  # STACK_GLOBAL
-    b"P": _Machine.damaged,  # PERSID, whose text can name no storage
+    b"P": _Machine.damaged,  # PERSID: its text cannot name a storage
     b"Q": _Machine.reference,  # BINPERSID
     b"R": _Machine.reduce,  # REDUCE
     b"\x81": _Machine.reduce,  # NEWOBJ
