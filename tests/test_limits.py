@@ -65,6 +65,21 @@ def test_help_needs_no_numpy() -> None:
     assert shell(f'{sys.executable} -c "{code}"').stderr == b"set()\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [
+        ("info x.safetensors", "rich cryptography hashlib tempfile csv dropcli.formats.pt"),
+        ("apply x.safetensors -o y.safetensors", "rich secrets random tempfile zipfile csv"),
+    ],
+)
+def test_short_runs_import_little(command: str, unused: str) -> None:
+    """Imports take most of the time of a run over a small file."""
+    save_file({"x": torch.ones(3)}, "x.safetensors")
+    code = f"import sys; from dropcli.cli import main; main({command.split()});"
+    code += f"print(set({unused.split()}) & set(sys.modules), file=sys.stderr)"
+    assert shell(f'{sys.executable} -c "{code}"').stderr == b"set()\n"
+
+
 def test_no_network_and_no_processes() -> None:
     """An audit hook sees every socket and every process that Python would make."""
     save_file({"x": torch.ones(3)}, "x.safetensors")
