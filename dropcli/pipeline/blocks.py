@@ -1,4 +1,4 @@
-"""Drop a run of one tensor's elements: by the kernel in C where it can, else by numpy."""
+"""Drop a run of one tensor's elements, with the kernel in C if it can, else with numpy."""
 
 from dataclasses import dataclass, field
 
@@ -13,16 +13,16 @@ from dropcli.pipeline.stats import BLOCK, Summary, is_finite, summarize
 
 @dataclass
 class Dropped:
-    """What became of a run of elements of the tensor of this name."""
+    """The counts and statistics of a run of elements of the tensor `name`."""
 
     name: str
-    elements: int = 0  # that are dropped
+    elements: int = 0  # the number of dropped ones
     before: list[Summary] = field(default_factory=list)
     after: list[Summary] = field(default_factory=list)
 
 
 def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Dropped:
-    """Drop contiguous elements in place, from this one on, which begins a block of statistics."""
+    """Drop contiguous elements in place; `first_element` begins a block of statistics."""
     dropped = Dropped(recipe.tensor.name)
     itemsize = recipe.tensor.dtype.bits // 8
     step = BLOCK * itemsize
@@ -43,8 +43,8 @@ def drop_elements(
     keep: NDArray[np.bool_],
     dropped: Dropped,
 ) -> None:
-    """Drop these elements in place as the mask `keep`, shape (n,), says; numpy's way."""
-    with np.errstate(all="ignore"):  # overflow and NaN are counted, not warned of
+    """Drop elements in place with numpy; `keep` is their mask, shape (n,)."""
+    with np.errstate(all="ignore"):  # overflow and NaN are counted
         values = kernel.values(raw)
         if recipe.statistics:
             before = summarize(values)
@@ -61,7 +61,7 @@ def drop_elements(
 def _drop_block(
     recipe: Recipe, first: int, raw: NDArray[np.uint8], factor: float, dropped: Dropped
 ) -> bool:
-    """Whether the kernel did this block; if not, nothing is done."""
+    """Try the kernel in C; False if it cannot drop this block, which is then unchanged."""
     count = len(raw) // (recipe.tensor.dtype.bits // 8)
     decisions = recipe.mask.words(first, count) or recipe.mask.kept(first, count)
     done = drop_natively(

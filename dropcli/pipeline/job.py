@@ -46,7 +46,7 @@ def run_file(
     report.applied_before = was_applied(source.provenance or [], dropout, entry)
     report.unselected = unselected
     report.notes = list(source.notes)
-    report.strangers = list(source.unknown_classes)
+    report.unknown_classes = list(source.unknown_classes)
     report.channels_last = _channels_last(ready, dropout)
     return report
 

@@ -1,4 +1,4 @@
-"""The loop: pieces of a source in, dropped on threads, bytes and statistics out in order.
+"""The main loop: pieces of a source are dropped on threads and written in order.
 
 It knows no paths and prints nothing. Memory is a few pieces, whatever the size of the file; the
 output is produced strictly in order, so one path serves files, pipes and archives.
@@ -38,7 +38,7 @@ def recipes_for(
     *,
     statistics: bool = True,
 ) -> Recipes:
-    """What to do with the selected tensors; TensorError where the settings do not fit one."""
+    """The recipes of the selected tensors; raises TensorError if the settings do not fit one."""
     source.check_selected(selected)
     for tensor in source.tensors:
         if tensor.tied_to and (tensor.name in selected) != (tensor.tied_to in selected):
@@ -61,7 +61,7 @@ def initial_reports(
     recipes: Recipes,
     reasons: Mapping[str, str] | None = None,
 ) -> list[TensorReport]:
-    """The tensors' reports before their first elements; `reasons` why some are copied."""
+    """Reports with nothing counted yet; `reasons` say why some tensors are copied."""
     decisions: Counter[str] = Counter()
     rates: defaultdict[str, list[RateSummary]] = defaultdict(list)
     for recipe in recipes.values():
@@ -96,7 +96,7 @@ def augment(
             report = named[recipe.tensor.name]
             report.before, report.after = Summary(), Summary()
 
-    # A thread takes as long to start as a small file to drop.
+    # Starting a thread takes as long as dropping a small file.
     workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MAX_WORKERS)
     with Threads(workers) if workers else Inline() as pool:
         counts = [
@@ -129,7 +129,7 @@ class _PieceDone:
 def _in_order(
     pool: Executor, source: Source, pieces: Iterable[Piece], workers: int
 ) -> Iterator[_PieceDone]:
-    """Process a few pieces at once, and give them back in order, each until the next is asked."""
+    """Process a few pieces at once; yield them in order, each valid until the next one."""
     free: list[bytearray] = []
     running: deque[Future[_PieceDone]] = deque()
     for piece in pieces:
@@ -140,7 +140,7 @@ def _in_order(
         buffer = free.pop() if free else bytearray()
         if len(buffer) < piece.nbytes:
             buffer = bytearray(piece.nbytes)
-        if not source.seekable:  # a pipe is read in order, so here
+        if not source.seekable:  # a pipe must be read in order
             source.read_into(piece.offset, memoryview(buffer)[: piece.nbytes])
         running.append(pool.submit(_process, source, piece, buffer))
     while running:
@@ -184,7 +184,7 @@ def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
 
 
 def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
-    """Collect elements from where they lie, near ones in one read, and drop them."""
+    """Collect scattered elements, those close together in one read, and drop them."""
     tensor = item.segment.tensor
     itemsize = tensor.dtype.bits // 8
     places = item.segment.layout.positions(item.first_element, item.first_element + item.count)
@@ -208,7 +208,7 @@ def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
 def _drop_tied(
     recipe: Recipe, tensor: TensorInfo, places: NDArray[np.int64], raw: NDArray[np.uint8]
 ) -> None:
-    """Drop elements as the tensor does whose memory they are, which has reported on them."""
+    """Drop elements by the decisions of the tensor that owns the memory, which counts them."""
     first = recipe.tensor
     layout = first.elements_layout
     between = (tensor.offset - first.offset) // (first.dtype.bits // 8)
@@ -218,7 +218,7 @@ def _drop_tied(
 
 
 def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> Dropped:
-    """Drop those elements of a tensor whose places are among these bytes of the source."""
+    """Drop the elements of a tensor that lie in these bytes of the source."""
     tensor = recipe.tensor
     itemsize = tensor.dtype.bits // 8
     start = (offset - tensor.offset) // itemsize

@@ -35,18 +35,18 @@ class Writing:
     dry_run: bool = False
     concat: tuple[int, ...] = ()
     statistics: bool = True
-    make_folder: bool = False  # of a single output, if it is not there
+    make_folder: bool = False  # the folder of a single output, if it does not exist
     in_dataset: bool = False
 
     @property
     def in_folder(self) -> bool:
-        """Whether folders are made, and an output with the very same bytes is ours."""
+        """Whether folders are created, and an existing output with the same bytes is accepted."""
         return self.in_dataset and not self.in_place
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One application: from where to where, and under which name in the mask key."""
+    """One output: its source, its path, and its name in the mask key."""
 
     source: str
     output: str
@@ -56,17 +56,17 @@ class Job:
 
 
 class Progress:
-    """Receives how far the work is, and ignores it."""
+    """Receives progress, and ignores it."""
 
     def begin(self, files: int, nbytes: int) -> None:
-        """Called with how much there is to do, before any of it is done."""
+        """Called before the work, with the number of files and bytes."""
 
     def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
-        """Called regularly with what more is done."""
+        """Called regularly, with the numbers that were done since the last call."""
 
 
 class BytesProgress(Progress):
-    """Passes on the number of bytes alone: one of several files, whose sum is known."""
+    """Passes on the bytes of one of several files, whose sum is known."""
 
     def __init__(self, on_bytes: Callable[[int], None]) -> None:
         self._on_bytes = on_bytes
@@ -76,7 +76,7 @@ class BytesProgress(Progress):
 
 
 def stream_of(source: str) -> str:
-    """The name of a single file in the mask key: its stem, or `-` for what is piped in."""
+    """The name of a single file in the mask key: its stem, or `-` for a pipe."""
     # The name of a pipe is a number, which says nothing about its content.
     return STDIN if is_piped(source) else PurePath(source).stem
 

@@ -1,4 +1,4 @@
-"""Cut the segments of a file into pieces that one worker takes at a time.
+"""Cut the segments of a file into pieces, each the work of one thread.
 
 Long extents are cut at whole blocks of statistics, counted from the tensor's start, so a summary
 does not depend on what lies around; short neighbours share a piece.
@@ -13,7 +13,7 @@ from dropcli.tensors import TensorInfo
 
 PIECE_BYTES = 1 << 21
 _PIECE_ITEMS = 1024
-GAP = 1 << 12  # bytes that are cheaper to read along than to leave out
+GAP = 1 << 12  # a gap of so many bytes is read too, which is cheaper than two reads
 
 Recipes = Mapping[str, Recipe]
 
@@ -47,19 +47,19 @@ class Gather:
 
 @dataclass
 class Piece:
-    """Items in the order of the output; the parts among them are read in one go."""
+    """Items in the order of the output; the parts among them are read together."""
 
     offset: int = 0
     nbytes: int = 0
     items: list[bytes | Deferred | Part | Gather] = field(default_factory=list)
 
     def fits(self, part: Part) -> bool:
-        """Whether the part can be read along with those that are there."""
+        """Whether the part can be read together with the parts in this piece."""
         gap = part.offset - (self.offset + self.nbytes)
         return 0 <= gap <= GAP and self.nbytes + gap + part.nbytes <= PIECE_BYTES
 
     def add(self, part: Part) -> None:
-        """Read the part too."""
+        """Add a part, and read up to its end."""
         if not self.nbytes:
             self.offset = part.offset
         self.nbytes = part.offset + part.nbytes - self.offset
@@ -114,7 +114,7 @@ def _parts(extent: Extent, recipes: Recipes) -> Iterator[Part]:
             yield Part(offset, nbytes, found[0], start // itemsize, (), *checks)
         return
 
-    # A multiple of every item size, so no element is cut.
+    # A multiple of every item size, so that no element is cut.
     step = PIECE_BYTES // 2 if found else PIECE_BYTES
     for start in range(0, extent.nbytes, step):
         nbytes = min(step, extent.nbytes - start)

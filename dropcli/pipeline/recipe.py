@@ -26,7 +26,7 @@ class Recipe:
 
     @cached_property
     def native_factor(self) -> float | None:
-        """What the kernel in C multiplies kept elements by; None where it cannot do them."""
+        """The factor of kept elements for the kernel in C; None if it cannot drop this tensor."""
         fits = isinstance(self.mask.p, float) and has_kernel_for(self.tensor.dtype.name)
         return self._kernel.factor if fits else None
 

@@ -46,13 +46,19 @@ class TensorReport:
         return self.dropped / self.decisions if self.decisions and self.after else None
 
     @property
+    def deviation(self) -> float | None:
+        """The realised rate minus the p asked for, if the settings alone do not say it."""
+        rate = self.rate
+        return rate - self.asked.mean if self.asked and rate is not None else None
+
+    @property
     def overflows(self) -> int:
         """The number of values that scaling made infinite, at least."""
         return max(0, self.after.inf - self.before.inf) if self.before and self.after else 0
 
     def document(self) -> dict[str, Any]:
         """The tensor's part of the JSON document."""
-        return {
+        document = {
             "name": self.name,
             "dtype": self.dtype,
             "shape": list(self.shape),
@@ -64,22 +70,17 @@ class TensorReport:
             "elements_dropped": self.elements_dropped,
             "before": self.before.document() if self.before else None,
             "after": self.after.document() if self.after else None,
-            **({"tied_to": self.tied_to} if self.tied_to else {}),
-            **({"reason": self.reason} if self.reason else {}),
-            **self._asked_document(self.asked),
         }
-
-    @property
-    def deviation(self) -> float | None:
-        """The realised rate minus the p asked for."""
-        rate = self.rate
-        return rate - self.asked.mean if self.asked and rate is not None else None
-
-    def _asked_document(self, asked: "RateSummary | None") -> dict[str, float | None]:
-        if asked is None:
-            return {}
-        ends = {} if asked.low is None else {"p_min": asked.low, "p_max": asked.high}
-        return {"p": asked.mean, **ends, "deviation": self.deviation}
+        if self.tied_to:
+            document["tied_to"] = self.tied_to
+        if self.reason:
+            document["reason"] = self.reason
+        if self.asked:
+            document["p"] = self.asked.mean
+            if self.asked.low is not None:
+                document |= {"p_min": self.asked.low, "p_max": self.asked.high}
+            document["deviation"] = self.deviation
+        return document
 
 
 class Notice(NamedTuple):
@@ -115,7 +116,7 @@ class FileReport:
     applied_before: bool = False
     unselected: DropcliError | None = None  # why nothing is selected in it
     notes: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
+    unknown_classes: list[str] = field(default_factory=list)
     channels_last: dict[str, str] = field(default_factory=dict)  # tensor: the --over to try
 
     def document(self) -> dict[str, Any]:
@@ -143,9 +144,9 @@ class FileReport:
                 "this seed and stream were applied to the file before, so the same elements drop "
                 "again; use another --seed",
             )
-        if self.strangers:
-            shown = self.strangers if verbose else self.strangers[:_CLASSES_SHOWN]
-            more = ", ..." if len(shown) < len(self.strangers) else ""
+        if self.unknown_classes:
+            shown = self.unknown_classes if verbose else self.unknown_classes[:_CLASSES_SHOWN]
+            more = ", ..." if len(shown) < len(self.unknown_classes) else ""
             yield Notice(
                 "unknown-classes",
                 f"holds objects of other classes than torch's ({', '.join(shown)}{more}), which "

@@ -23,20 +23,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Summary:
-    """What is known of a run of values. `count` is the finite ones, which alone make the rest."""
+    """Statistics of values; `count` and the fields below it are about the finite ones only."""
 
     zeros: int = 0
     nan: int = 0
     inf: int = 0
     count: int = 0
     mean: float = 0.0
-    rest: float = 0.0  # what the mean had to round off, or distant means would not merge exactly
+    rest: float = 0.0  # the rounding error of the mean, so that means far apart merge exactly
     squares: float = 0.0  # sum of squared deviations from the mean
     low: float | int = math.inf
     high: float | int = -math.inf
 
     def merge(self, other: "Summary") -> None:
-        """Take in the values that follow."""
+        """Add the statistics of the values that follow."""
         self.zeros += other.zeros
         self.nan += other.nan
         self.inf += other.inf
@@ -53,7 +53,7 @@ class Summary:
             self.high = max(self.high, other.high)
 
     def document(self) -> dict[str, float | int | None]:
-        """The numbers for people and for JSON; null where there are no finite values.
+        """The numbers that are reported; None if there are no finite values.
 
         `std` is the population standard deviation.
         """
@@ -77,8 +77,8 @@ def summarize(values: NDArray[Any]) -> list[Summary]:
 
 
 def is_finite(values: NDArray[Any]) -> bool:
-    """Whether there is no NaN and no infinity among them."""
-    # NaN wins in minimum and maximum, so these two tell; they are faster than a look at each.
+    """Whether all values are finite."""
+    # Minimum and maximum are NaN if a value is; this is faster than checking every value.
     return not len(values) or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
 
 
@@ -128,7 +128,7 @@ def _sum(values: Floats) -> float:
 
 
 def _two_parts(large: float, small: float) -> tuple[float, float]:
-    """A sum, and what rounding it left out (Knuth's TwoSum)."""
+    """A sum and its rounding error (Knuth's TwoSum)."""
     total = large + small
     part = total - large
     return total, (large - (total - part)) + (small - part)
@@ -144,5 +144,5 @@ def _summarize_with_gaps(values: NDArray[Any]) -> Summary:
 
 
 def _finite(value: float) -> float | None:
-    """A moment may overflow where the values did not; JSON has no word for that."""
+    """None for a moment that overflowed, which JSON cannot express."""
     return value + 0.0 if math.isfinite(value) else None
