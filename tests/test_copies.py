@@ -67,19 +67,6 @@ def test_concat_is_the_copies_in_a_row(run: Run, suffix: str, over: tuple[str, .
         assert images["decisions"] == (3 * 300 * 7 if over else 3 * 300 * 7 * 200)
 
 
-def test_concat_says_what_it_cannot_do(run: Run) -> None:
-    save_file({"a": torch.rand(3, 2), "b": torch.rand(4)}, "x.safetensors")
-    torch.save({"a": torch.rand(3)}, "x.pt")
-    for source, output, code in (
-        ("x.safetensors", "y.safetensors", "no-common-dimension"),
-        ("x.pt", "y.pt", "concat-pt"),
-        ("x.safetensors", "y.pt", "concat-pt"),
-    ):
-        result = run("apply", source, "-o", output, "--copies", 2, "--concat", "--json")
-        assert (result.code, result.errors) == (1, [code])
-        assert not Path(output).exists()
-
-
 def test_a_failure_is_told_once_for_all_copies(run: Run) -> None:
     sample("data/a.pt")
     Path("data/b.pt").write_bytes(b"")

@@ -166,35 +166,3 @@ def test_what_one_file_has_no_use_for(run: Run, option: str) -> None:
     result = run("apply", "a.safetensors", "-o", "b.safetensors", option, "--json")
     assert (result.code, result.errors) == (2, ["one-file"])
     assert run("apply", "a.safetensors", "-o", "out/", option).code == 0
-
-
-WRONG = {
-    "data -o x.pt": ("not-a-folder", "'x.pt'"),
-    "data -o -": ("several-on-stdout", "-o"),
-    "data --in-place --copies 2": ("copies-in-place", "--copies"),
-    "data --in-place --copy-others": ("others-in-place", "--copy-others"),
-    "data -o o --keep-original": ("original-without-copies", "--keep-original"),
-    "data -o o --concat": ("concat-without-copies", "--concat"),
-    "data -o o -0": ("null", "--files-from"),
-    "data data -o o --stream s": ("stream-of-several", "--stream"),
-    "data -o o --stream s": ("stream-of-several", "--stream"),
-    "data -o o --copies 0": ("bad-count", "'0'"),
-    "data -o o -j -1": ("bad-count", "'-1'"),
-    "data -o o -j two": ("bad-count", "'two'"),
-    "data --in-place --resume": ("resume-without-seed", "--seed"),
-    "data --in-place --resume --no-provenance": ("resume-without-provenance", "--resume"),
-    "data/b.safetensors -o x.safetensors --copies 2": ("not-a-folder", "'x.safetensors'"),
-    "data x --files-from l -o o": ("list-and-inputs", "--files-from"),
-}
-
-
-@pytest.mark.parametrize("words", WRONG)
-def test_wrong(run: Run, data: dict[str, torch.Tensor], words: str) -> None:
-    Path("l").write_text("b.safetensors\n")
-    before = tree(".")
-    code, named = WRONG[words]
-    result = run("apply", *words.split(), "--json")
-    assert (result.code, result.errors, tree(".")) == (2, [code], before)
-    error, *_ = result.err.splitlines()
-    assert error.startswith("error: ")
-    assert named in error

@@ -170,14 +170,6 @@ def test_a_p_for_each_sample(run: Run, exact: bool) -> None:
         assert torch.equal(ours[sample], oracle.dropout(x[sample], drop[sample], chance))
 
 
-def test_groups_across_samples_have_no_p_of_their_own(run: Run) -> None:
-    save_file({"x": torch.ones(4, 3)}, "in.safetensors")
-    options = ("-p", "0.1:0.9", "--p-per", "sample", "--over", "1,0", "--exact")
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options, "--json")
-    assert (result.code, result.errors) == (1, ["group-of-samples"])
-    assert "--over 1,0" in result.err
-
-
 def test_strides_of_pt_files(run: Run) -> None:
     x = torch.randn(8, 30, 20).permute(2, 1, 0)
     torch.save({"x": x}, "in.pt")
@@ -232,15 +224,13 @@ def test_groups_that_are_too_large_to_sort_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "shape", "drops"),
-    [(0.05, (4, 8, 2, 2), "none"), (0.99, (4, 8, 2, 2), "all"), (0.25, (4, 1, 8, 8), "none")],
+    ("p", "shape"), [(0.05, (4, 8, 2, 2)), (0.99, (4, 8, 2, 2)), (0.25, (4, 1, 8, 8))]
 )
-def test_a_p_that_groups_cannot_reach(run: Run, p: float, shape: Shape, drops: str) -> None:
+def test_a_p_that_groups_cannot_reach(run: Run, p: float, shape: Shape) -> None:
     save_file({"x": torch.randn(shape)}, "in.safetensors")
     options = ("-o", "out.safetensors", "--mode", "channel", "--exact", "--seed", 1)
     result = run("apply", "in.safetensors", *options, "-p", p, "--json")
     assert (result.code, result.errors) == (1, ["exact-out-of-reach"])
-    assert {drops, str(shape[1])} <= set(result.err.split())
     assert ("0.125 to 0.875" in result.err) == (shape[1] == 8)
     assert not os.path.exists("out.safetensors")
     assert run("apply", "in.safetensors", *options, "-p", f"0:{p}").code == 0

@@ -66,41 +66,6 @@ def test_whole_samples_drop(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "shape", "says"),
-    [
-        ("channel", (9, 9), "--over 0"),
-        ("channel", (3, 9, 9), "--over 0,1"),
-        ("pixel", (9, 9), "--over 0,1"),
-        ("pixel", (3, 9, 9), "--over 1,2"),
-        ("pixel", (2, 3, 9, 9, 9), "--over"),
-        ("patch:4", (9, 9), "--over 0:4,1:4"),
-        ("patch:4", (3, 9, 9), "--over 1:4,2:4"),
-        ("feature", (), "--exclude"),
-        ("sample", (), "--exclude"),
-    ],
-)
-def test_ambiguous_shapes_are_refused(
-    run: Run, mode: str, shape: tuple[int, ...], says: str
-) -> None:
-    save_file({"x": torch.ones(shape)}, "x.safetensors")
-    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--mode", mode, "--json")
-    assert result.code == 1
-    assert result.errors[0] in ("ambiguous-channels", "ambiguous-mode", "no-such-dimension")
-    assert result.err.startswith("error: x.safetensors: tensor 'x': ")
-    assert says in result.err
-    assert not Path("y.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    "mode", ["patch", "patch:", "patch:0", "patch:-1", "patch:2x", "pixels", ""]
-)
-def test_unknown_modes(run: Run, mode: str) -> None:
-    save_file({"x": X}, "x.safetensors")
-    result = run("apply", "x.safetensors", "-o", "y.safetensors", "--mode", mode, "--json")
-    assert (result.code, result.errors) == (2, ["bad-mode"])
-
-
-@pytest.mark.parametrize(
     ("mode", "meant"),
     [("channel", "--over 0,3"), ("pixel", "--over 0,1,2"), ("patch:4", "--over 0,1:4,2:4")],
 )

@@ -69,24 +69,3 @@ def test_channel_mode_drops_whole_channels_as_dropout2d_does(run: Run) -> None:
     zero = (ours == 0).flatten(2)
     assert torch.equal(zero.all(2), zero.any(2))
     assert torch.equal(ours[both], theirs[both])
-
-
-@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2), (4,), ()], ids=str)
-def test_ambiguous_channels_name_both_readings(run: Run, shape: tuple[int, ...]) -> None:
-    save_file({"x": torch.ones(shape)}, "in.safetensors")
-    result = run("apply", "in.safetensors", "-o", "o.safetensors", "--mode", "channel", "--json")
-    assert (result.code, result.errors) == (1, ["ambiguous-channels"])
-    assert "tensor 'x'" in result.err
-    assert "`--over 0`" in result.err
-    assert "`--over 0,1`" in result.err
-
-
-@pytest.mark.parametrize(
-    ("over", "code"),
-    [("3", "no-such-dimension"), ("-4", "no-such-dimension"), ("0,-3", "same-dimension-twice")],
-)
-def test_dimensions_that_are_not_there(run: Run, over: str, code: str) -> None:
-    save_file({"x": torch.ones(2, 3, 4)}, "in.safetensors")
-    result = run("apply", "in.safetensors", "-o", "o.safetensors", "--over", over, "--json")
-    assert (result.code, result.errors) == (1, [code])
-    assert f"--over {over}" in result.err

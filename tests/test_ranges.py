@@ -172,27 +172,6 @@ def test_alpha_by_sample(run: Run) -> None:
         assert torch.equal(ours[number], alone[number])
 
 
-@pytest.mark.parametrize(
-    ("shape", "over"),
-    [
-        ((), ()),
-        ((4, 3, 2), ("--over", "1,2")),
-        ((4, 3, 2), ("--over", "0:2,1")),
-        ((4, 3, 2), ("--over", "-3:2")),
-    ],
-)
-def test_decisions_without_one_p_are_refused(
-    run: Run, shape: tuple[int, ...], over: tuple[str, ...]
-) -> None:
-    save_file({"x": torch.ones(shape)}, "in.safetensors")
-    options = ("-p", "0.1:0.2", "--p-per", "sample", *over)
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options, "--json")
-    code = "shared-between-samples" if shape else "no-samples"
-    assert (result.code, result.errors) == (1, [code])
-    assert "tensor 'x'" in result.err
-    assert " ".join(over) in result.err
-
-
 def test_empty_tensors(run: Run) -> None:
     save_file({"x": torch.ones(0, 3), "y": torch.ones(3, 0)}, "in.safetensors")
     for per in ("file", "sample"):

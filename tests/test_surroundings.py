@@ -148,7 +148,7 @@ def test_the_tensors_are_not_poured_into_a_terminal() -> None:
     save_file({"x": torch.ones(3)}, "x.safetensors")
     code, shown = on_terminal("dropcli apply x.safetensors -o -")
     assert code == 2
-    assert b": -o -: " in shown
+    assert b" -o -: " in shown
 
 
 CLOSED = {

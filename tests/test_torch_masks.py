@@ -165,10 +165,3 @@ def test_torch_is_imported_in_this_mode_alone() -> None:
         command = f"script.py apply in.safetensors -fqo out.safetensors {options}"
         done = shell(f"{sys.executable} {command}")
         assert done.stdout.decode().split()[-1] == imported, done.stderr
-
-
-def test_other_dtypes_are_refused(run: Run) -> None:
-    save_file({"x": torch.ones(4).int()}, "in.safetensors")
-    options = ("--rng", "torch", "-k", "x", "--no-rescale")
-    result = run("apply", "in.safetensors", "-o", "out.safetensors", *options, "--json")
-    assert (result.code, result.errors) == (1, ["not-for-torch"])

@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 from dropcli.cli import main
 from tests.builders import archive, entry, pack, sample, tensor_pickle
 from tests.conftest import redirected
+from tests.refusal import snapshot
 
 TRANSCRIPT = Path(__file__).with_suffix(".txt")
 
@@ -41,6 +42,12 @@ def make_files() -> None:
         "matrix": {"x": torch.ones(9, 5)},
         "label": {"label": torch.ones(5)},
         "bytes": {"images": torch.ones(5, 8, 8).byte()},
+        "plane": {"x": torch.ones(9, 9)},
+        "image": {"x": torch.ones(3, 9, 9)},
+        "video": {"x": torch.ones(2, 3, 9, 9, 9)},
+        "scalar": {"x": torch.tensor(2.5)},
+        "narrow": {"x": torch.ones(4, 1, 8, 8)},
+        "int": {"x": torch.ones(4).int()},
         "ragged": {"a": torch.ones(3, 2), "b": torch.ones(4)},
         "half": {"x": torch.full((1000,), 60000.0).half()},
         "nhwc": {"images": torch.ones(4, 8, 8, 3)},
@@ -140,10 +147,13 @@ def _said(command: str) -> Iterator[str]:
     words, _, stdin = command.partition(" < ")
     out, err = io.StringIO(), io.StringIO()
     given = redirected(0, stdin, os.O_RDONLY) if stdin else nullcontext()
+    before = snapshot()
     with given, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([*shlex.split(words)[1:], "--json"])
     document = json.loads(out.getvalue())
     codes = [item["code"] for kind in ("warnings", "errors") for item in document.get(kind, ())]
+    if code and len(codes) == 1:  # others have made their folder
+        assert snapshot() == before, command
     yield f"exit {code}: {', '.join(codes)}"
     shown = err.getvalue().replace(torch.__version__, "VERSION").splitlines()
     yield from (line for line in shown if line.startswith(("error: ", "hint: ", "warning: ")))

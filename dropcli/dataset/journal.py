@@ -89,7 +89,7 @@ class Journal:
                 if not read_only:
                     self._lock(empty=fresh and not replace)
                 end = 0 if fresh else self._load()
-                if not read_only:
+                if not read_only and end != os.fstat(self._fd).st_size:
                     os.ftruncate(self._fd, end)  # cuts off an unfinished line
             except BaseException:
                 os.close(self._fd)

@@ -5,7 +5,6 @@ Faults at every system call, full disks and signals have modules of their own.
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,7 +188,7 @@ def test_f20_a_link_that_somebody_planted_is_not_followed(
     x: torch.Tensor, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("theirs").write_text("precious")
-    monkeypatch.setattr(secrets, "token_hex", lambda count: "0" * 8)
+    monkeypatch.setattr(os, "urandom", lambda count: bytes(count))
     planted = f".y.safetensors.dropcli-{os.getpid()}-00000000.tmp"
     os.symlink("theirs", planted)
     assert refuse(*APPLY).line == "y.safetensors: file exists"
