@@ -65,7 +65,7 @@ def test_the_rows_do_not_depend_on_workers(run: Run) -> None:
     assert cells(whole.out, "emb") == cells(again.out, "emb")
     assert cells(whole.out, "t149") == cells(again.out, "t149")
     brief = run("apply", "data", "-o", "c", *SETTINGS, "-j", 1).out
-    assert "132 more names; -v shows them" in brief
+    assert "132 more names; -v shows all" in brief
 
 
 def test_names_beyond_the_first_thousand_have_one_row(run: Run) -> None:

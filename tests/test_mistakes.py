@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import Run
+from tests.conftest import Run, shell
 
 APPLY = "apply x.pt -o y.pt"
 
@@ -64,8 +64,29 @@ HINTS = {
     f"{APPLY} --rescale true": "use --rescale",
     f"{APPLY} --in-place false": "leave --in-place out",
     f"{APPLY} --color purple": None,
+    f"{APPLY} --mode chanel": "did you mean channel?",
+    f"{APPLY} --mode Dropout2d": "did you mean channel?",
+    f"{APPLY} --mode cutout": "did you mean patch:8?",
+    f"{APPLY} --mode 0,1": "did you mean --over 0,1?",
+    f"{APPLY} --over channel": "did you mean --mode channel?",
+    f"{APPLY} --over patch:4": "did you mean --mode patch:4?",
     f"{APPLY} --color Never": "did you mean never?",
     f"{APPLY} --seed 1 --seed 2": None,
+    f"{APPLY} -p --seed 1": "'--seed' is an option",
+    "apply x.pt -o --seed 1": "'--seed' is an option",
+    "apply x.pt -fo --seed 1": "'--seed' is an option",
+    f"{APPLY} -force": "did you mean --force?",
+    f"{APPLY} -seed=1": "did you mean --seed?",
+    f"{APPLY} -quiet": "did you mean --quiet?",
+    f"{APPLY} -overwrite": "use --force",
+    f"{APPLY} -P 0.3": "did you mean -p?",
+    f"{APPLY} -J 2": "did you mean -j?",
+    f"{APPLY} --no_rescale": "did you mean --no-rescale?",
+    f"{APPLY} --keep-prob 0.7": "-p is the probability of dropping: 1 minus that of keeping",
+    f"{APPLY} –p 0.3": "use -p",
+    f"{APPLY} —seed 7": "use --seed",
+    f"{APPLY} -j auto": "leave -j out for one worker per core",
+    "verify y.pt x.pt --color never": "dropcli verify y.pt --source x.pt",
     "apply x.pt y.pt": "dropcli apply x.pt -o y.pt",
     "apply": "dropcli apply --help",
     "info": "dropcli info --help",
@@ -113,6 +134,11 @@ def test_a_mistake_in_json(run: Run) -> None:
         assert f"error: {error['message']}\nhint: {error['hint']}\n" == result.err
 
 
+def test_a_report_is_not_given_to_json(run: Run) -> None:
+    result = run(*APPLY.split(), "--json", "out.json")
+    assert (result.code, result.json["errors"][0]["hint"]) == (2, "use --stats out.json")
+
+
 def test_what_was_meant_is_quoted(run: Run) -> None:
     save_file({"x": torch.ones(2)}, "my file.safetensors")
     result = run("my file.safetensors")
@@ -122,7 +148,17 @@ def test_what_was_meant_is_quoted(run: Run) -> None:
 def test_words_are_inputs_where_such_files_exist(run: Run) -> None:
     torch.save(torch.ones(4, 3), "no")
     assert run("apply", "x.pt", "--rescale", "no", "-o", "out").code == 0
-    assert run("apply", "x.pt", "-o", "z.pt", "--stream", "--rescale").code == 0
+
+
+def test_data_that_waits_in_a_pipe_is_seen() -> None:
+    for command in ("apply -o y.pt", "info"):
+        done = shell(f"cat x.pt | dropcli {command}")
+        assert done.stderr.endswith(b"hint: add - to read standard input\n")
+        assert b"--help" in shell(f"dropcli {command} < /dev/null").stderr
+
+
+def test_help_wins(run: Run) -> None:
+    assert run("apply", "x.pt", "--rescale", "no", "-p", "7", "--help").code == 0
 
 
 @pytest.mark.parametrize("words", ["--version", "-V", "version"])

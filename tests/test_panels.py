@@ -114,6 +114,18 @@ def test_errors_hints_and_warnings_have_colour() -> None:
     assert WARNING in on_terminal("apply", "x.safetensors", "-o", "y.safetensors")
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_errors_keep_words_whole_on_terminals_and_hints_can_be_copied(columns: int) -> None:
+    words = ("apply", "x.safetensors", "-o", "y.pt", "-p", "0.30000000000000000000000004.0")
+    error = "error: -p: '0.30000000000000000000000004.0' is not a number from 0 to 1"
+    shown = on_terminal(*words, "--color", "never", COLUMNS=str(columns))
+    assert " ".join(shown.split()) == error
+    assert max(map(len, shown.splitlines())) <= columns
+    assert shell(f"dropcli {' '.join(words)}").stderr.decode() == f"{error}\n"
+    shown = on_terminal("verify", "y" * 50, "x.pt", NO_COLOR="1", COLUMNS=str(columns))
+    assert f"\nhint: dropcli verify {'y' * 50} --source x.pt\n" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables"),
     [

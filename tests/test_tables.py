@@ -61,6 +61,15 @@ def test_a_name_alone_keeps_its_ends() -> None:
     assert b"\nmodel...down_proj.weight " in ascii_only.stdout
 
 
+def test_wide_characters_take_two_columns() -> None:
+    save_file(
+        {"日本語": torch.ones(4), "e\u0301": torch.ones(4), "x": torch.ones(4)}, "x.safetensors"
+    )
+    lines = at(60, "dropcli info x.safetensors")[-4:]
+    places = [line.split("4 ")[0] for line in lines[1:]]
+    assert places == ["e\u0301       ", "x       ", "日本語  "]
+
+
 def test_rows_that_do_not_fit_are_lines_of_key_and_value() -> None:
     save_file({"images": torch.ones(30, 8), "labels": torch.arange(30)}, "x.safetensors")
     lines = at(24, "dropcli apply x.safetensors -o y.safetensors --seed 1 -k images")
@@ -131,6 +140,8 @@ def test_many_files_end_with_a_line_on_standard_error(run: Run) -> None:
     assert some.code == 3
     assert some.err.startswith("wrote 3 of 4 files to some/: ")
     assert "✓" not in some.err
+    again = run("apply", "data", "-o", "some", *SETTINGS, "--resume")
+    assert again.err.startswith("wrote 0 of 1 file to some/: ")
 
 
 def several(count: int) -> None:

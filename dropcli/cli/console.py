@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dropcli.cli.layout import Screen, Styler
 from dropcli.cli.text import printable
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # slow for --help
     from rich.console import Console as RichConsole
 
+    from dropcli.cli.layout import Screen, Styler
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
@@ -67,7 +67,7 @@ def is_colored(stream: TextIO | None) -> bool:
     return is_terminal(stream) or (forced and stream is not None and stream.isatty())
 
 
-def styler(stream: TextIO | None) -> Styler:
+def styler(stream: TextIO | None) -> "Styler":
     """What puts texts in colour for a stream."""
     if is_colored(stream):
         return lambda style, text: f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
@@ -84,9 +84,19 @@ def write_out(text: str) -> None:
 
 
 def note(message: str, label: str = "") -> None:
-    """One line on standard error; `label` is "error", "hint" or "warning"."""
-    start = f"{styler(sys.stderr)(label, f'{label}:')} " if label else ""
-    write_error(f"{start}{printable(message, _MESSAGE_LIMIT)}\n")
+    """One line on standard error; `label` is "error", "hint" or "warning".
+
+    A terminal gets lines of whole words, but for hints, which are there to be copied.
+    """
+    text, start = printable(message, _MESSAGE_LIMIT), f"{label}: " if label else ""
+    lines = [f"{start}{text}"]
+    if is_terminal(sys.stderr) and label != "hint":
+        from dropcli.cli.layout import flow
+
+        lines = [*flow(text, screen_of(sys.stderr), start)]
+    if label:
+        lines[0] = styler(sys.stderr)(label, start[:-1]) + lines[0].removeprefix(start[:-1])
+    write_error("".join(f"{line}\n" for line in lines))
 
 
 def write_error(text: str) -> None:
@@ -152,11 +162,9 @@ def show_end(
     tally: "Tally", request: "Request", seconds: float, *, failed: bool, verbose: bool
 ) -> None:
     """Show the last line of a run over many files, on standard error, as it has the time taken."""
-    from dropcli.cli.tables import dataset_end, slowest_line
+    from dropcli.cli.tables import dataset_end
 
-    if verbose and len(tally.slowest) > 1:
-        note(slowest_line(tally))
-    _show(lambda screen: dataset_end(tally, request, seconds, failed, screen), on_stderr=True)
+    _show(lambda to: dataset_end(tally, request, seconds, failed, verbose, to), on_stderr=True)
 
 
 def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> None:
@@ -201,12 +209,18 @@ def show_markdown(text: str) -> None:
         console.file.flush()
 
 
-def _show(make: Callable[[Screen], Iterable[str]], *, on_stderr: bool = False) -> None:
-    stream = sys.stderr if on_stderr else sys.stdout
-    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
-    screen = Screen(_width(stream), utf8, styler(stream))
+def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False) -> None:
+    screen = screen_of(sys.stderr if on_stderr else sys.stdout)
     text = "".join(f"{line}\n" for line in make(screen))
     (write_error if on_stderr else write_out)(text)
+
+
+def screen_of(stream: TextIO | None) -> "Screen":
+    """What a stream can show."""
+    from dropcli.cli.layout import Screen
+
+    utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
+    return Screen(_width(stream), utf8, styler(stream))
 
 
 def _width(stream: TextIO | None) -> int:

@@ -169,10 +169,10 @@ def short(name: str, screen: Screen) -> str:
 
 
 def flow(text: str, screen: Screen, start: str = "") -> Iterator[str]:
-    """The text in lines of whole words; those after the first are indented below it."""
+    """The text in lines of whole words and short phrases; those after the first are indented."""
     line, empty = start, True
     indent = len(start) if screen.width - len(start) >= _COMFORTABLE else min(len(start), 2)
-    for word in text.split(" "):
+    for word in _words(text, min(_COMFORTABLE, screen.width - indent)):
         longer = f"{line}{'' if empty else ' '}{word}"
         if empty or width_of(longer) <= screen.width:
             line, empty = longer, False
@@ -180,6 +180,12 @@ def flow(text: str, screen: Screen, start: str = "") -> Iterator[str]:
             yield line
             line = " " * indent + word
     yield line
+
+
+def _words(text: str, longest: int) -> Iterator[str]:
+    """The phrases between commas, those that are longer in words."""
+    for phrase in re.split("(?<=,) ", text):
+        yield from [phrase] if width_of(phrase) <= longest else phrase.split(" ")
 
 
 def success(text: str, screen: Screen) -> Iterator[str]:

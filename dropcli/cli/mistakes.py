@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import shlex
+import stat
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,10 @@ _NOT_NEEDED = {
         ("--input", "--inputs", "--in", "--file", "--files", "-i"),
         "give the input files without an option",
     ),
+    **dict.fromkeys(
+        ("--keep", "--keep-prob", "--keep-rate", "--retain"),
+        "-p is the probability of dropping: 1 minus that of keeping",
+    ),
     "--no-clobber": "files that exist are kept, unless --force is given",
     **dict.fromkeys(
         ("--training", "--train"), "dropout is on unless --eval is given; leave this out"
@@ -66,6 +71,7 @@ _TRUTHS = {
     **dict.fromkeys(("yes", "true", "on", "1", "y", "t"), True),
     **dict.fromkeys(("no", "false", "off", "0", "n", "f", "none"), False),
 }
+_DASHES = "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 _TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
@@ -107,11 +113,23 @@ def usage_error(ctx: Any, args: Sequence[str], error: Any) -> UsageError:
     elif param and not error.message:
         name = param.metavar if param.param_type_name == "argument" else param.opts[0]
         message = f"missing {param.param_type_name}: {name}"
+        if name == "FILE":
+            hint = no_input_hint(ctx.command_path)
         if name == "--source":
-            hint = _source_hint(args)
+            hint = _source_hint(args, _names(ctx.command.get_params(ctx)))
     elif param:
         message = f"{param.opts[0]}: {error.message.rstrip('.')}"
     return UsageError("usage", message, hint)
+
+
+def no_input_hint(command: str) -> str:
+    """What to type where inputs are missing; data may be waiting in a pipe."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        mode = 0
+    piped = stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+    return "add - to read standard input" if piped else f"{command} --help"
 
 
 def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
@@ -124,13 +142,9 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
             return _apply(args) if any(map(_is_path, args)) else None
         args = [arg for arg in args if arg != name]
         return f"did you mean {shlex.join(['dropcli', name, *args])}?"
-    params = ctx.command.get_params(ctx)
-    known = {name: param for param in params for name in (*param.opts, *param.secondary_opts)}
-    if not option.startswith("--"):
-        whole = next((f"-{arg}" for arg in args if arg.startswith(option)), "").split("=")[0]
-        option = whole if whole in known.keys() | _MEANT.keys() else option
-        if option in known:
-            return f"did you mean {option}?"
+    known = _names(ctx.command.get_params(ctx))
+    if option.swapcase() in known:
+        return f"did you mean {option.swapcase()}?"
     meant = _MEANT.get(option, "")
     if (name := meant.split(" ")[0]) in known:
         takes_value = name == meant and not is_flag(known[name])
@@ -143,7 +157,7 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
 
 def _value_of(option: str, args: Sequence[str]) -> str:
     """What was given to an option, with a space before it."""
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
+    for arg, following in pairwise([*args, ""]):
         if arg.startswith(f"{option}="):
             following = arg.partition("=")[2]
         elif arg != option:
@@ -152,14 +166,57 @@ def _value_of(option: str, args: Sequence[str]) -> str:
     return ""
 
 
-def check_flags(params: Sequence[Any], args: Sequence[str]) -> None:
-    """UsageError for `--rescale no`, in which `no` would be an input."""
-    flags = {name: param for param in params for name in param.opts if is_flag(param)}
-    for option, word in pairwise(args):
-        if option in flags and word.lower() in _TRUTHS and not os.path.exists(word):
-            meant = [option] if _TRUTHS[word.lower()] else flags[option].secondary_opts
-            hint = f"use {meant[0]}" if meant else f"leave {option} out"
-            raise UsageError("usage", f"{option}: takes no value, but '{word}' follows it", hint)
+def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage") -> None:
+    """UsageError for words that are parsed as something else than what they mean."""
+    known = _names(params)
+    option = ""  # whose value comes next
+    for word, following in pairwise([*args, ""]):
+        message, hint = "", ""
+        long = f"-{word}".partition("=")[0]
+        if word == "--":
+            return
+        if option:
+            if word in known:
+                message, hint = f"{option}: the value is missing", f"'{word}' is an option"
+        elif is_flag(known.get(word)):
+            message, hint = _after_flag(word, following, known[word].secondary_opts)
+        elif word[:1] in _DASHES:
+            message = f"'{word}' begins with a dash that is not the one on the keyboard"
+            hint = f"use {'--' if len(word) > 2 else '-'}{word.lstrip(_DASHES + '-')}"
+        elif word[:1] == "-" and len(long) > 3 and long in known.keys() | _MEANT.keys():
+            message = f"no such option: {word.partition('=')[0]}"
+            hint = f"did you mean {long}?" if long in known else f"use {_MEANT[long]}"
+        if message:
+            raise UsageError(code, message, hint)
+        option = "" if option else _wants_value(word, known)
+
+
+def _wants_value(word: str, known: Mapping[str, Any]) -> str:
+    """The option in a word, as `-o` in `-fo`, whose value is the next word."""
+    if word in known:
+        return "" if is_flag(known[word]) else word
+    *flags, last = [f"-{char}" for char in word.removeprefix("-")] or [""]
+    if word[:1] != "-" or not all(is_flag(known.get(flag)) for flag in flags):
+        return ""
+    return last if last in known and not is_flag(known[last]) else ""
+
+
+def _after_flag(flag: str, word: str, opposites: Sequence[str]) -> tuple[str, str]:
+    """The error and the hint for `--rescale no`, in which `no` would be an input."""
+    hint = ""
+    if not os.path.exists(word):
+        if flag == "--json" and word.endswith(".json"):
+            hint = f"use --stats {shlex.quote(word)}"
+        elif (truth := _TRUTHS.get(word.lower())) is not None:
+            meant = [flag] if truth else opposites
+            hint = f"use {meant[0]}" if meant else f"leave {flag} out"
+    return (f"{flag}: takes no value, but '{word}' follows it", hint) if hint else ("", "")
+
+
+def _names(params: Sequence[Any]) -> dict[str, Any]:
+    """The options of a command by all their names."""
+    options = [param for param in params if param.param_type_name == "option"]
+    return {name: param for param in options for name in (*param.opts, *param.secondary_opts)}
 
 
 def is_flag(param: Any) -> bool:
@@ -167,8 +224,13 @@ def is_flag(param: Any) -> bool:
     return bool(getattr(param, "is_flag", False))
 
 
-def _source_hint(args: Sequence[str]) -> str:
+def _source_hint(args: Sequence[str], known: Mapping[str, Any]) -> str:
     """The command with `--source`, of two files the second."""
-    files = [arg for arg in args if not arg.startswith("-")]
+    before = ["", *args]
+    files = [
+        arg
+        for arg, last in zip(args, before, strict=False)
+        if not arg.startswith("-") and not _wants_value(last, known)
+    ]
     source = files.pop() if len(files) == 2 else "INPUT"
     return shlex.join(["dropcli", "verify", *files, "--source", source])

@@ -49,8 +49,8 @@ def _argument(metavar: str, text: str) -> Any:
     return typer.Argument(metavar=metavar, help=text, parser=path, show_default=False)
 
 
-def _count(option: str) -> Callable[[str | int], int]:
-    return values.integer(option, 1, 10**9 - 1, "bad-count")
+def _count(option: str, hint: str | None = None) -> Callable[[str | int], int]:
+    return values.integer(option, 1, 10**9 - 1, "bad-count", hint)
 
 
 Inputs = Annotated[
@@ -95,6 +95,7 @@ Mode = Annotated[
         "--mode MODE",
         "What drops as one: element, channel (as nn.Dropout2d), pixel, sample, feature, or patch:S "
         "(squares of S x S pixels).",
+        values.parse_mode,
         default="element",
         words=values.modes,
     ),
@@ -112,24 +113,18 @@ Dims = Annotated[
 ]
 Key = Annotated[
     list[str] | None,
-    _option(
-        _DROP,
-        "-k --key GLOB",
-        "Drop only tensors whose name matches GLOB, whatever they look like; may be repeated.",
-    ),
+    _option(_DROP, "-k --key GLOB", "Drop only tensors whose name matches GLOB; may be repeated."),
 ]
 Exclude = Annotated[
     list[str] | None,
-    _option(
-        _DROP, "--exclude GLOB", "Copy tensors whose name matches GLOB unchanged; may be repeated."
-    ),
+    _option(_DROP, "--exclude GLOB", "Copy tensors whose name matches GLOB; may be repeated."),
 ]
 AllFloats = Annotated[
     bool,
     _option(
         _DROP,
         "--all-floats",
-        "Drop every float tensor, also those that look like labels or model state.",
+        "Drop every float tensor, even if it looks like labels or state.",
     ),
 ]
 Exact = Annotated[
@@ -166,11 +161,7 @@ Fill = Annotated[
 ]
 Alpha = Annotated[
     bool,
-    _option(
-        _VALUES,
-        "--alpha",
-        "Alpha dropout for SELU networks, as nn.AlphaDropout and nn.FeatureAlphaDropout.",
-    ),
+    _option(_VALUES, "--alpha", "Alpha dropout for SELU networks, as nn.AlphaDropout."),
 ]
 Evaluation = Annotated[
     bool, _option(_VALUES, "--eval", "Evaluation mode: dropout is off and tensors are copied.")
@@ -232,15 +223,15 @@ Copies = Annotated[
 ]
 KeepOriginal = Annotated[
     bool,
-    _option(_OUTPUT, "--keep-original", "With --copies, also write the unchanged file as copy 0."),
+    _option(_OUTPUT, "--keep-original", "With --copies, also write the unchanged file, as copy 0."),
 ]
 Concat = Annotated[
     bool,
-    _option(_OUTPUT, "--concat", "With --copies, join the copies along dimension 0 of one file."),
+    _option(_OUTPUT, "--concat", "With --copies, join all copies along dimension 0 of one file."),
 ]
 CopyOthers = Annotated[
     bool,
-    _option(_OUTPUT, "--copy-others", "Also copy files of input folders that hold no tensors."),
+    _option(_OUTPUT, "--copy-others", "Also copy the other files of input folders."),
 ]
 Provenance = Annotated[
     bool,
@@ -257,18 +248,22 @@ FilesFrom = Annotated[
     _option(
         _FILES,
         "--files-from FILE",
-        "Read input paths from FILE, one per line, or from standard input (-).",
+        "Read input paths from FILE (- for standard input), one per line.",
         path,
     ),
 ]
 Null = Annotated[
     bool,
-    _option(_FILES, "-0 --null", "Paths in --files-from end with NUL bytes, as from find -print0."),
+    _option(_FILES, "-0 --null", "Paths in --files-from end with NUL bytes (find -print0)."),
 ]
 Jobs = Annotated[
     int,
     _option(
-        _FILES, "-j --jobs N", "Number of worker processes.", _count("-j"), default="one per core"
+        _FILES,
+        "-j --jobs N",
+        "Number of worker processes.",
+        _count("-j", "leave -j out for one worker per core"),
+        default="one per core",
     ),
 ]
 Resume = Annotated[
@@ -286,7 +281,7 @@ DryRun = Annotated[
 ]
 Quiet = Annotated[bool, _option(_REPORT, "-q --quiet", "Show errors only.")]
 Verbose = Annotated[
-    bool, _option(_REPORT, "-v --verbose", "Show all tensors and files, not just the first ten.")
+    bool, _option(_REPORT, "-v --verbose", "Show all tensors and files, not only the first ten.")
 ]
 Color = Annotated[
     str,

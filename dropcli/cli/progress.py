@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dropcli.cli import console
-from dropcli.cli.layout import elided
+from dropcli.cli.layout import elided, width_of
 from dropcli.parallel import signals
 from dropcli.pipeline import Progress
 
@@ -71,11 +71,12 @@ class _Bar(_Counting):
     _bar: Any = None
 
     def _show(self) -> None:
-        from rich.progress import Progress as RichProgress
-
         files_only = not self._total_bytes  # in a dry run
         if self._bar is None:
-            with signals.deferred():  # who hides the cursor must be known, to give it back
+            # A signal in between would find the cursor hidden, and no bar that can show it again.
+            with signals.deferred():
+                from rich.progress import Progress as RichProgress
+
                 self._bar = RichProgress(console=console.rich_console(sys.stderr), transient=True)
                 self._bar.columns = self._columns(self._bar.console.width)
                 self._bar.add_task("", total=self._total_files if files_only else self._total_bytes)
@@ -94,8 +95,9 @@ class _Bar(_Counting):
 
         room = width - _BAR - len(" 100%")
         label_room = max(room // 2, min(_LABEL, room - len(" 0:00:00")))
-        label = (elided([self._label], label_room, "...") or [self._label])[0]
-        room -= len(label) + 1
+        ellipsis = console.screen_of(sys.stderr).ellipsis
+        label = (elided([self._label], label_room, ellipsis) or [self._label])[0]
+        room -= width_of(label) + 1
         counts, failures, nbytes = self._counts(), self._failures(), self._total_bytes
         optional = [  # with their widths; those with the highest rank go first
             (3, progress.TextColumn(counts), len(counts)),

@@ -6,18 +6,18 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dropcli.cli.layout import Styler
-
 if TYPE_CHECKING:
     import typer
 
-_VALUE = re.compile(r"(?<= )(-[a-z-]+|>) (?=[^ -])")  # what stays on a line with what follows
+    from dropcli.cli.layout import Styler
+
+_VALUE = r"(?<= )(-[a-z-]+|>) (?=[^ -])"  # what stays on a line with what follows
 _WIDEST = 100  # columns
 _NARROW = 72  # columns, below which an option's help stands on lines of its own
 _NAMES = 28  # columns for the names of options beside their help
 
 
-def help_text(ctx: "typer.Context", style: Styler) -> str:
+def help_text(ctx: "typer.Context", style: "Styler") -> str:
     """The help of the command of `ctx`, as wide as the terminal."""
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     command: Any = ctx.command
@@ -34,7 +34,7 @@ def help_text(ctx: "typer.Context", style: Styler) -> str:
     return "\n".join(lines)
 
 
-def _paragraph(text: str, width: int, style: Styler) -> Iterator[str]:
+def _paragraph(text: str, width: int, style: "Styler") -> Iterator[str]:
     """The lines of a paragraph; indented ones are commands, which a backslash continues."""
     heading, *lines = text.split("\n")
     if not lines or not lines[0].startswith("  "):
@@ -43,7 +43,7 @@ def _paragraph(text: str, width: int, style: Styler) -> Iterator[str]:
     yield style("heading", heading)
     for line in lines:
         parts = textwrap.wrap(
-            _VALUE.sub("\\1\N{NO-BREAK SPACE}", line),
+            re.sub(_VALUE, "\\1\N{NO-BREAK SPACE}", line),
             width - 2,
             subsequent_indent="      ",
             break_long_words=False,
@@ -94,7 +94,7 @@ def _default(option: Any) -> str:
     return f" [default: {shown}]" if isinstance(shown, str) else ""
 
 
-def _row(names: str, text: str, width: int, style: Styler) -> Iterator[str]:
+def _row(names: str, text: str, width: int, style: "Styler") -> Iterator[str]:
     narrow = width < _NARROW
     indent = " " * (6 if narrow else _NAMES + 2)
     lines = textwrap.wrap(

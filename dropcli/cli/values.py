@@ -4,22 +4,31 @@ Python's own `float` and `int` take `0_1`, Arabic digits and numbers that round 
 a probability that becomes 1.0 by mistake zeroes a dataset.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 
 from dropcli.errors import UsageError
 
-_NUMBER = re.compile(
-    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
-)  # exponents that Decimal can take
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_DIGITS = re.compile(r"[0-9]+")
-_PERCENT = re.compile(r"([0-9]{1,3}(\.[0-9]{1,4})?) ?%?")
-_DECIMAL_COMMA = re.compile(r"0?,[0-9]{1,6}")
-_FRACTION = re.compile(r"([0-9]{1,4})/([1-9][0-9]{0,3})")
+# Compiled where they are used: --help needs none of them.
+_NUMBER = (
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # exponents that Decimal can take
+)
+_INTEGER = r"[+-]?[0-9]+"
+_DIGITS = r"[0-9]+"
+_PERCENT = r"([0-9]{1,3}(\.[0-9]{1,4})?) ?%?"
+_DECIMAL_COMMA = r"0?,[0-9]{1,6}"
+_FRACTION = r"([0-9]{1,4})/([1-9][0-9]{0,3})"
+_DIMENSIONS = r"-?[0-9][0-9,:-]*"
+# What other libraries call the modes.
+_MODES = {
+    "element": "dropout elementwise elements none",
+    "channel": "1d 2d 3d channelwise dropout1d dropout2d dropout3d spatial",
+    "pixel": "pixels pixelwise",
+    "sample": "batch droppath example item samples",
+    "feature": "col column columns",
+    "patch:8": "block cutout dropblock erase hole square",
+}
 
 
 def choice(option: str, *words: str) -> Callable[[str], str]:
@@ -27,6 +36,8 @@ def choice(option: str, *words: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in words:
+            import difflib  # slow for --help
+
             near = difflib.get_close_matches(text.lower(), words, 1)
             raise UsageError(
                 f"bad-{option[2:]}",
@@ -38,18 +49,21 @@ def choice(option: str, *words: str) -> Callable[[str], str]:
     return parse
 
 
-def integer(option: str, least: int, most: int, code: str) -> Callable[[str | int], int]:
+def integer(
+    option: str, least: int, most: int, code: str, hint: str | None = None
+) -> Callable[[str | int], int]:
     """The parser of an option that takes decimal digits of this range."""
     needed = "a positive integer" if least else f"an integer from 0 to {most}"
 
     def parse(value: str | int) -> int:
         if isinstance(value, int):  # typer parses the default too
             return value
-        if _DIGITS.fullmatch(value) and len(value) <= 100 and least <= int(value) <= most:
+        if re.fullmatch(_DIGITS, value) and len(value) <= 100 and least <= int(value) <= most:
             return int(value)
-        large = _DIGITS.fullmatch(value) and least and value.strip("0")
+        large = re.fullmatch(_DIGITS, value) and least and value.strip("0")
         problem = f"is more than {most:,}" if large else f"is not {needed}"
-        raise UsageError(code, f"{option}: '{value}' {problem}", _without_equals(option, value))
+        meant = _without_equals(option, value) or hint
+        raise UsageError(code, f"{option}: '{value}' {problem}", meant)
 
     return parse
 
@@ -94,7 +108,9 @@ def parse_p(value: str | float) -> float | tuple[float, float]:
 
 def _parse_probability(text: str) -> float:
     """0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
-    exact = Decimal(text) if _NUMBER.fullmatch(text) else None
+    from decimal import Decimal  # slow for --help
+
+    exact = Decimal(text) if re.fullmatch(_NUMBER, text) else None
     if exact is None or not 0 <= exact <= 1:
         raise UsageError("bad-p", f"-p: '{text}' is not a number from 0 to 1", _p_hint(text))
     p = abs(float(text))
@@ -108,11 +124,11 @@ def _p_hint(text: str) -> str | None:
     if hint := _without_equals("-p", text):
         return hint
     meant = None
-    if (percent := _PERCENT.fullmatch(text)) and float(percent[1]) <= 100:
+    if (percent := re.fullmatch(_PERCENT, text)) and float(percent[1]) <= 100:
         meant = float(percent[1]) / 100
-    elif (fraction := _FRACTION.fullmatch(text)) and int(fraction[1]) <= int(fraction[2]):
+    elif (fraction := re.fullmatch(_FRACTION, text)) and int(fraction[1]) <= int(fraction[2]):
         meant = int(fraction[1]) / int(fraction[2])
-    elif _DECIMAL_COMMA.fullmatch(text):
+    elif re.fullmatch(_DECIMAL_COMMA, text):
         meant = float(text.replace(",", "."))
     return None if meant is None else f"did you mean {meant:g}?"
 
@@ -124,20 +140,32 @@ def modes() -> Sequence[str]:
     return [*MODES[:-1], "patch:8"]
 
 
+def parse_mode(text: str) -> str:
+    """The name of a mode, which is checked with the other settings."""
+    meant = next((mode for mode, names in _MODES.items() if text.lower() in names.split()), None)
+    if meant or re.fullmatch(_DIMENSIONS, text):
+        hint = f"did you mean {meant or f'--over {text}'}?"
+        raise UsageError("bad-mode", f"--mode: '{text}' is not a mode", hint)
+    return text
+
+
 def parse_over(text: str) -> str:
     """The dimensions along which decisions differ, as in 0,2:8."""
-    from dropcli.dropout import Over  # slow for --help
+    from dropcli.dropout import MODES, Over  # slow for --help
 
+    if text.partition(":")[0] in [mode.partition(":")[0] for mode in MODES]:
+        hint = f"did you mean --mode {text}?"
+        raise UsageError("bad-over", f"--over: '{text}' is a mode, not dimensions", hint)
     Over.parse(text)
     return text
 
 
 def parse_fill(text: str) -> float | int:
     """A finite number; an integer stays one, so that it is exact in 64-bit tensors."""
-    if _INTEGER.fullmatch(text) and len(text) < 100 and text not in ("-0", "-00"):
+    if re.fullmatch(_INTEGER, text) and len(text) < 100 and text not in ("-0", "-00"):
         return int(text)
-    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+    if not re.fullmatch(_NUMBER, text) or not math.isfinite(float(text)):
         raise UsageError("bad-fill", f"--fill: '{text}' is not a finite number")
-    if float(text) == 0 and Decimal(text) != 0:
+    if float(text) == 0 and re.match(r"[^eE]*[1-9]", text):
         raise UsageError("bad-fill", f"--fill: '{text}' rounds to 0", "write 0 if you mean it")
     return float(text)

@@ -4,11 +4,12 @@ from dropcli.dataset.apply import Dataset, SingleFile, prepare
 from dropcli.dataset.discover import is_several, read_list, tensor_files
 from dropcli.dataset.plan import Request
 from dropcli.dataset.request import choose_output
-from dropcli.dataset.tally import Tally
+from dropcli.dataset.tally import NameTotals, Tally
 from dropcli.dataset.verify import Verdict, verify_outputs
 
 __all__ = [
     "Dataset",
+    "NameTotals",
     "Request",
     "SingleFile",
     "Tally",

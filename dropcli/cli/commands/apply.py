@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dropcli.cli import console, options
+from dropcli.cli.mistakes import no_input_hint
 from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
@@ -118,7 +119,7 @@ def _check_words(
     if quiet and verbose:
         raise UsageError("quiet-and-verbose", "-q and -v do not go together")
     if not inputs and files_from is None:
-        raise UsageError("no-input", "missing argument: INPUT", "dropcli apply --help")
+        raise UsageError("no-input", "missing argument: INPUT", no_input_hint("dropcli apply"))
     if null and files_from is None:
         raise UsageError("null", "-0 needs --files-from")
 
