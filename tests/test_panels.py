@@ -179,6 +179,7 @@ def test_colour_goes_into_pipes_where_it_is_asked_for(run: Run) -> None:
         ("info --color ", "auto always never"),
         ("--color ", "auto always never"),
         ("ver", "verify"),
+        ("help re", "recipes report"),
     ],
 )
 def test_choices_complete(words: str, completed: str) -> None:

@@ -10,6 +10,7 @@ from dropcli.cli.values import path
 
 _DROP, _VALUES, _RANDOM = "What to drop", "Values", "Randomness"
 _OUTPUT, _FILES, _REPORT = "Output", "Many files", "Report"
+_INPUTS = ".safetensors and .pt files, folders, quoted globs, or - for standard input."
 
 
 def _option(
@@ -31,9 +32,6 @@ def _option(
         choices = metavar.split("|")
         parser, words = values.choice(flags[0], *choices), lambda: choices
 
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words() if word.startswith(incomplete)] if words else []
-
     return typer.Option(
         *flags,
         metavar=metavar,
@@ -41,28 +39,27 @@ def _option(
         parser=parser,
         show_default=default if metavar or isinstance(default, str) else False,
         rich_help_panel=panel,
-        autocompletion=complete if words else None,
+        autocompletion=values.completion(words),
     )
 
 
-def _argument(metavar: str, text: str) -> Any:
-    return typer.Argument(metavar=metavar, help=text, parser=path, show_default=False)
+def _argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None = None) -> Any:
+    return typer.Argument(
+        metavar=metavar,
+        help=text,
+        parser=path,
+        show_default=False,
+        autocompletion=values.completion(words),
+    )
 
 
 def _count(option: str, hint: str | None = None) -> Callable[[str | int], int]:
     return values.integer(option, 1, 10**9 - 1, "bad-count", hint)
 
 
-Inputs = Annotated[
-    list[str] | None,
-    _argument(
-        "INPUT", ".safetensors and .pt files, folders, quoted globs, or - for standard input."
-    ),
-]
-Files = Annotated[
-    list[str], _argument("FILE", ".safetensors and .pt files, or - for standard input.")
-]
-Topic = Annotated[str | None, _argument("TOPIC", "Page of the guide; without it, all are listed.")]
+Inputs = Annotated[list[str] | None, _argument("INPUT", _INPUTS)]
+Files = Annotated[list[str], _argument("FILE", _INPUTS)]
+Topic = Annotated[str | None, _argument("TOPIC", "Page of the guide, or a command.", values.topics)]
 Outputs = Annotated[list[str], _argument("OUTPUT", "Files and folders to check.")]
 Source = Annotated[
     str,

@@ -133,11 +133,28 @@ def _p_hint(text: str) -> str | None:
     return None if meant is None else f"did you mean {meant:g}?"
 
 
+def completion(words: Callable[[], Sequence[str]] | None) -> Callable[[str], list[str]] | None:
+    """What gives the words that complete what was typed; None for no words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words() if word.startswith(incomplete)] if words else []
+
+    return complete if words else None
+
+
 def modes() -> Sequence[str]:
     """What completes after `--mode`."""
     from dropcli.dropout import MODES  # slow for --help
 
     return [*MODES[:-1], "patch:8"]
+
+
+def topics() -> Sequence[str]:
+    """What completes after `dropcli help`: the pages of the guide."""
+    from importlib.resources import files  # slow for --help
+
+    folder = files("dropcli") / "guide"
+    return sorted(page.name.removesuffix(".md") for page in folder.iterdir())
 
 
 def parse_mode(text: str) -> str:
