@@ -37,6 +37,7 @@ def apply(
     fail_fast: bool = False,
     jobs: int | None = None,
     provenance: bool = True,
+    sync: bool = True,
     **settings: Unpack[Settings],
 ) -> Report:
     """Apply dropout to files, as `dropcli apply source -o target` does.
@@ -59,6 +60,7 @@ def apply(
         force=force,
         resume=resume,
         provenance=provenance,
+        sync=sync,
         fail_fast=fail_fast,
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
     )

@@ -1,5 +1,6 @@
 """Publishing: the destination is the old file or the new one, whatever happens on the way."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import Run, shell
+from tests.builders import sample, tree
+from tests.conftest import SETTINGS, Run, shell
 
 COMMAND = [sys.executable, "-m", "dropcli", "apply", "x.safetensors", "-fqo", "y.safetensors"]
 
@@ -192,3 +194,33 @@ def test_a14_block_devices_are_refused(run: Run) -> None:
         pytest.skip("making devices is not allowed here")
     result = run("apply", "x.safetensors", "-o", "disk", "-f", "--json")
     assert (result.code, result.errors) == (1, ["not-a-file"])
+
+
+@pytest.mark.parametrize("inputs", [("x.safetensors",), ("data",)])
+def test_no_sync_leaves_the_disk_to_the_system(
+    run: Run, monkeypatch: pytest.MonkeyPatch, inputs: tuple[str, ...]
+) -> None:
+    Path("data").mkdir()
+    for path in ("x.safetensors", "data/0.safetensors", "data/1.safetensors"):
+        save_file({"x": torch.ones(9)}, path)
+
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    output = "y.safetensors" if inputs == ("x.safetensors",) else "out/"
+    words = ("apply", *inputs, "-o", output, *SETTINGS, "-j", 1)
+    assert run(*words).code != 0
+    assert not list(Path().rglob("out/*.safetensors"))
+    assert not Path("y.safetensors").exists()
+    assert run(*words, "-f", "--no-sync").code == 0
+    assert Path("y.safetensors").exists() or len(tree("out")) == 2
+
+
+def test_many_files_are_on_the_disk_together(run: Run) -> None:
+    for number in range(40):
+        sample(f"data/{number}.safetensors", number)
+    assert run("apply", "data", "-o", "together", *SETTINGS, "-j", 1).code == 0
+    assert run("apply", "data", "-o", "alone", *SETTINGS, "-j", 1, "--no-sync").code == 0
+    assert tree("together") == tree("alone")
+    assert len(tree("together")) == 40

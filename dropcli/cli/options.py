@@ -219,16 +219,13 @@ Copies = Annotated[
     ),
 ]
 KeepOriginal = Annotated[
-    bool,
-    _option(_OUTPUT, "--keep-original", "With --copies, also write the unchanged file, as copy 0."),
+    bool, _option(_OUTPUT, "--keep-original", "With --copies, also write the input as copy 0.")
 ]
 Concat = Annotated[
-    bool,
-    _option(_OUTPUT, "--concat", "With --copies, join all copies along dimension 0 of one file."),
+    bool, _option(_OUTPUT, "--concat", "With --copies, join them along dimension 0 of one file.")
 ]
 CopyOthers = Annotated[
-    bool,
-    _option(_OUTPUT, "--copy-others", "Also copy the other files of input folders."),
+    bool, _option(_OUTPUT, "--copy-others", "Also copy the other files of input folders.")
 ]
 Provenance = Annotated[
     bool,
@@ -237,6 +234,12 @@ Provenance = Annotated[
         "--provenance/--no-provenance",
         "Record the settings in the metadata of each output, or not.",
         default="--provenance",
+    ),
+]
+Sync = Annotated[
+    bool,
+    _option(
+        _OUTPUT, "--sync/--no-sync", "Wait until outputs are on the disk, or not.", default="--sync"
     ),
 ]
 
@@ -263,9 +266,7 @@ Jobs = Annotated[
         default="one per core",
     ),
 ]
-Resume = Annotated[
-    bool, _option(_FILES, "--resume", "Continue an interrupted run; skip files that are done.")
-]
+Resume = Annotated[bool, _option(_FILES, "--resume", "Continue a run; skip files that are done.")]
 FailFast = Annotated[bool, _option(_FILES, "--fail-fast", "Stop at the first file that fails.")]
 
 Stats = Annotated[

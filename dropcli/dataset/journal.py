@@ -70,13 +70,20 @@ class Journal:
     """
 
     def __init__(
-        self, path: str, *, fresh: bool = False, replace: bool = False, read_only: bool = False
+        self,
+        path: str,
+        *,
+        fresh: bool = False,
+        replace: bool = False,
+        read_only: bool = False,
+        sync: bool = True,
     ) -> None:
         self.path = path
         self._entries: dict[str, _Entry] = {}
         self._outputs: dict[tuple[str, int, str], str] = {}  # by stream, copy and suffix
         self._unsynced = 0
         self._read_only = read_only
+        self._syncs = sync
         self._holds_files = False
         self.settings: dict[str, Any] | None = None  # what all its lines were made with
         writing = os.O_RDWR | os.O_CREAT | os.O_APPEND
@@ -172,7 +179,8 @@ class Journal:
         raise _in_use()
 
     def _sync(self) -> None:
-        os.fsync(self._fd)
+        if self._syncs:
+            os.fsync(self._fd)
         self._unsynced = 0
 
     def _load(self) -> int:

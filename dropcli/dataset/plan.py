@@ -41,6 +41,7 @@ class Request:
     resume: bool = False
     dry_run: bool = False
     provenance: bool = True
+    sync: bool = True  # whether outputs are on the disk before they are published
     fail_fast: bool = False
     seed_drawn: bool = False
     jobs: int | None = None  # None: as many workers as are useful
@@ -83,6 +84,7 @@ class Request:
             in_place=self.output is None,
             force=self.force,
             provenance=self.provenance,
+            sync=self.sync,
             dry_run=self.dry_run,
             concat=self.joined_copies,
             statistics=self.statistics or self.in_dataset,  # the journal records them

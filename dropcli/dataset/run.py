@@ -19,7 +19,7 @@ from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, choose_engine, usable_cores
 from dropcli.pipeline import Progress, run_file
 
-_CHUNK_FILES = 32
+_CHUNK_FILES = 128
 _CHUNK_BYTES = 8 << 20
 _TRIAL_FILES = 8  # that all fail in the settings end the run
 
@@ -133,7 +133,14 @@ def _journal(request: Request) -> AbstractContextManager[Journal | None]:
     if request.output is not None:
         with located(request.output):
             os.makedirs(request.output, exist_ok=True)
-    return closing(Journal(request.journal, fresh=not request.resume, replace=request.force))
+    return closing(
+        Journal(
+            request.journal,
+            fresh=not request.resume,
+            replace=request.force,
+            sync=request.sync,
+        )
+    )
 
 
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:

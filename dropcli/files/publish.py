@@ -13,18 +13,17 @@ from dataclasses import dataclass
 
 from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special
+from dropcli.files.sync import sync
 from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
 from dropcli.files.writer import Output
-from dropcli.parallel import Inline, Threads
-
-_SYNC_THREADS = 4
 
 
 @dataclass
 class Finished:
     """A complete temporary file that will become `path`, whose real path is `target`.
 
-    `replace` overwrites an existing file; `adopt` accepts one that holds the same bytes.
+    `replace` overwrites an existing file; `adopt` accepts one that holds the same bytes; `sync`
+    waits for the disk first.
     """
 
     path: str
@@ -33,6 +32,7 @@ class Finished:
     target: str
     replace: bool
     adopt: bool
+    sync: bool
 
     def rename(self) -> None:
         """Move it to its place; FileError if another file is there."""
@@ -65,7 +65,7 @@ class Transaction:
 
         def sync_folder(finished: Finished) -> None:
             folder = os.path.dirname(finished.target)
-            if folder not in synced:
+            if finished.sync and folder not in synced:
                 _sync_folder(folder)
                 synced.add(folder)
 
@@ -82,13 +82,14 @@ class Transaction:
         return failed
 
     def _sync(self, failed: dict[str, DropcliError]) -> None:
-        """Sync the files on a few threads, since each sync mostly waits.
+        files = [finished for finished in self._finished if finished.sync]
+        errors = dict(zip((file.fd for file in files), sync([f.fd for f in files]), strict=True))
 
-        Never retried: after a failed sync the system forgets what was lost.
-        """
-        with Threads(_SYNC_THREADS) if len(self._finished) > 1 else Inline() as pool:
-            syncs = {file.temporary: pool.submit(os.fsync, file.fd) for file in self._finished}
-        self._each(failed, lambda finished: syncs[finished.temporary].result())
+        def check(finished: Finished) -> None:
+            if error := errors.get(finished.fd):
+                raise error
+
+        self._each(failed, check)
 
     def _each(self, failed: dict[str, DropcliError], step: Callable[[Finished], None]) -> None:
         for finished in self._finished:
@@ -108,12 +109,14 @@ def publish(
     size: int,
     replace: bool,
     adopt: bool = False,
+    wait: bool = True,
     transaction: Transaction | None = None,
 ) -> Iterator[Output]:
     """Write `size` bytes, then publish them as `path`, or leave that to the transaction.
 
     `replace` overwrites an existing file; `adopt` accepts one that holds the same bytes, perhaps
-    from an earlier run. FileError if fewer or more bytes are written.
+    from an earlier run; `wait` publishes only what is on the disk. FileError if fewer or more
+    bytes are written.
 
     Symbolic links are followed. Character devices and named pipes, such as `/dev/null`, are
     written directly: they hold no data to lose.
@@ -129,13 +132,13 @@ def publish(
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
     with located(path), create_temporary(temporary, target, size) as fd:
-        output = Output(fd, path)
+        output = Output(fd, path, writeback=wait)
         yield output
         output.flush()
         if output.written != size:
             raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")
         together = transaction or Transaction()
-        together.add(Finished(path, fd, temporary, target, replace, adopt))
+        together.add(Finished(path, fd, temporary, target, replace, adopt, wait))
         if transaction is None:
             for error in together.commit().values():
                 raise error

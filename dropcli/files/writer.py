@@ -13,11 +13,13 @@ class Output:
     """An open file that is written in order; `path` is its name in messages.
 
     `written` counts all bytes passed to `write`; small ones are buffered until `flush`.
+    `writeback` starts writing to the disk early, which shortens a sync at the end.
     """
 
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(self, fd: int, path: str, *, writeback: bool = False) -> None:
         self._fd = fd
         self._path = path
+        self._writeback = writeback
         self._waiting = bytearray()
         self._started = 0  # bytes whose writeback has begun
         self.written = 0
@@ -32,7 +34,7 @@ class Output:
         else:
             self.flush()
             self._write(data)
-        if self.written - self._started >= _WRITEBACK_BYTES:
+        if self._writeback and self.written - self._started >= _WRITEBACK_BYTES:
             self._start_writeback()
 
     def flush(self) -> None:

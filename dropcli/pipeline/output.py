@@ -32,6 +32,7 @@ class Writing:
     in_place: bool = False
     force: bool = False
     provenance: bool = True
+    sync: bool = True
     dry_run: bool = False
     concat: tuple[int, ...] = ()
     statistics: bool = True
@@ -115,6 +116,11 @@ def open_output(job: Job, size: int, transaction: Transaction | None) -> Iterato
     else:
         replace, adopt = job.writing.force or job.writing.in_place, job.writing.in_folder
         with publish(
-            job.output, size=size, replace=replace, adopt=adopt, transaction=transaction
+            job.output,
+            size=size,
+            replace=replace,
+            adopt=adopt,
+            wait=job.writing.sync,
+            transaction=transaction,
         ) as output:
             yield output
