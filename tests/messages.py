@@ -119,7 +119,7 @@ class Sources:
                 yield Message(code_, kind, text_, " | ".join(filter(None, parts[2])), place)
 
     def _notes(self) -> Iterator[Message]:
-        """What is said of how a file was read."""
+        """The notes on how a file was read."""
         for call, module in self.calls.get("append", ()):
             if ast.unparse(call.func).endswith(".notes.append"):
                 place = f"{module.path}:{call.lineno}"

@@ -146,7 +146,7 @@ def test_a14_a_folder_as_output_keeps_the_name(run: Run, x: torch.Tensor) -> Non
     assert load_file("out/x.safetensors")["images"].shape == x.shape
 
 
-def test_dry_run_writes_nothing_and_tells_the_plan(run: Run, x: torch.Tensor) -> None:
+def test_dry_run_writes_nothing_and_shows_the_plan(run: Run, x: torch.Tensor) -> None:
     before = os.listdir()
     result = run("apply", "x.safetensors", "-o", "y.safetensors", "-n", "--json", "--seed", 1,
                  "--stats", "s.json")  # fmt: skip

@@ -121,7 +121,7 @@ def test_a_fill_that_does_not_fit_is_refused(run: Run, dtype: torch.dtype, fill:
 
 
 def test_statistics_change_no_byte(run: Run) -> None:
-    # With -q nobody asks for them, and they tell what is finite.
+    # Without statistics, which also tell whether all values are finite.
     dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64)
     save_file({str(dtype): special_values(dtype) for dtype in dtypes}, "x.safetensors")
     words = ("x.safetensors", "-p", "0.3", "--seed", "7")

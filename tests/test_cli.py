@@ -118,7 +118,7 @@ def test_a11_what_is_meant_is_suggested(run: Run) -> None:
         assert run(*arguments).err.splitlines()[1] == f"hint: {hint}"
 
 
-def test_errors_that_nobody_hears_keep_their_exit_code() -> None:
+def test_errors_keep_their_exit_code_where_standard_error_is_closed() -> None:
     for command, code in (
         ("dropcli apply 2>/dev/full", 2),
         ("dropcli apply missing -o y.pt --json >/dev/full", 1),

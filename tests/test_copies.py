@@ -67,7 +67,7 @@ def test_concat_is_the_copies_in_a_row(run: Run, suffix: str, over: tuple[str, .
         assert images["decisions"] == (3 * 300 * 7 if over else 3 * 300 * 7 * 200)
 
 
-def test_a_failure_is_told_once_for_all_copies(run: Run) -> None:
+def test_a_failure_is_reported_once_for_all_copies(run: Run) -> None:
     sample("data/a.pt")
     Path("data/b.pt").write_bytes(b"")
     result = run("apply", "data", "-o", "out", "--copies", 3, "--json")

@@ -41,7 +41,7 @@ def test_others_are_copied_when_asked(run: Run, data: dict[str, torch.Tensor]) -
     assert len(result.json["files"]) == 8
 
 
-def test_damaged_files_cost_themselves_alone(run: Run, data: dict[str, torch.Tensor]) -> None:
+def test_damaged_files_fail_alone(run: Run, data: dict[str, torch.Tensor]) -> None:
     whole = Path("data/train/0.safetensors").read_bytes()
     Path("data/train/0.safetensors").write_bytes(whole[:-3])
     Path("data/empty.pt").touch()

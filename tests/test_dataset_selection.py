@@ -130,7 +130,7 @@ def test_a_run_that_selects_nothing_fails_after_its_copies_are_written(
     assert len(result.json["files"]) == 2
 
 
-def test_dry_runs_say_so_too(run: Run) -> None:
+def test_dry_runs_warn_too(run: Run) -> None:
     images("data/a.safetensors")
     images("data/b.safetensors")
     result = run("apply", "data", "-o", "out", *SETTINGS, "-n")

@@ -74,7 +74,7 @@ def test_the_same_file_twice_is_one(run: Run) -> None:
     assert list(tree("out")) == ["a.pt"]
 
 
-def test_f09_f10_links_are_followed_but_not_round_and_round(run: Run) -> None:
+def test_f09_f10_links_are_followed_and_loops_are_not(run: Run) -> None:
     sample("data/real/0.pt")
     os.symlink(".", "data/here")
     os.symlink("..", "data/real/up")
@@ -90,7 +90,7 @@ def test_f09_f10_links_are_followed_but_not_round_and_round(run: Run) -> None:
     assert result.err.endswith("error: data/2.pt: no such file or directory\n")
 
 
-def test_f09_a_link_that_cannot_be_followed_costs_itself_alone(run: Run) -> None:
+def test_f09_a_link_that_cannot_be_followed_fails_alone(run: Run) -> None:
     for name in ("a", "m/b", "z"):
         sample(f"data/{name}.pt")
     os.symlink("loop.pt", "data/loop.pt")
@@ -141,7 +141,9 @@ def test_f14_odd_names_are_names(run: Run) -> None:
     assert {file["status"] for file in resumed.json["files"]} == {"skipped"}
 
 
-def test_lists_say_where_they_lead(run: Run, data: dict[str, torch.Tensor]) -> None:
+def test_lists_name_files_below_the_folder_given_beside_them(
+    run: Run, data: dict[str, torch.Tensor]
+) -> None:
     sample("a.pt", 99)  # not the one that is meant
     Path("below").write_text("a.pt\n")
     run("apply", "data", "--files-from", "below", "-o", "listed", *SETTINGS)

@@ -59,7 +59,7 @@ def test_a_disk_that_is_full_for_the_statistics() -> None:
     assert len(load_file("y.safetensors")) == 100
 
 
-def test_a_disk_that_is_full_for_the_conversion_of_a_file_of_old() -> None:
+def test_a_disk_that_is_full_for_the_conversion_of_a_legacy_file() -> None:
     """It is converted in a temporary file, whose disk may be another and full too."""
     torch.save({"x": torch.rand(1 << 20)}, "x.pt", _use_new_zipfile_serialization=False)
     done = limited(100, "apply x.pt -qo y.pt")
@@ -87,7 +87,7 @@ def test_a_device_that_is_full() -> None:
 
 
 @pytest.mark.parametrize("more", ["", " --json", " -v"])
-def test_a_reader_that_leaves_costs_no_output(run: Run, more: str) -> None:
+def test_a_reader_that_leaves_loses_no_output(run: Run, more: str) -> None:
     for number in range(200):
         sample(f"data/{number}.safetensors", number)
     words = f"apply data -o out {' '.join(WORDS)}{more}"
@@ -110,9 +110,9 @@ class Signalled:
         self.codes: list[int] = []
 
     def again(self, number: int, *more: str) -> str:
-        """Send this signal some time after it is heard; gives what the run says."""
+        """Send this signal some time after its handler is installed; return the run's messages."""
         process = subprocess.Popen([*self._words, *more], stderr=subprocess.PIPE, text=True)
-        while not _hears(process.pid, number):
+        while not _has_handler(process.pid, number):
             assert process.poll() is None
             time.sleep(0.005)
         time.sleep(self._numbers.uniform(0, self._duration))
@@ -121,7 +121,7 @@ class Signalled:
         # What is late comes when all is done: the interpreter ends, and the system's way is left.
         assert process.returncode in (0, 128 + number, -number), errors
         self.codes.append(process.returncode)
-        # Too late, and the machine is quicker than it was; or in time, lest no run ever ends.
+        # Sooner after a signal that came too late, later after others, so that some runs end.
         self._duration *= 1.3 if process.returncode else 0.7
         if process.returncode == 128 + number:
             first, *hints = errors.splitlines()
@@ -132,11 +132,11 @@ class Signalled:
         return errors
 
 
-def _hears(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, as the system tells."""
+def _has_handler(pid: int, number: int) -> bool:
+    """Whether a process has installed handlers, as its status in /proc shows."""
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
-    # Python hears Ctrl-C from its first moment on, but the command is there when it hears both.
+    # Python itself handles Ctrl-C from the start; ours are installed together with SIGTERM's.
     return all(int(caught, 16) >> (wanted - 1) & 1 for wanted in (number, signal.SIGTERM))
 
 

@@ -33,7 +33,7 @@ def test_mutations_that_know_the_structure(judge: Judge) -> None:
     assert judge.differences.total() < 50  # most of what torch refuses is refused
 
 
-# A folder for all examples is meant: each leaves it as it was.
+# One folder serves all examples, because each leaves it as it was.
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(random=st.randoms(use_true_random=False))
 def test_mutations_that_hypothesis_draws(judge: Judge, random: Random) -> None:

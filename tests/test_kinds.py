@@ -1,4 +1,4 @@
-"""Files that hold no tensors, under any name: what they are is said, and what to do with them."""
+"""Files that hold no tensors, under any name: the error names their kind and what to do."""
 
 import gzip
 import io

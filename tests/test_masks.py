@@ -116,7 +116,7 @@ def test_large_grids(shape: tuple[int, ...], over: dict[int, int]) -> None:
 
 
 def test_counts_beyond_32_bits_are_addressed() -> None:
-    """Element 2**34 + 1 of a tensor that nobody could hold."""
+    """Element 2**34 + 1 of a tensor too large for any memory."""
     key = oracle.key(3, "s", "t")
     start = 2**34 + 1
     keep = np.empty(8, np.bool_)

@@ -27,7 +27,7 @@ class Sample:
     label: int
 
 
-Pair = collections.namedtuple("Pair", ["x", "y"])  # its old pickled form is meant
+Pair = collections.namedtuple("Pair", ["x", "y"])  # pickled by the name of its module
 
 
 class Graph:

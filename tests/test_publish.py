@@ -102,20 +102,20 @@ def test_s43_a_source_that_shrinks_is_noticed(run: Run, monkeypatch: pytest.Monk
     assert listing() == {"x.safetensors"}
 
 
-def test_f19_an_output_that_appears_meanwhile_is_kept(
+def test_f19_an_output_that_appears_during_the_run_is_kept(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_file({"x": torch.rand(1000)}, "x.safetensors")
     fsync = os.fsync
 
     def appear(fd: int) -> None:
-        Path("y.safetensors").write_text("somebody else's")
+        Path("y.safetensors").write_text("another program's")
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", appear)
     result = run("apply", "x.safetensors", "-o", "y.safetensors", "--json")
     assert (result.code, result.errors) == (1, ["exists"])
-    assert Path("y.safetensors").read_text() == "somebody else's"
+    assert Path("y.safetensors").read_text() == "another program's"
 
 
 def test_short_reads_and_writes_are_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

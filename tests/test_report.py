@@ -97,7 +97,7 @@ def test_the_document_parses_with_jq(run: Run) -> None:
     assert int(done.stdout) == Path("y.safetensors").stat().st_size
 
 
-def test_stats_files_say_what_the_document_says(run: Run) -> None:
+def test_stats_files_agree_with_the_document(run: Run) -> None:
     save_file(TENSORS, "x.safetensors")
     reports = {}
     for suffix in ("json", "jsonl", "csv"):

@@ -139,7 +139,7 @@ def test_e13_other_settings_are_refused_and_named(run: Run) -> None:
         assert set(difference.split()) <= set(re.split(r"[\s,;]+", result.err))
 
 
-def test_a_seed_that_was_drawn_is_known_from_the_first_moment(run: Run) -> None:
+def test_a_drawn_seed_is_in_the_journal_before_the_first_file(run: Run) -> None:
     for number in range(4):
         sample(f"data/{number}.pt", number)
     first = run("apply", "data", "-o", "out", "-p", 0.3, "--json").json
@@ -216,7 +216,7 @@ def test_a_journal_that_is_no_file(run: Run) -> None:
     assert (result.code, result.errors) == (1, ["not-a-file"])
 
 
-def test_the_journal_is_nobodys_output(run: Run) -> None:
+def test_the_journal_is_never_an_output(run: Run) -> None:
     sample("dropcli.safetensors")
     Path("dropcli.safetensors").rename("dropcli.jsonl")
     sample("x.safetensors")

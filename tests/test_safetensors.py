@@ -34,7 +34,7 @@ def test_a_truncated_pipe_leaves_nothing() -> None:
         assert os.listdir() == ["x.safetensors"]
 
 
-def test_foreign_provenance_is_not_thrown_away(run: Run) -> None:
+def test_foreign_provenance_is_kept(run: Run) -> None:
     save_file({"x": torch.ones(3)}, "x.safetensors", {"dropcli": "my own note"})
     result = run("apply", "x.safetensors", "-o", "y.safetensors")
     assert result.code == 1

@@ -215,7 +215,7 @@ def test_an_empty_tensor_and_a_p_that_drops_nothing_are_no_error(run: Run) -> No
     assert run("apply", "x.safetensors", "-fo", "y.safetensors", "-p", 1e-9).code == 0
 
 
-def test_a_file_of_arrays_says_so(run: Run) -> None:
+def test_a_file_of_arrays_is_called_that(run: Run) -> None:
     torch.save({"a": np.ones(3)}, "x.pt")
     result = run("apply", "x.pt", "-o", "y.pt", "--json")
     assert (result.code, result.errors) == (1, ["nothing-selected"])
@@ -231,7 +231,7 @@ def test_standard_input_too(run: Run) -> None:
     assert not Path("y.safetensors").exists()
 
 
-def test_exclude_that_cancels_key_says_so(run: Run) -> None:
+def test_exclude_that_cancels_key_is_named(run: Run) -> None:
     save_file({"x": torch.rand(9, 9), "i": torch.arange(3)}, "x.safetensors")
     words = ("apply", "x.safetensors", "-o", "y.safetensors", "-k", "x", "--exclude", "x")
     result = run(*words, "--json")

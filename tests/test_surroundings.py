@@ -1,4 +1,4 @@
-"""Odd terminals, closed streams, full devices, and names that would speak to a terminal."""
+"""Odd terminals, closed streams, full devices, and names with escape codes."""
 
 import json
 import os
@@ -144,7 +144,7 @@ def test_ctrl_c_at_a_terminal_gives_the_cursor_back() -> None:
     assert os.listdir() == ["x.safetensors"]
 
 
-def test_the_tensors_are_not_poured_into_a_terminal() -> None:
+def test_tensors_are_not_written_to_a_terminal() -> None:
     save_file({"x": torch.ones(3)}, "x.safetensors")
     code, shown = on_terminal("dropcli apply x.safetensors -o -")
     assert code == 2
@@ -218,7 +218,7 @@ def test_full_devices_as_outputs(run: Run) -> None:
     check_refusal(before, 1, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def test_names_are_told_exactly_where_programs_read(hostile: None, run: Run) -> None:
+def test_names_are_exact_where_programs_read(hostile: None, run: Run) -> None:
     for source in (FILE, f"{FILE}.pt"):
         result = run(
             "apply", f"data/{source}", "-o", "y/", "-f", "--json", "--stats", "s.csv", "-f"

@@ -71,7 +71,9 @@ def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
     assert b"./00.safetensors: " in shown.splitlines()[-1]
 
 
-def test_elsewhere_it_says_so_now_and_then(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_progress_is_a_line_now_and_then(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: clock() * 1e6)  # moments are minutes
     for number in range(3):

@@ -26,7 +26,7 @@ def many() -> dict[str, bytes]:
     return tree("whole")
 
 
-def test_e03_nohup_is_heard() -> None:
+def test_e03_nohup_is_respected() -> None:
     for index in range(40):
         save_file({"x": torch.rand(1 << 18)}, f"{index}.safetensors")
     command = " ".join([*COMMAND, ".", "-o", "out", "-q", *WORDS])
@@ -37,7 +37,7 @@ def test_e03_nohup_is_heard() -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_e02_e03_a_signal_ends_it_soon_and_says_how_to_go_on(number: int, jobs: int) -> None:
+def test_e02_e03_a_signal_ends_the_run_soon_and_says_how_to_resume(number: int, jobs: int) -> None:
     for index in range(30):
         save_file({"x": torch.rand(1 << 20)}, f"{index}.safetensors")
     words = [".", "-o", "out", *WORDS, "-j", str(jobs)]
@@ -71,16 +71,14 @@ def workers(pid: int) -> list[int]:
     """The worker processes of a run: the children of its fork server."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # it has ended
             parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
     children = {child for child, parent in parents.items() if parent == pid}
     return sorted(child for child, parent in parents.items() if parent in children)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
-def test_e04_a_worker_that_is_killed_costs_at_most_its_file(
-    many: dict[str, bytes], number: int
-) -> None:
+def test_e04_a_killed_worker_is_replaced(many: dict[str, bytes], number: int) -> None:
     for index in range(200, 1500):
         shutil.copy("data/0/000.safetensors", f"data/{index}.safetensors")
     words = ["data", "-o", "out", *WORDS, "-q", "-j", "2"]

@@ -1,8 +1,8 @@
-"""What the command says to the mistakes that users make most, in `tests/transcript.txt`.
+"""The errors and warnings that users meet most, in `tests/transcript.txt`.
 
     python -m tests.transcript
 
-runs every command of it again and writes down what is said now; `git diff` shows what changed.
+runs its commands and writes it anew; `git diff` then shows which messages changed.
 """
 
 import contextlib
@@ -160,7 +160,7 @@ def _said(command: str) -> Iterator[str]:
 
 
 def update() -> None:
-    """Write down what is said now."""
+    """Write the transcript anew."""
     before = TRANSCRIPT.read_text()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         now = list(retold(before))

@@ -1,6 +1,6 @@
 """Run one command and print its seconds and peak memory as JSON: `python -I -S launch.py WORD...`
 
-A program of its own, and a small one, because Linux counts the memory of whoever starts a process
+A program of its own, and a small one, because Linux counts the memory of the parent process
 as the first memory of that process: less than about 15 MB of a peak may be this launcher's.
 Processes that the command leaves behind, such as the server that forks its workers, become
 children of this one, so that their memory counts too. They end outside the timed window.

@@ -64,7 +64,7 @@ def one_worker(data: Recipe) -> Side:
 
 
 def named(who: str, side: Side) -> Side:
-    """The same, as somebody's peer."""
+    """The same, as the peer of another side."""
     return Side(who, side.words, side.data, side.units, side.needs)
 
 

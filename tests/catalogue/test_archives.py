@@ -44,12 +44,12 @@ def flagged(flags: int, method: int = 0) -> bytes:
     return changed(local, b"PK\1\2\0\0\0\0" + bytes(4), b"PK\1\2\0\0\0\0" + claim)
 
 
-def zip64(told: int, root: bytes = GOOD) -> bytes:
-    """An archive with the records of a large one, whose pointer leads `told` bytes off."""
+def zip64(shift: int, root: bytes = GOOD) -> bytes:
+    """An archive with the records of a large one, whose pointer is `shift` bytes off."""
     rest, start = root[:-END], root.index(b"PK\1\2")
     sizes = (len(MEMBERS) + 1, len(MEMBERS) + 1, len(rest) - start, start)
     end_64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", END_64 - 12, 45, 45, 0, 0, *sizes)
-    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(rest) + told, 1)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(rest) + shift, 1)
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     return rest + end_64 + locator + end
 
@@ -230,10 +230,10 @@ def test_p04_files_without_checksums_are_taken(run: Run) -> None:
     assert zipfile.ZipFile("y.pt").testzip() is None
 
 
-def test_p17_storages_of_nobody_are_copied(run: Run) -> None:
-    Path("x.pt").write_bytes(in_root(MEMBERS | {"data/1": b"nobody's"}))
+def test_p17_unused_storages_are_copied(run: Run) -> None:
+    Path("x.pt").write_bytes(in_root(MEMBERS | {"data/1": b"unused"}))
     assert run("apply", "x.pt", "-o", "y.pt", "-q").code == 0
-    assert zipfile.ZipFile("y.pt").read("x/data/1") == b"nobody's"
+    assert zipfile.ZipFile("y.pt").read("x/data/1") == b"unused"
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_f11_a_file_system_that_can_do_little(
     assert refuse(*APPLY).code == "exists"
 
 
-def test_f12_f18_what_is_lost_meanwhile_costs_itself_and_is_resumed(
+def test_f12_f18_files_lost_during_the_run_fail_alone_and_are_resumed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
@@ -184,7 +184,7 @@ def test_f20_what_dead_runs_left_is_swept_and_nothing_else(x: torch.Tensor, run:
         os.unlink(name)
 
 
-def test_f20_a_link_that_somebody_planted_is_not_followed(
+def test_f20_a_planted_link_is_not_followed(
     x: torch.Tensor, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("theirs").write_text("precious")
@@ -242,7 +242,7 @@ def test_f23_deeper_than_python_calls_and_than_a_path_can_say(run: Run) -> None:
     shell("rm -r data out")  # Python's own ways would call themselves a thousand times
 
 
-def test_f24_a_folder_that_goes_away_meanwhile(
+def test_f24_a_folder_that_is_removed_during_the_run(
     x: torch.Tensor, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsync = os.fsync

@@ -67,14 +67,14 @@ def test_legacy_programs_are_refused_before_torch_reads_them(refuse: Refuse, cal
     assert_refused(refuse, before + b"\x80\x02" + call + pickled + rest, "program-in-data", "")
 
 
-def test_an_old_file_without_its_storages(refuse: Refuse) -> None:
+def test_a_legacy_file_without_its_storages(refuse: Refuse) -> None:
     """Torch makes them of what happens to be in memory."""
     data = OLD[: OLD.rindex(b"\x80\x02]q\x00")] + b"\x80\x02]."
     assert torch.load(io.BytesIO(data))["x"].shape == (6,)
     assert_refused(refuse, data, "no-storage", "")
 
 
-def test_an_old_file_with_a_class_in_it(refuse: Refuse) -> None:
+def test_a_legacy_file_with_a_class_in_it(refuse: Refuse) -> None:
     """Torch puts an object of its own in the place of a storage's class, which it cannot read."""
     data = legacy([torch.ones(4), torch.FloatStorage])
     assert_refused(refuse, data, "unreadable-legacy", "")

@@ -174,14 +174,14 @@ def test_unknown_classes_are_named_and_never_imported(run: Run) -> None:
     assert f"{module}.Thing" in result.err
 
 
-def test_verbose_names_every_stranger(run: Run) -> None:
+def test_verbose_names_every_unknown_class(run: Run) -> None:
     calls = b"".join(f"cpackage\nClass{i}\n)R".encode() for i in range(5))
     Path("x.pt").write_bytes(archive(b"\x80\x02](" + calls + b"e."))
     assert "package.Class2, ..." in run("apply", "x.pt", "-o", "y.pt", "--eval").err
     assert "package.Class3, package.Class4)" in run("apply", "x.pt", "-fvo", "y.pt", "--eval").err
 
 
-def test_p28_a_lookalike_is_a_stranger(run: Run) -> None:
+def test_p28_a_lookalike_is_an_unknown_class(run: Run) -> None:
     cyrillic = tensor_pickle().replace(b"torch._utils", "t\u043erch._utils".encode())
     Path("x.pt").write_bytes(archive(cyrillic, **{"data/0": bytes(16)}))
     result = run("apply", "x.pt", "-o", "y.pt", "--json", "--eval")

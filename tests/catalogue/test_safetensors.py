@@ -117,6 +117,12 @@ REFUSED_BY_US = {
     ),
 }
 
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+ODD_NAMES = (
+    *("", "\0", "a\nb", "\x1b[2J", "../../etc/x", "[/]", "[red]x[/red]", "\u202egnp.exe"),
+    *("\x9b31m", "n" * (1 << 20)),
+)
+
 ACCEPTED = {
     "S13 leading space": pack(b"  \n" + json.dumps(entry()).encode(), DATA),
     "S13 trailing space": pack(json.dumps(entry()).encode() + b" \n\t ", DATA),
@@ -133,29 +139,8 @@ ACCEPTED = {
         b"\1" + np.array([1.5, -2], "<f4").tobytes(),
     ),
     "S36 odd bools": pack(entry(dtype="BOOL", shape=[8]), bytes(range(8))),
-    "S37 odd names": pack(
-        {
-            name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-            for name in (
-                "",
-                "\0",
-                "a\nb",
-                "\x1b[2J",
-                "../../etc/x",
-                "[/]",
-                "[red]x[/red]",
-                "\u202egnp.exe",
-                "\x9b31m",
-                "n" * (1 << 20),
-            )
-        }
-    ),
-    "S39 case and normal forms": pack(
-        {
-            name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-            for name in ("é", "e\u0301", "É")
-        }
-    ),
+    "S37 odd names": pack(dict.fromkeys(ODD_NAMES, EMPTY)),
+    "S39 case and normal forms": pack(dict.fromkeys(("é", "e\u0301", "É"), EMPTY)),
     "S40 no tensors": pack({}),
     "S41 only empty and scalar": pack(
         {
@@ -187,7 +172,7 @@ def test_refused(refuse: Refuse, case: str) -> None:
 
 @pytest.mark.parametrize("case", [*REFUSED, *REFUSED_BY_US])
 def test_refused_in_order(refuse: Refuse, case: str) -> None:
-    """On standard input, which is read in order, be it a pipe or a file."""
+    """On standard input, which is read in order also where it is a file."""
     Path("x").write_bytes({**REFUSED, **REFUSED_BY_US}[case])
     refusal = refuse("apply", "-", "-o", "y.safetensors", stdin="x")
     assert refusal.line.startswith("standard input: ")
@@ -277,7 +262,7 @@ def test_s34_what_has_no_zero_is_refused(run: Run, refuse: Refuse) -> None:
     assert Path("y.safetensors").read_bytes().endswith(b"\1\2\3\4")
 
 
-def test_s37_odd_names_are_shown_escaped_and_told_exactly(run: Run) -> None:
+def test_s37_odd_names_are_escaped_in_tables_and_exact_in_json(run: Run) -> None:
     Path("x.safetensors").write_bytes(ACCEPTED["S37 odd names"])
     names = set(header_of("x.safetensors"))
     for command in (("apply", "x.safetensors", "-fo", "y.safetensors"), ("info", "x.safetensors")):
@@ -285,8 +270,8 @@ def test_s37_odd_names_are_shown_escaped_and_told_exactly(run: Run) -> None:
         assert all(line.isprintable() for line in (shown.out + shown.err).splitlines())
         assert r"\x1b[2J" in shown.out
         assert "[red]x[/red]" in shown.out
-        told = run(*command, "--json").json["files"][0]["tensors"]
-        assert {tensor["name"] for tensor in told} == names
+        listed = run(*command, "--json").json["files"][0]["tensors"]
+        assert {tensor["name"] for tensor in listed} == names
     assert sorted(os.listdir()) == ["x.safetensors", "y.safetensors"]
 
 

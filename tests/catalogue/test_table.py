@@ -37,7 +37,7 @@ def ids_of_parameters(tree: ast.Module, function: ast.FunctionDef) -> Iterator[s
 
 
 def known_tests() -> dict[str, set[str]]:
-    """Every test by its name in the table, and the ids that it bears."""
+    """Every test by its name in the table, and the ids in its name and parameters."""
     found = {}
     for path in HERE.parent.rglob("test_*.py"):
         tree = ast.parse(path.read_text())

@@ -22,5 +22,5 @@ def integer(random: Random, near: int | None = None) -> int:
 
 
 def text(random: Random) -> str:
-    """Any text that somebody once misunderstood."""
+    """Texts that some parser of numbers once misread."""
     return random.choice(TEXTS)

@@ -147,7 +147,7 @@ def _bytes_after_the_end(command: str, data: bytes, why: Refusal) -> bool:
 
 
 def _special_tensors(command: str, data: bytes, why: Refusal) -> bool:
-    """Quantized tensors are copied as they are: nobody looks at what they are made of."""
+    """Quantized tensors are copied as they are: their parts are not looked at."""
     return b"_rebuild_qtensor" in data and "quantized tensor" in str(why)
 
 

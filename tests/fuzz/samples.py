@@ -17,7 +17,7 @@ from dropcli import apply
 def samples() -> dict[str, bytes]:
     """By their names. Those called `dropped` were made from `plain`, with provenance in them."""
     made = {
-        "plain.safetensors": save(_tensors(), {"made by": "nobody"}),
+        "plain.safetensors": save(_tensors(), {"made by": "the fuzzer"}),
         "plain.pt": _saved(_tensors()),
         "nested.pt": _saved(_nested()),
         "bare.pt": _saved(torch.arange(6.0).reshape(2, 3)),
