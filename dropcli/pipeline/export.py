@@ -1,6 +1,5 @@
 """`--stats`: a report as a file, in the format of its suffix."""
 
-import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -36,6 +35,8 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
 
 def _csv(report: Report) -> str:
     """A header row, then one row per tensor (RFC 4180)."""
+    import csv  # rarely needed
+
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=_CSV_COLUMNS)
     writer.writeheader()
