@@ -30,6 +30,15 @@ def entry(**changes: Any) -> dict[str, Any]:
 DATA = bytes(8)
 
 
+def g(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+def stack_global(module: str, name: str) -> bytes:
+    parts = (b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name))
+    return b"\x80\x04" + b"".join(parts) + b"\x93"
+
+
 def archive(pickled: bytes, **members: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as written:

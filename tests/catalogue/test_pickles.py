@@ -10,19 +10,9 @@ import pytest
 import torch
 
 from tests import oracle
-from tests.builders import archive, changed, names_in, tensor, tensor_pickle
+from tests.builders import archive, changed, g, names_in, stack_global, tensor, tensor_pickle
 from tests.conftest import Run, peak_megabytes, shell
 from tests.refusal import Refuse, assert_refused, check_refusal, snapshot
-
-
-def g(module: str, name: str) -> bytes:
-    return f"c{module}\n{name}\n".encode()
-
-
-def stack_global(module: str, name: str) -> bytes:
-    parts = (b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name))
-    return b"\x80\x04" + b"".join(parts) + b"\x93"
-
 
 CALL = b"X\x01\x00\x00\x00a\x85R."
 

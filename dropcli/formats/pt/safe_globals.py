@@ -6,12 +6,15 @@ are refused, and classes of other packages are copied with a warning.
 """
 
 import re
-import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 
 from dropcli.errors import FormatError
+from dropcli.formats.pt.stdlib_names import STDLIB_NAMES
 from dropcli.formats.pt.unpickle import Global
 
 _CLASS = re.compile(r"[A-Z]\w*")
+_TORCH_CLASS = re.compile(r"_?[A-Z]\w*")
+_EXCEPTION = re.compile(r"[A-Z]\w*(Error|Exception|Warning)")
 _QUALIFIED_CLASS = re.compile(r"_?[A-Z]\w*(\._?[A-Z]\w*)*")
 _DTYPE = re.compile(
     r"q?u?int\d+(x\d+)?|float\d+\w*|bfloat16|complex\d+|bool_?|bits\d\w*|(str|bytes|object)_"
@@ -46,7 +49,6 @@ _KNOWN = {
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
     "_codecs": {"encode"},
     "copyreg": {"_reconstructor"},
-    "copy_reg": {"_reconstructor"},
     "array": {"array", "_array_reconstructor"},
     "functools": {"partial"},  # its function is named, and judged, too
     "operator": {"itemgetter"},
@@ -57,7 +59,6 @@ _KNOWN = {
     "_io": {"BytesIO", "StringIO"},
     "io": {"BytesIO", "StringIO"},
     "builtins": _BUILTINS,
-    "__builtin__": {*_BUILTINS, "long", "unicode", "xrange"},
 }
 # Modules of Python and numpy whose classes only hold data.
 _DATA_MODULES = {
@@ -69,15 +70,22 @@ _DATA_MODULES = {
 _TORCH_CLASSES = ("torch.nn.", "torch.utils.data.", "torch.optim.", "torch.distributions.")
 _TORCH_FUNCTIONS = ("torch.nn.functional", "torch._C._nn")
 _TORCH_PROGRAMS = ("torch.hub", "torch.jit", "torch.package", "torch.utils.cpp_extension")
+_GETATTR = Global("builtins", "getattr")
 _LOADERS = {"pip", "setuptools", "distutils", "cloudpickle", "dill"}
 
 
 def check_globals(names: list[Global]) -> list[str]:
     """The classes of other packages among these names; FormatError for a program."""
     unknown = []
-    for name in names:
+    for name in map(_in_python_3, names):
         if _is_known(name):
             continue
+        if name == _GETATTR:
+            raise FormatError(
+                "program-in-data",
+                "its pickle calls getattr, which can reach any function",
+                "where you trust it, load it with torch and save only its tensors",
+            )
         if not _may_be_data(name):
             raise FormatError(
                 "program-in-data",
@@ -88,6 +96,13 @@ def check_globals(names: list[Global]) -> list[str]:
     return unknown
 
 
+def _in_python_3(name: Global) -> Global:
+    """The name that Python 3 looks up instead: `pickle` maps names of Python 2."""
+    if renamed := NAME_MAPPING.get((name.module, name.name)):
+        return Global(*renamed)
+    return Global(IMPORT_MAPPING.get(name.module, name.module), name.name)
+
+
 def _is_known(name: Global) -> bool:
     if name.name in _KNOWN.get(name.module, ()):
         return True
@@ -95,14 +110,17 @@ def _is_known(name: Global) -> bool:
         return True
     if name.module == "torch":
         return re.fullmatch(r"[A-Z]\w*Storage", name.name) is not None
+    if name.module == "builtins":
+        return _EXCEPTION.fullmatch(name.name) is not None
     if name.module == "torch._utils":
         return name.name.startswith("_rebuild_")
     if name.module.startswith("numpy.random."):
         return re.fullmatch(r"__pyx_unpickle_\w+|[A-Z]\w*|__\w+_ctor", name.name) is not None
     if name.module in _TORCH_FUNCTIONS:
         return name.name.isidentifier()
-    holds_data = name.module in _DATA_MODULES or name.module.startswith(_TORCH_CLASSES)
-    return holds_data and _CLASS.fullmatch(name.name) is not None
+    if name.module.startswith(_TORCH_CLASSES):
+        return _TORCH_CLASS.fullmatch(name.name) is not None
+    return name.module in _DATA_MODULES and _CLASS.fullmatch(name.name) is not None
 
 
 def _may_be_data(name: Global) -> bool:
@@ -112,7 +130,7 @@ def _may_be_data(name: Global) -> bool:
         return _CLASS.fullmatch(name.name) is not None and not name.module.startswith(
             _TORCH_PROGRAMS
         )
-    if top in sys.stdlib_module_names or top in _LOADERS or top in ("", "__builtin__"):
+    if top in STDLIB_NAMES or top in _LOADERS or not top:
         return False
     # Protocol 4 resolves dotted names attribute by attribute: allow only nested classes.
     return "." not in name.name or _QUALIFIED_CLASS.fullmatch(name.name) is not None
