@@ -2,7 +2,9 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import Unpack
 
 from dropcli.dataset.discover import is_several
@@ -27,12 +29,25 @@ from dropcli.pipeline import (
 
 
 class Application(ABC):
-    """An application that is ready to run; `notices` are the warnings known before the work."""
+    """An application that is ready to run; `notices` are the warnings known before the work.
 
-    def __init__(self, request: Request, dropout: Dropout, notices: list[Notice]) -> None:
+    `paths` are those that it reads and writes, `made` a folder that it makes.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        dropout: Dropout,
+        notices: Iterable[Notice],
+        paths: Iterable[str],
+        made: str | None,
+    ) -> None:
         self.request = request
         self.dropout = dropout
         self.notices = [*settings_notices(dropout), *notices]
+        if request.stats:
+            replacing = request.continues or request.dry_run
+            check_stats_path(request.stats, paths, replace=replacing, made=made)
 
     def run(self, progress: Progress) -> Report:
         """Do the work, and write the report where it is asked for.
@@ -56,15 +71,11 @@ class SingleFile(Application):
     """One file into one."""
 
     def __init__(self, source: str, request: Request, dropout: Dropout) -> None:
-        notices = stream_notices(source, request, dropout)
-        super().__init__(request, dropout, notices)
         self.job = job_of(source, request)
         self.file: FileReport  # as soon as it has run
-        if request.stats:
-            replacing = request.force or request.dry_run
-            made = os.path.dirname(self.job.output) if self.job.writing.make_folder else None
-            paths = [source, self.job.output]
-            check_stats_path(request.stats, paths, replace=replacing, made=made)
+        made = os.path.dirname(self.job.output) if self.job.writing.make_folder else None
+        notices = stream_notices(source, request, dropout)
+        super().__init__(request, dropout, notices, [source, self.job.output], made)
 
     def _run(self, report: Report, progress: Progress) -> None:
         self.file = run_file(self.job, self.dropout, progress)
@@ -77,30 +88,22 @@ class Dataset(Application):
     """Many files, each of which fails alone; `tally` has the outcomes."""
 
     def __init__(
-        self,
-        operands: list[str],
-        listed: list[str] | None,
-        request: Request,
-        dropout: Dropout,
+        self, operands: list[str], listed: list[str] | None, request: Request, dropout: Dropout
     ) -> None:
         found, request, dropout = prepare_several(operands, listed, request, dropout)
         if listed is None and not is_several(operands) and not request.resume:
             check_selected(operands[0], dropout)  # before several copies of one file
-        notices = [Notice("link-to-above", note) for note in found.notes]
         self._plan = plan_batch(request, found)
-        if not dropout.drops_nothing and (shared := shared_streams(self._plan.tasks)):
-            notices.append(shared)
-        super().__init__(request, dropout, notices)
+        notices = [Notice("link-to-above", note) for note in found.notes]
+        if not dropout.drops_nothing:
+            notices += shared_streams(self._plan.tasks)
+        jobs = (task.job for task in self._plan.tasks)
+        paths = chain.from_iterable((job.source, job.output) for job in jobs)
+        journal = [request.journal] if request.journal else []
+        super().__init__(request, dropout, notices, chain(paths, journal), request.output)
         self.errors: list[DropcliError] = []
-        if request.stats:
-            jobs = [task.job for task in self._plan.tasks]
-            paths = [path for job in jobs for path in (job.source, job.output)]
-            paths += [request.journal] if request.journal else []
-            replacing = request.continues or request.dry_run
-            check_stats_path(request.stats, paths, replace=replacing, made=request.output)
-        self.tally = Tally(keep=request.keep_files)
-        self.tally.kept_names = found.kept_names
-        self.tally.left = 0 if request.copy_others else len(found.others)
+        left = 0 if request.copy_others else len(found.others)
+        self.tally = Tally(keep=request.keep_files, kept_names=found.kept_names, left=left)
 
     def _run(self, report: Report, progress: Progress) -> None:
         tally = self.tally

@@ -6,6 +6,7 @@ outputs that are inputs.
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -207,7 +208,7 @@ def _is_used(journal: str | None) -> bool:
     return journal is not None and is_file(journal) and os.path.getsize(journal) > 0
 
 
-def shared_streams(tasks: list[Task]) -> Notice | None:
+def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
     """The warning about files with one name in mask keys, as `a.pt` and `a.bin`."""
     first: dict[tuple[str, int], str] = {}
     shared = []
@@ -216,15 +217,14 @@ def shared_streams(tasks: list[Task]) -> Notice | None:
         other = first.setdefault((job.stream, job.copy), job.source)
         if other != job.source and not task.untouched:
             shared.append((other, job))
-    if not shared:
-        return None
-    other, job = shared[0]
-    more = f" (and {len(shared) - 1:,} more like them)" if len(shared) > 1 else ""
-    return Notice(
-        "same-stream",
-        f"'{other}' and '{job.source}'{more} are both called '{job.stream}' in mask keys, so "
-        "tensors of the same name get the same mask",
-    )
+    if shared:
+        other, job = shared[0]
+        more = f" (and {len(shared) - 1:,} more like them)" if len(shared) > 1 else ""
+        yield Notice(
+            "same-stream",
+            f"'{other}' and '{job.source}'{more} are both called '{job.stream}' in mask keys, so "
+            "tensors of the same name get the same mask",
+        )
 
 
 def plan_batch(request: Request, found: Found) -> Plan:

@@ -1,5 +1,6 @@
 """Where outputs go and which names inputs have, settled before any work."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from dropcli.dataset.discover import Found, discover, is_several
@@ -48,24 +49,26 @@ def is_dataset(operands: list[str], request: Request) -> bool:
 
 
 def job_of(source: str, request: Request) -> Job:
-    """One file into one."""
-    target = _target_of(source, request.output)
+    """One file into one; in a folder the output keeps the input's name, as with `cp`."""
+    if request.output is not None:
+        target = file_target(source, request.output)
+    elif is_piped(source):
+        message = f"--in-place: '{source}' is not a file"
+        raise UsageError("in-place-pipe", message, "write it with -o -")
+    else:
+        target = source
     return Job(source, target, request.stream or stream_of(source), writing=request.writing)
 
 
-def stream_notices(source: str, request: Request, dropout: Dropout) -> list[Notice]:
+def stream_notices(source: str, request: Request, dropout: Dropout) -> Iterator[Notice]:
     """The warning about a pipe: all pipes get the same mask with the same seed."""
-    if request.seed_drawn or request.stream or dropout.drops_nothing or dropout.rng == "torch":
-        return []
-    if not is_piped(source):
-        return []
-    return [
-        Notice(
+    depends = not (dropout.drops_nothing or dropout.rng == "torch")
+    if depends and is_piped(source) and not (request.seed_drawn or request.stream):
+        yield Notice(
             "stream-of-pipe",
             "input from a pipe has no name, so every piped file gets the same mask with this seed; "
             "give each a name with --stream",
         )
-    ]
 
 
 def prepare_several(
@@ -79,22 +82,13 @@ def prepare_several(
     request = replace(request, walked=walked, in_dataset=True)
     if request.seed_drawn and request.resume:
         dropout = _resumed(request, dropout)
-    _check_several(found, request, dropout)
+    if len(found.inputs) != 1 and dropout.rng == "torch":
+        message = "--rng torch: takes one input, since all files would get the same mask"
+        raise UsageError("torch-several", message)
+    if len(found.inputs) != 1 and request.stream:
+        message = "--stream: takes one input, since the path of each file of several names it"
+        raise UsageError("stream-of-several", message)
     return found, request, dropout
-
-
-def _check_several(found: Found, request: Request, dropout: Dropout) -> None:
-    """UsageError for settings that make sense only for one input."""
-    if dropout.rng == "torch" and len(found.inputs) != 1:
-        raise UsageError(
-            "torch-several",
-            "--rng torch: takes one input, since all files would get the same mask",
-        )
-    if request.stream and len(found.inputs) != 1:
-        raise UsageError(
-            "stream-of-several",
-            "--stream: takes one input, since each file of several has its path as its stream",
-        )
 
 
 def _resumed(request: Request, dropout: Dropout) -> Dropout:
@@ -108,14 +102,3 @@ def _resumed(request: Request, dropout: Dropout) -> Dropout:
             "`dropcli info FILE` shows the seed of a file that is done",
         )
     return replace(dropout, seed=seed) if isinstance(seed, int) else dropout
-
-
-def _target_of(source: str, output: str | None) -> str:
-    """Where the output goes; into a folder it keeps the input's name, as with `cp`."""
-    if output is None:
-        if is_piped(source):
-            raise UsageError(
-                "in-place-pipe", f"--in-place: '{source}' is not a file", "write it with -o -"
-            )
-        return source
-    return file_target(source, output)
