@@ -57,6 +57,7 @@ _NOT_NEEDED = {
         ("--keep", "--keep-prob", "--keep-rate", "--retain"),
         "-p is the probability of dropping: 1 minus that of keeping",
     ),
+    **dict.fromkeys(("--version", "-V"), "dropcli --version"),
     "--no-clobber": "files that exist are kept, unless --force is given",
     **dict.fromkeys(
         ("--training", "--train"), "dropout is on unless --eval is given; leave this out"
@@ -105,7 +106,10 @@ def usage_error(ctx: Any, args: Sequence[str], error: Any) -> UsageError:
     hint: str | None = f"{ctx.command_path} --help"
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    if hasattr(error, "possibilities"):
+    if option == "-=":  # as in -q=1
+        option = next(arg for arg in args if re.match("-[a-zA-Z0]=", arg))[:2]
+        message = f"{option}: takes no value"
+    elif hasattr(error, "possibilities"):
         message, hint = f"no such option: {option}", _option_hint(ctx, args, error) or hint
     elif option:
         missing = "requires" in error.message
@@ -117,6 +121,8 @@ def usage_error(ctx: Any, args: Sequence[str], error: Any) -> UsageError:
             hint = no_input_hint(ctx.command_path)
         if name == "--source":
             hint = _source_hint(args, _names(ctx.command.get_params(ctx)))
+    elif message.startswith("got unexpected extra"):
+        message = f"too many arguments: {message.partition('(')[2].partition('(')[2].rstrip(')')}"
     elif param:
         message = f"{param.opts[0]}: {error.message.rstrip('.')}"
     return UsageError("usage", message, hint)
@@ -151,6 +157,11 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
         return f"use {meant}{_value_of(option, args) if takes_value else ''}"
     if option in _NOT_NEEDED:
         return _NOT_NEEDED[option]
+    if (flag := option.replace("--no-", "--", 1)) in known and is_flag(known[flag]):
+        return f"leave {flag} out"
+    for name, other in ctx.parent.command.commands.items():
+        if option in _names(other.params):
+            return f"{option} is an option of dropcli {name}"
     near = error.possibilities or difflib.get_close_matches(option, known, 1)
     return f"did you mean {near[0]}?" if near else None
 
@@ -180,7 +191,7 @@ def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage")
                 message, hint = f"{option}: the value is missing", f"'{word}' is an option"
         elif is_flag(known.get(word)):
             message, hint = _after_flag(word, following, known[word].secondary_opts)
-        elif word[:1] in _DASHES:
+        elif word and word[0] in _DASHES:
             message = f"'{word}' begins with a dash that is not the one on the keyboard"
             hint = f"use {'--' if len(word) > 2 else '-'}{word.lstrip(_DASHES + '-')}"
         elif word[:1] == "-" and len(long) > 3 and long in known.keys() | _MEANT.keys():

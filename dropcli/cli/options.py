@@ -170,7 +170,7 @@ Seed = Annotated[
         _RANDOM,
         "--seed N",
         "Seed from 0 to 2**64-1; the same seed gives the same masks.",
-        values.integer("--seed", 0, 2**64 - 1, "bad-seed"),
+        values.integer("--seed", 0, 2**64 - 1, "bad-seed", "leave --seed out for a random one"),
         default="drawn at random and shown",
     ),
 ]

@@ -16,10 +16,12 @@ _NUMBER = (
 )
 _INTEGER = r"[+-]?[0-9]+"
 _DIGITS = r"[0-9]+"
-_PERCENT = r"([0-9]{1,3}(\.[0-9]{1,4})?) ?%?"
+_PERCENT = r"([0-9]*\.?[0-9]{1,4}) ?%|([2-9]|[0-9]{2,3})"
 _DECIMAL_COMMA = r"0?,[0-9]{1,6}"
 _FRACTION = r"([0-9]{1,4})/([1-9][0-9]{0,3})"
+_RANGE = r"(0?\.[0-9]{1,6}) ?(-|\.\.|,|to) ?(0?\.[0-9]{1,6}|1)"
 _DIMENSIONS = r"-?[0-9][0-9,:-]*"
+_PATCH = r"(?:patch|block|cutout|dropblock)[:=]?([1-9][0-9]{0,3})(x\1)?"
 # What other libraries call the modes.
 _MODES = {
     "element": "dropout elementwise elements none",
@@ -123,14 +125,18 @@ def _p_hint(text: str) -> str | None:
     """Percentages, fractions and decimal commas, in the form that was meant."""
     if hint := _without_equals("-p", text):
         return hint
-    meant = None
-    if (percent := re.fullmatch(_PERCENT, text)) and float(percent[1]) <= 100:
-        meant = float(percent[1]) / 100
-    elif (fraction := re.fullmatch(_FRACTION, text)) and int(fraction[1]) <= int(fraction[2]):
+    meant = -1.0
+    if percent := re.fullmatch(_PERCENT, text):
+        meant = float(percent[1] or percent[2]) / 100
+    elif fraction := re.fullmatch(_FRACTION, text):
         meant = int(fraction[1]) / int(fraction[2])
+    elif ends := re.fullmatch(_RANGE, text):
+        return f"did you mean {ends[1]}:{ends[3]}?"
     elif re.fullmatch(_DECIMAL_COMMA, text):
         meant = float(text.replace(",", "."))
-    return None if meant is None else f"did you mean {meant:g}?"
+    elif text != text.strip() and re.fullmatch(_NUMBER, text.strip()):
+        meant = float(text)
+    return f"did you mean {meant:g}?" if 0 <= meant <= 1 else None
 
 
 def completion(words: Callable[[], Sequence[str]] | None) -> Callable[[str], list[str]] | None:
@@ -159,20 +165,34 @@ def topics() -> Sequence[str]:
 
 def parse_mode(text: str) -> str:
     """The name of a mode, which is checked with the other settings."""
-    meant = next((mode for mode, names in _MODES.items() if text.lower() in names.split()), None)
-    if meant or re.fullmatch(_DIMENSIONS, text):
-        hint = f"did you mean {meant or f'--over {text}'}?"
-        raise UsageError("bad-mode", f"--mode: '{text}' is not a mode", hint)
+    meant = _mode_meant(text)
+    if meant == text:
+        return text
+    meant = f"--over {text}" if re.fullmatch(_DIMENSIONS, text) else meant
+    if meant:
+        raise UsageError("bad-mode", f"--mode: '{text}' is not a mode", f"did you mean {meant}?")
     return text
+
+
+def _mode_meant(text: str) -> str | None:
+    """The mode that another library calls so."""
+    if size := re.fullmatch(_PATCH, text):
+        return f"patch:{size[1]}"
+    return next((mode for mode, names in _MODES.items() if text.lower() in names.split()), None)
 
 
 def parse_over(text: str) -> str:
     """The dimensions along which decisions differ, as in 0,2:8."""
     from dropcli.dropout import MODES, Over  # slow for --help
 
-    if text.partition(":")[0] in [mode.partition(":")[0] for mode in MODES]:
-        hint = f"did you mean --mode {text}?"
+    bare = re.sub(r"[][() ]", "", text)
+    mode = text if text in MODES else _mode_meant(text)
+    if mode:
+        hint = f"did you mean --mode {mode}?"
         raise UsageError("bad-over", f"--over: '{text}' is a mode, not dimensions", hint)
+    if bare != text and re.fullmatch(_DIMENSIONS, bare):
+        message = f"--over: '{text}' is not a list of dimensions"
+        raise UsageError("bad-over", message, f"did you mean {bare}?")
     Over.parse(text)
     return text
 
