@@ -36,8 +36,8 @@ def whole_number(name: str, value: Any, least: int = 0, most: int | None = None)
     except TypeError:
         raise _wrong(name, "an integer", repr(value)) from None
     if number < least or (most is not None and number > most):
-        needed = f"{least} or more" if most is None else f"from {least} to {most}"
-        raise _wrong(name, needed, number)
+        limits = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise _wrong(name, f"an integer {limits}", number)
     return number
 
 
@@ -55,10 +55,10 @@ def probability(p: Any) -> float | Range:
         p = (p.low, p.high)
     pair = p if isinstance(p, tuple | list) else (p, p)
     if len(pair) != 2:
-        raise _wrong("p", "a number or two", repr(p))
+        raise _wrong("p", "a number or a pair of numbers", repr(p))
     low, high = (_number("p", end) for end in pair)
     if not 0 <= low <= high <= 1:
-        needed = "a range from 0 to 1, the lower end first" if pair is p else "from 0 to 1"
+        needed = "a range from 0 to 1, the lower end first" if pair is p else "a number from 0 to 1"
         raise _wrong("p", needed, p)
     return Range(float(low), float(high)) if pair is p else float(low)
 
