@@ -141,7 +141,7 @@ def test_many_files_end_with_a_line_on_standard_error(run: Run) -> None:
     assert some.err.startswith("wrote 3 of 4 files to some/: ")
     assert "✓" not in some.err
     again = run("apply", "data", "-o", "some", *SETTINGS, "--resume")
-    assert again.err.startswith("wrote 0 of 1 file to some/: ")
+    assert again.err.startswith("wrote none of 1 file to some/\n")
 
 
 def several(count: int) -> None:

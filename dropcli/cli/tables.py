@@ -235,14 +235,14 @@ def dataset_end(
         files = ", ".join(f"{printable(path)} {time:.2g} s" for time, path in tally.slowest)
         yield from flow(f"slowest: {files}", screen)
     place = "in place" if request.output is None else f"to {_folder(request.output, screen)}"
-    total = tally.planned - tally.skipped
-    files = f"{tally.written:,} of {counted(total, 'file')}" if failed else counted(total, "file")
-    size, rate = size_text(tally.nbytes), size_text(round(tally.nbytes / seconds))
-    text = f"wrote {files} {place}: {size} in {seconds:.3g} s, {rate}/s"
-    if failed:
-        yield from flow(text, screen)
+    total = counted(tally.planned - tally.skipped, "file")
+    if tally.written:
+        some = f"{tally.written:,} of {total}" if failed else total
+        size, rate = size_text(tally.nbytes), size_text(round(tally.nbytes / seconds))
+        text = f"wrote {some} {place}: {size} in {seconds:.3g} s, {rate}/s"
     else:
-        yield from success(text if total else "nothing was left to do", screen)
+        text = f"wrote none of {total} {place}" if failed else "nothing was left to do"
+    yield from flow(text, screen) if failed else success(text, screen)
 
 
 def verdict_lines(
