@@ -28,6 +28,8 @@ def test_a_key_that_no_file_has_ends_the_run_at_the_eighth(run: Run, jobs: int) 
     assert hint.startswith("hint: ")
     assert "22 files" in result.out
     assert tree("out") == {}
+    copies = run(*words, "--copies", 3)
+    assert copies.err.splitlines()[0] == error
     result = run(*words, "--json", "-v")
     places = [f"emb/{number:03}.pt" for number in range(8)]
     assert [error["source"] for error in result.json["errors"]] == places
@@ -115,6 +117,7 @@ def test_urls_that_cannot_be_piped(run: Run) -> None:
         ("apply", "x.pt", "-o", "hf://datasets/user/y.pt"),
         ("verify", "s3://bucket/y.pt", "--source", "x.pt"),
         ("verify", "x.pt", "--source", "s3://bucket/x.pt"),
+        ("info", "s3://bucket/x.pt"),
     ):
         result = run(*words, "--json")
         assert (result.code, result.errors) == (2, ["url"])

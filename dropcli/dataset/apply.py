@@ -8,11 +8,11 @@ from itertools import chain
 from typing import Unpack
 
 from dropcli.dataset.discover import is_several
-from dropcli.dataset.outputs import check_local
 from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Tally
+from dropcli.dataset.urls import check_local
 from dropcli.dropout import Dropout, Settings, check_torch_input
 from dropcli.errors import DropcliError, Interrupted
 from dropcli.pipeline import (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE
+from dropcli.dataset.urls import check_local
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary, place_of
 
@@ -49,6 +50,7 @@ def is_several(operands: list[str]) -> bool:
 
 def tensor_files(operands: list[str]) -> tuple[list[str], list[DropcliError]]:
     """The paths that these operands mean to a command that only reads, and what went wrong."""
+    check_local(operands, piped=False)
     paths, errors = [], []
     for operand in operands:
         if not is_several([operand]):

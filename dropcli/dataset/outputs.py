@@ -1,8 +1,9 @@
-"""What OUTPUT means: a file, a folder that is there, or one that will be made."""
+"""Names of outputs: what OUTPUT means, and what copies are called, and back again."""
 
 import os
+import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from dropcli.dataset.discover import TENSOR_SUFFIXES
@@ -20,12 +21,7 @@ _FOREIGN = {
 }
 
 _INPUTS_SHOWN = 4
-_READERS = {
-    "s3": "aws s3 cp {source} -",
-    "gs": "gcloud storage cat {source}",
-    **dict.fromkeys(("http", "https"), "curl -L {source}"),
-}
-_WRITERS = {"s3": "aws s3 cp - {target}", "gs": "gcloud storage cp - {target}"}
+_ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)
 
 
 def is_made_folder(output: str) -> bool:
@@ -95,23 +91,27 @@ def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
     raise UsageError("not-a-folder", message, None if exists and not (copies or missing) else hint)
 
 
-def check_local(inputs: Iterable[str], output: str | None = None, *, piped: bool = True) -> None:
-    """UsageError for a URL, with the pipe that does the same if there is one."""
-    source = next(filter(_scheme, inputs), "")
-    target = output if output and _scheme(output) else ""
-    if source or target:
-        steps = [f"dropcli apply {'-' if source else 'INPUT'} -o {'-' if target else 'OUTPUT'}"]
-        if source:
-            steps = [_READERS.get(_scheme(source), ""), f"{steps[0]} --stream NAME"]
-        if target:
-            steps.append(_WRITERS.get(_scheme(target), ""))
-        pipe = " | ".join(steps).format(source=shlex.quote(source), target=shlex.quote(target))
-        hint = f"use a pipe: {pipe}" if piped and all(steps) else "copy it with another program"
-        raise UsageError("url", "URLs cannot be read or written directly", hint, source or target)
+def copy_names(name: str, copies: Iterable[int], last: int) -> Iterator[tuple[int, str]]:
+    """Each copy and its name, all as wide as that of the last: `x.01.pt` to `x.12.pt`."""
+    root, suffix = os.path.splitext(name)
+    width = len(str(last))
+    for copy in copies:
+        yield copy, f"{root}.{copy:0{width}}{suffix}"
 
 
-def _scheme(path: str) -> str:
-    """The scheme of a URL, "" for a path."""
-    scheme, separator, rest = path.partition("://")
-    is_url = separator and rest and scheme.isalnum() and not os.path.lexists(path)
-    return scheme if is_url else ""
+def name_of_original(name: str) -> str | None:
+    """The name of the file of which this is copy 0, None if it is called like no copy 0."""
+    found = _ORIGINAL.fullmatch(name)
+    return found["root"] + found["suffix"] if found else None
+
+
+def is_name_of(stem: str, stream: str, copy: int) -> bool:
+    """Whether an output of this name, without its suffix, is that copy of that stream.
+
+    It may be the end of the stream: below the folder that was written.
+    """
+    if copy:
+        stem, _, number = stem.rpartition(".")
+        if not (number.isdecimal() and int(number) == copy):
+            return False
+    return stem == stream or stream.endswith(f"/{stem}")

@@ -12,8 +12,7 @@ from functools import cached_property
 
 from dropcli.dataset.discover import Found, Input
 from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE, Stamp
-from dropcli.dataset.names import copy_names
-from dropcli.dataset.outputs import is_made_folder
+from dropcli.dataset.outputs import copy_names, is_made_folder
 from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import Identity, identity, identity_of, is_file

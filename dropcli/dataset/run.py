@@ -57,7 +57,7 @@ def run_batch(
             progress.advance(files=1, failed=int(outcome.error is not None))
 
         if unfit := _unfit(waiting, request, dropout):
-            tally.stopped = True
+            tally.unfit = len({task.job.source for task in waiting})
             for outcome in unfit:
                 take(outcome.task, outcome)
         elif not (request.fail_fast and tally.failed):

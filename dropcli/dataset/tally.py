@@ -104,7 +104,7 @@ class Tally:
     left: int = 0  # files of other suffixes, which are not read
     kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
     planned: int = 0  # outputs
-    stopped: bool = False  # since the settings fit none of the first files
+    unfit: int = 0  # inputs, if the run stopped because the settings fit none of the first
     written: int = 0
     skipped: int = 0
     nbytes: int = 0  # written

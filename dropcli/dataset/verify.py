@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from dropcli.dataset.discover import TENSOR_SUFFIXES, Input, discover
-from dropcli.dataset.names import is_name_of, name_of_original
-from dropcli.dataset.outputs import check_local
+from dropcli.dataset.outputs import is_name_of, name_of_original
 from dropcli.dataset.tasks import attempt, worker_died
+from dropcli.dataset.urls import check_local
 from dropcli.errors import DropcliError, FileError, FormatError, Interrupted, UsageError, located
 from dropcli.files import Reader, is_file, is_folder
 from dropcli.formats import Source, open_source

@@ -186,7 +186,7 @@ def _run_dataset(
             console.show_end(
                 tally, request, seconds, failed=bool(application.errors), verbose=verbose
             )
-    of_all = f"the first {{:,}} of {tally.planned:,} files" if tally.stopped else "{:,} files"
+    of_all = f"the first {{:,}} of {tally.unfit:,} files" if tally.unfit else "{:,} files"
     console.show_errors(application.errors, of_all, verbose=verbose)
     return 0 if not application.errors else 3 if tally.done and not report.failed else 1
 
