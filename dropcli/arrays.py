@@ -1,9 +1,9 @@
 """Dropout in memory: what the command writes for an array or tensor, and a transform of them."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, get_type_hints
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,24 @@ if TYPE_CHECKING:
 
 Probability = float | tuple[float, float]
 Array = TypeVar("Array", NDArray[Any], "torch.Tensor")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_MAX_MADE = 64
+_made: dict[tuple[type, str], "Dropout"] = {}  # for samples, one by one
 
 
-@contextmanager
-def _value_errors() -> Iterator[None]:
+def _value_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Raise ArgumentError, which is a ValueError, for errors in arguments."""
-    try:
-        yield
-    except (UsageError, TensorError) as error:
-        raise ArgumentError(error.code, error.message, error.hint, error.place) from None
+
+    @wraps(function)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except (UsageError, TensorError) as error:
+            raise ArgumentError(error.code, error.message, error.hint, error.place) from None
+
+    return wrapper
 
 
 class Dropout(BaseDropout):
@@ -60,13 +69,13 @@ class Dropout(BaseDropout):
         dropcli.ArgumentError: a ValueError, for a value that is wrong.
     """
 
-    @_value_errors()
+    @_value_errors
     def __init__(
         self, p: Probability = 0.5, seed: int = 0, **settings: Unpack[FileSettings]
     ) -> None:
         super().__init__(cast(Any, p), seed, **cast(Any, settings))
 
-    @_value_errors()
+    @_value_errors
     def __call__(
         self,
         x: Array,
@@ -97,7 +106,7 @@ class Dropout(BaseDropout):
             return self._drop_array(x, self._masks(stream, copy), tensor, inplace)
         return self._drop_tensor(x, self._masks(stream, copy), tensor, inplace)
 
-    @_value_errors()
+    @_value_errors
     def mask(
         self,
         shape: Sequence[int],
@@ -152,7 +161,15 @@ class Dropout(BaseDropout):
                 f"{x.device.type}, {x.layout}, requires_grad={x.requires_grad}"
             )
         dtype = _dtype(str(x.dtype).removeprefix("torch."))
-        new = library.empty_like(x)
+        if x.is_contiguous() and not (x.is_complex() or x.is_neg()):
+            output: torch.Tensor = x if inplace else x.clone()
+            self._drop_raw(
+                masks,
+                TensorInfo(name, dtype, tuple(x.shape), 0, 0),
+                output.view(-1).view(library.uint8).numpy(),
+            )
+            return output
+        new: torch.Tensor = library.empty_like(x)
         # torch draws in the order in which the elements of the output lie in memory.
         ordered = self.rng != "torch" or new.is_contiguous()
         layout = None if ordered else Layout(tuple(x.shape), new.stride())
@@ -160,7 +177,7 @@ class Dropout(BaseDropout):
         # A copy in logical order, as bytes, because numpy has no bfloat16.
         flat = library.empty(x.shape, dtype=x.dtype, device="cpu").copy_(x).reshape(-1)
         self._drop_raw(masks, info, flat.view(library.uint8).numpy())
-        output: torch.Tensor = x if inplace else new
+        output = x if inplace else new
         output.copy_(flat.reshape(x.shape))
         return output
 
@@ -218,13 +235,18 @@ def keep_mask(
     return made.mask(shape, stream=stream, tensor=tensor, copy=copy)
 
 
-@_value_errors()
+@_value_errors
 def _dropout(known: type, p: Any, seed: int, stream: str | None, settings: Any) -> Dropout:
     """The settings; raises TypeError for one that is unknown here, as `key`."""
-    for name in settings:
-        if name not in get_type_hints(known):
-            raise TypeError(f"unexpected argument '{name}'")
-    made = Dropout(p, seed, **settings)
+    key = (known, repr((p, seed, settings)))  # where 1, 1.0 and True differ
+    made = _made.get(key)
+    if made is None:
+        for name in settings:
+            if name not in get_type_hints(known):
+                raise TypeError(f"unexpected argument '{name}'")
+        if len(_made) >= _MAX_MADE:
+            _made.clear()
+        made = _made[key] = Dropout(p, seed, **settings)
     if stream is None and made.rng != "torch":
         raise UsageError(
             "bad-stream",

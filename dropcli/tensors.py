@@ -199,7 +199,7 @@ class TensorInfo:
         """The layout, of row-major elements too."""
         return self.layout or Layout.row_major(self.shape)
 
-    @cached_property
+    @property
     def elements(self) -> int:
         """The number of elements: 1 for a 0-d tensor."""
         return prod(self.shape)

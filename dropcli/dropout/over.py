@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -126,17 +127,16 @@ class Over:
 
     def _check_mode(self, shape: tuple[int, ...]) -> None:
         mode, size = self._mode_and_size
-        given = shape_text(shape) if shape else "a scalar"
         if mode == "channel" and len(shape) < 4:
             raise TensorError(
                 "ambiguous-channels",
-                f"--mode channel needs 4 or more dimensions (N, C, ...), not {given}",
+                f"--mode channel needs 4 or more dimensions (N, C, ...), not {shape_text(shape)}",
                 f"say which dimensions are meant: {_CHANNEL_HINT}",
             )
         if mode in _IMAGE_HINTS and len(shape) != 4:
             raise TensorError(
                 "ambiguous-mode",
-                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), not {given}",
+                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), not {shape_text(shape)}",
                 f"say which dimensions are meant: {_IMAGE_HINTS[mode].format(size)}",
             )
 
@@ -164,14 +164,15 @@ def _dimensions_text(count: int) -> str:
     return names.get(count, f"{count} dimensions: 0 to {count - 1}")
 
 
-def grid_of(shape: tuple[int, ...], over: Over | None) -> list[Axis]:
+@lru_cache(maxsize=64)  # samples of one shape, one by one
+def grid_of(shape: tuple[int, ...], over: Over | None) -> tuple[Axis, ...]:
     """The decisions along each dimension; TensorError where `over` does not fit the shape."""
     if over is None:
-        return [Axis(size, 1, size) for size in shape]
+        return tuple(Axis(size, 1, size) for size in shape)
     blocks = over.resolve(shape)
-    return [
+    return tuple(
         Axis(size, blocks[dimension], -(-size // blocks[dimension]))
         if dimension in blocks
         else Axis(size, size, 1)
         for dimension, size in enumerate(shape)
-    ]
+    )

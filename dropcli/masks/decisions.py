@@ -3,6 +3,7 @@
 A decision is drop exactly when its word is below a threshold, which p alone sets.
 """
 
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,12 +34,17 @@ def threshold(p: ArrayLike) -> Limits:
     return limits.astype(np.uint32) if limits.max(initial=0) < 2**32 else limits
 
 
+@lru_cache(maxsize=64)
+def _limit(p: float) -> Limits:
+    return threshold(p)
+
+
 class Bernoulli:
     """Each decision by its own word, and one p for all: the contract."""
 
     def __init__(self, key: bytes, p: float) -> None:
         self._keystream = Keystream(key)
-        self._limit = threshold(p)
+        self._limit = _limit(p)
 
     def decide(self, start: int, out: Keep) -> None:
         for first, words in self._keystream.chunks(start, len(out)):

@@ -1,7 +1,6 @@
 """The masks of a file: from settings, its name and a copy number to a mask for each tensor."""
 
 import os
-from functools import cached_property
 from math import prod
 
 from dropcli.dropout import LEAVE_OUT, Axis, Dropout, Over, Range, grid_of, in_tensor, whole_number
@@ -31,6 +30,7 @@ class FileMasks:
         self._copy = whole_number("copy", copy)
         self._dropout = dropout
         self._stream = os.fsencode(stream)
+        self._file_p = self._p_of_file()
         self._draws = None
         if dropout.rng == "torch" and not dropout.eval:
             self._draws = TorchDraws(dropout.seed)
@@ -52,10 +52,9 @@ class FileMasks:
             decisions = self._decisions(tensor, [axis.cells for axis in axes], p)
         except TensorError as error:
             raise in_tensor(tensor, error) from None
-        return Mask(decisions, [Axis(0, 1, 0)] if _is_absurd(tensor) else axes, p)
+        return Mask(decisions, (Axis(0, 1, 0),) if _is_absurd(tensor) else axes, p)
 
-    @cached_property
-    def _file_p(self) -> float:
+    def _p_of_file(self) -> float:
         """The p of the whole file, drawn from the range if there is one."""
         p = self._dropout.p
         if not isinstance(p, Range):

@@ -5,8 +5,9 @@ mask of any range of elements can be computed alone.
 """
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +22,17 @@ from dropcli.tensors import Indices
 class Mask:
     """The decisions of one tensor, at any range of its row-major element indices.
 
-    `p` is the probability behind them.
+    `p` is the probability behind them, `decisions` how many there are, and `per_element` says
+    whether decision i is for element i alone.
     """
 
-    def __init__(self, decisions: Decisions, axes: Iterable[Axis], p: Probability) -> None:
+    def __init__(self, decisions: Decisions, axes: tuple[Axis, ...], p: Probability) -> None:
         self.p = p
         self._decisions = decisions
-        self._grid = grid = _merged(axes)
-        # Elements and cells of one index of each axis: the products over the axes after it.
-        self._inner = [prod(axis.size for axis in grid[level + 1 :]) for level in range(len(grid))]
-        self._below = [prod(axis.cells for axis in grid[level + 1 :]) for level in range(len(grid))]
-
-    @cached_property
-    def decisions(self) -> int:
-        """The number of cells of the grid."""
-        return prod(axis.cells for axis in self._grid)
-
-    @cached_property
-    def per_element(self) -> bool:
-        """Whether decision i is for element i alone."""
-        return all(axis.block == 1 and axis.cells == axis.size for axis in self._grid)
+        grid = _grid(axes)
+        self._grid, self._inner, self._below = grid.axes, grid.inner, grid.below
+        self.decisions = grid.cells
+        self.per_element = grid.per_element
 
     def count_dropped(self) -> int:
         """How many of all decisions are "drop"."""
@@ -132,6 +124,29 @@ class Mask:
                 out=out,
                 mode="clip",
             )
+
+
+class _Grid(NamedTuple):
+    """The merged axes, and of each the elements and cells of one index: products of those after."""
+
+    axes: list[Axis]
+    inner: list[int]
+    below: list[int]
+    cells: int
+    per_element: bool
+
+
+@lru_cache(maxsize=64)  # samples of one shape, one by one
+def _grid(axes: tuple[Axis, ...]) -> _Grid:
+    grid = _merged(axes)
+    after = [grid[level + 1 :] for level in range(len(grid))]
+    return _Grid(
+        grid,
+        [prod(axis.size for axis in inner) for inner in after],
+        [prod(axis.cells for axis in inner) for inner in after],
+        prod(axis.cells for axis in grid),
+        all(axis.block == 1 and axis.cells == axis.size for axis in grid),
+    )
 
 
 def _merged(axes: Iterable[Axis]) -> list[Axis]:

@@ -1,7 +1,6 @@
 """What is done to one tensor: its mask and its kernel."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -24,7 +23,7 @@ class Recipe:
     _kernel: Kernel
     statistics: bool  # whether they are computed, which takes longer than the dropout
 
-    @cached_property
+    @property
     def native_factor(self) -> float | None:
         """The factor of kept elements for the kernel in C; None if it cannot drop this tensor."""
         fits = isinstance(self.mask.p, float) and has_kernel_for(self.tensor.dtype.name)
