@@ -20,6 +20,7 @@ class Digits(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(self) -> None:
         digits = load_file(DIGITS)
         self._images, self._labels = digits["images"], digits["labels"]
+        self._transform = dropcli.Dropout(p=0.2, seed=7)
         self.epoch = 1
 
     def __len__(self) -> int:
@@ -29,10 +30,8 @@ class Digits(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         label = self._labels[index]
         # As if each image lay in a file of its own, as examples/digits_folder.py saves them.
         stream = f"{label}/{index:04}"
-        image = dropcli.drop(
-            self._images[index], p=0.2, seed=7, stream=stream, tensor="image", copy=self.epoch
-        )
-        return image, label
+        image = self._images[index]
+        return self._transform(image, stream=stream, tensor="image", copy=self.epoch), label
 
 
 def main() -> None:
