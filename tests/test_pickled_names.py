@@ -67,3 +67,12 @@ def test_classes_of_other_packages_pass_with_a_warning(run: Run) -> None:
     result = run("apply", "x.pt", "-o", "y.pt", "--json")
     assert (result.code, len(result.warnings)) == (0, 1)
     assert "commandsets.Net" in result.json["warnings"][0]["message"]
+
+
+def test_a_key_that_is_not_unicode_is_named_as_the_reason(run: Run) -> None:
+    key = "\udcff".encode("utf-8", "surrogatepass")
+    data = b"}X\3\0\0\0" + key + tensor_pickle()[:-1] + b"s."
+    Path("x.pt").write_bytes(archive(data, **{"data/0": bytes(16)}))
+    result = run("info", "x.pt", "--json")
+    assert (result.code, result.errors) == (1, ["damaged-tensor"])
+    assert "its name is not valid Unicode" in result.json["errors"][0]["message"]

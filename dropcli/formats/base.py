@@ -111,7 +111,7 @@ class Source(ABC):
         self._origin.read_into(offset, buffer)
 
     def finish(self) -> None:
-        """FormatError if the file is longer than it says or changed while it was read."""
+        """FormatError if the file is longer than described, or changed while it was read."""
         self._origin.finish()
 
     def close(self) -> None:

@@ -191,6 +191,9 @@ def _found(name: str, node: _Node) -> FoundTensor:
     try:
         name.encode()
         return _view(name, call, node.inside)
+    except UnicodeEncodeError:
+        problem = f"tensor '{name}': its name is not valid Unicode"
+        raise FormatError("damaged-tensor", problem) from None
     except (AttributeError, TypeError, IndexError, ValueError):
         problem = f"tensor '{name}': its record in the pickle is not one that torch writes"
         raise FormatError("damaged-tensor", problem) from None
