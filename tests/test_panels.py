@@ -18,7 +18,7 @@ PANELS = {
     "Values": "--rescale --fill --alpha --eval",
     "Randomness": "--seed --stream --rng",
     "Output": "--output --in-place --force --copies --keep-original --concat --copy-others "
-    "--provenance",
+    "--provenance --sync",
     "Many files": "--files-from --null --jobs --resume --fail-fast",
     "Report": "--stats --json --dry-run --quiet --verbose --color",
 }
