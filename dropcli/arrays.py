@@ -250,7 +250,7 @@ def _dropout(known: type, p: Any, seed: int, stream: str | None, settings: Any) 
     if stream is None and made.rng != "torch":
         raise UsageError(
             "bad-stream",
-            "stream is missing: the name of the file, as in 'train/0001'",
+            "stream is missing: it is the name of the file, as in 'train/0001'",
             "a dropcli.Dropout draws one for each call",
         )
     return made

@@ -137,7 +137,7 @@ def _base_of_list(operands: list[str]) -> str:
     if len(operands) > 1 or (operands and not is_folder(operands[0])):
         raise UsageError(
             "list-and-inputs",
-            f"--files-from: '{operands[-1]}' is not the one folder that may stand beside it",
+            f"--files-from: only the folder of its files can be an input, not '{operands[-1]}'",
             "add that file to the list",
         )
     return operands[0] if operands else "."

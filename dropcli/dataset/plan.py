@@ -54,15 +54,15 @@ class Request:
         in_place, single = self.output is None, not self.copies
         unrecorded = in_place and self.resume and not self.provenance
         for wrong, code, message in (
-            (in_place and not single, "copies-in-place", "--copies: needs -o FOLDER"),
+            (in_place and not single, "copies-in-place", "--copies needs -o FOLDER"),
             (
                 single and self.keep_original,
                 "original-without-copies",
-                "--keep-original: needs --copies",
+                "--keep-original needs --copies",
             ),
-            (single and self.concat, "concat-without-copies", "--concat: needs --copies"),
-            (in_place and self.copy_others, "others-in-place", "--copy-others: needs -o FOLDER"),
-            (unrecorded, "resume-without-provenance", "--resume: --in-place needs provenance"),
+            (single and self.concat, "concat-without-copies", "--concat needs --copies"),
+            (in_place and self.copy_others, "others-in-place", "--copy-others needs -o FOLDER"),
+            (unrecorded, "resume-without-provenance", "--resume with --in-place needs provenance"),
         ):
             if wrong:
                 raise UsageError(code, message)
@@ -161,7 +161,7 @@ class Plan:
         if not existing and _is_used(request.journal):
             existing = [request.journal or ""]
         if existing and not request.continues:
-            more = f", the first of {len(existing):,}" if len(existing) > 1 else ""
+            more = f" (the first of {len(existing):,} outputs)" if len(existing) > 1 else ""
             raise FileError(
                 "exists",
                 f"already exists{more}",

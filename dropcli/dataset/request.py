@@ -40,7 +40,7 @@ def is_dataset(operands: list[str], request: Request) -> bool:
         if given and not into_folder:
             raise UsageError(
                 "one-file",
-                f"{option}: needs a folder or several files",
+                f"{option} needs a folder or several files",
                 f"run it without {option}, since one file is always done as a whole",
             )
         if given:
@@ -83,10 +83,10 @@ def prepare_several(
     if request.seed_drawn and request.resume:
         dropout = _resumed(request, dropout)
     if len(found.inputs) != 1 and dropout.rng == "torch":
-        message = "--rng torch: takes one input, since all files would get the same mask"
+        message = "--rng torch takes one input, since all files would get the same mask"
         raise UsageError("torch-several", message)
     if len(found.inputs) != 1 and request.stream:
-        message = "--stream: takes one input, since the path of each file of several names it"
+        message = "--stream takes one input: each file of several has its path as its stream"
         raise UsageError("stream-of-several", message)
     return found, request, dropout
 
@@ -98,7 +98,7 @@ def _resumed(request: Request, dropout: Dropout) -> Dropout:
     if request.output is None and settings is None and not dropout.eval:
         raise UsageError(
             "resume-without-seed",
-            "--resume: needs --seed with --in-place",
+            "--resume with --in-place needs --seed",
             "`dropcli info FILE` shows the seed of a file that is done",
         )
     return replace(dropout, seed=seed) if isinstance(seed, int) else dropout

@@ -136,7 +136,7 @@ def _verify_file(
         if not entries:
             raise FormatError(
                 "no-provenance",
-                "has no provenance, so it cannot be derived again",
+                "has no provenance, so it cannot be verified",
                 "it was written with --no-provenance, or not by dropcli",
             )
         dropout, entry = read_entry(entries[-1])

@@ -127,16 +127,17 @@ class Over:
 
     def _check_mode(self, shape: tuple[int, ...]) -> None:
         mode, size = self._mode_and_size
+        given = shape_text(shape) if shape else "a scalar"
         if mode == "channel" and len(shape) < 4:
             raise TensorError(
                 "ambiguous-channels",
-                f"--mode channel needs 4 or more dimensions (N, C, ...), not {shape_text(shape)}",
+                f"--mode channel needs 4 or more dimensions (N, C, ...), not {given}",
                 f"say which dimensions are meant: {_CHANNEL_HINT}",
             )
         if mode in _IMAGE_HINTS and len(shape) != 4:
             raise TensorError(
                 "ambiguous-mode",
-                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), not {shape_text(shape)}",
+                f"--mode {self.mode} needs 4 dimensions (N, C, H, W), not {given}",
                 f"say which dimensions are meant: {_IMAGE_HINTS[mode].format(size)}",
             )
 

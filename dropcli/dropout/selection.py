@@ -142,7 +142,9 @@ def nothing_selected(
     if not left:
         return TensorError(code, "no tensor is selected: --exclude names all tensors")
     first = next((tensor for tensor in left if _is_numeric(tensor)), left[0])
-    held = f"it holds {_held(tensors)}"
+    held = f"it holds {_held(left)}"
+    if len(left) < len(tensors):
+        held += ", beside what --exclude names"
     if not _is_numeric(first):
         return TensorError(code, f"no tensor is selected: {held}, which cannot be dropped")
     rescale = " --no-rescale" if first.dtype.kind in ("integer", "bool") and dropout.rescale else ""
