@@ -63,9 +63,10 @@ def _compiler() -> list[str] | None:
     return None
 
 
-def compile_kernel(compiler: list[str], library: Path, flags: tuple[str, ...] = ()) -> None:
+def compile_kernel(compiler: list[str], library: Path) -> None:
     """Write the shared library; CalledProcessError, with what the compiler said, if that fails."""
     zig = "ziglang" in compiler
+    compiler = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for level in LEVELS.get(platform.machine(), ("base",)):
@@ -73,9 +74,9 @@ def compile_kernel(compiler: list[str], library: Path, flags: tuple[str, ...] = 
             # zig takes the levels of processors under -mcpu, and would take this machine's own.
             choice = [f"-mcpu={named}" if zig else f"-march={level}"] if level != "base" else []
             objects.append(f"{folder}/{named}.o")
-            _run([*compiler, *FLAGS, *flags, *choice, f"-DLEVEL={named}", "-c", HERE / "kernel.c",
+            _run([*compiler, *choice, f"-DLEVEL={named}", "-c", HERE / "kernel.c",
                   "-o", objects[-1]])  # fmt: skip
-        _run([*compiler, *FLAGS, *flags, "-shared", HERE / "dispatch.c", *objects, "-o", library])
+        _run([*compiler, "-shared", HERE / "dispatch.c", *objects, "-o", library])
 
 
 def _run(command: list[str | Path]) -> None:
