@@ -79,14 +79,20 @@ def same_file(source: str, output: str) -> bool:
 
     Pipes and devices are compared by name: standard input and output may share a socket.
     """
-    try:
-        read = os.fstat(0) if source == STDIN else os.stat(source)
-        written = os.fstat(1) if output == STDOUT else os.stat(output)
-        if os.path.samestat(read, written) and stat.S_ISREG(read.st_mode):
-            return True
-    except OSError:  # at least one of them does not exist
-        pass
+    read = _status(0 if source == STDIN else source)
+    written = _status(1 if output == STDOUT else output)
+    if read and written and stat.S_ISREG(read.st_mode):
+        return os.path.samestat(read, written)
+    if (read is None) != (written is None):
+        return False
     return STDIN not in (source, output) and os.path.realpath(source) == os.path.realpath(output)
+
+
+def _status(file: str | int) -> os.stat_result | None:
+    try:
+        return os.stat(file)
+    except OSError:
+        return None
 
 
 def file_exists_error() -> FileError:
@@ -100,7 +106,8 @@ def check_destination(path: str, *, replace: bool) -> None:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            folder = os.path.dirname(os.path.realpath(path))
+            target = os.path.realpath(path) if os.path.islink(path) else path
+            folder = os.path.dirname(target) or "."
             if not is_folder(folder):
                 hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
                 raise FileError("no-folder", "its folder does not exist", hint) from None
