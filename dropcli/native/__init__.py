@@ -5,6 +5,7 @@ Blocks that it leaves alone, and machines without it, are numpy's; the bits are 
 
 import ctypes
 import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,8 @@ def _address(array: NDArray[Any] | None) -> int | None:
 
 @cache
 def _library() -> Any | None:
+    if sys.byteorder != "little":  # files and words are, and the kernel reads them as they lie
+        return None
     try:
         return ctypes.CDLL(str(_LIBRARY)).drop_block
     except OSError:  # none was built, or it is another system's
