@@ -22,6 +22,8 @@ _OPTIONS = {
     "--no-rescale": "--no-scale --noscale --unscaled",
     "--rescale": "--scale",
     "--fill": "--value --fill-value --constant",
+    "--p-per sample": "--per-sample --p-per-sample --sample-p",
+    "--p-per file": "--per-file --p-per-file --file-p",
     "--seed": "--random-seed --random-state --manual-seed -s",
     "-o": "--out --out-dir --out-file --outdir --outfile --output-dir --output-file "
     "--output-folder --output-path --dest --destination --save --save-to --target --to -d -O",
@@ -47,6 +49,10 @@ _NOT_NEEDED = {
     **dict.fromkeys(
         ("--format", "--type", "--to-pt", "--to-safetensors"),
         "the suffix of the output chooses the format: -o y.pt or -o y.safetensors",
+    ),
+    **dict.fromkeys(
+        ("--dtype", "--half", "--fp16", "--bf16", "--float16", "--bfloat16"),
+        "tensors keep their data types; leave this out",
     ),
     **dict.fromkeys(("--device", "--cuda", "--gpu", "--cpu"), "dropcli always runs on the CPU"),
     **dict.fromkeys(
@@ -114,6 +120,10 @@ def usage_error(ctx: Any, args: Sequence[str], error: Any) -> UsageError:
     elif option:
         missing = "requires" in error.message
         message = f"{option}: {'the value is missing' if missing else 'takes no value'}"
+        if not missing:
+            flag = _names(ctx.command.get_params(ctx))[option]
+            value = _value_of(option, args).strip()
+            hint = _flag_hint(option, value, flag.secondary_opts) or f"use {option}"
     elif param and not error.message:
         name = param.metavar if param.param_type_name == "argument" else param.opts[0]
         message = f"missing {param.param_type_name}: {name}"
@@ -141,17 +151,20 @@ def no_input_hint(command: str) -> str:
 def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
     """What to type instead of an option that does not exist."""
     option = error.option_name
+    known = _names(ctx.command.get_params(ctx))
+    near = error.possibilities or difflib.get_close_matches(option, known, 1)
+    closest = f"did you mean {near[0]}?" if near else None
     commands = getattr(ctx.command, "commands", None)
     if commands:  # options of a command stand before it, or without one
         name = next((arg for arg in args if arg in commands), None)
         if name is None:
-            return _apply(args) if any(map(_is_path, args)) else None
+            return _apply(args) if any(map(_is_path, args)) else closest
         args = [arg for arg in args if arg != name]
         return f"did you mean {shlex.join(['dropcli', name, *args])}?"
-    known = _names(ctx.command.get_params(ctx))
     if option.swapcase() in known:
         return f"did you mean {option.swapcase()}?"
-    meant = _MEANT.get(option, "")
+    spelled = option.lower().replace("_", "-") if option.startswith("--") else option
+    meant = _MEANT.get(option) or _MEANT.get(spelled, "")
     if (name := meant.split(" ")[0]) in known:
         takes_value = name == meant and not is_flag(known[name])
         return f"use {meant}{_value_of(option, args) if takes_value else ''}"
@@ -162,8 +175,7 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
     for name, other in ctx.parent.command.commands.items():
         if option in _names(other.params):
             return f"{option} is an option of dropcli {name}"
-    near = error.possibilities or difflib.get_close_matches(option, known, 1)
-    return f"did you mean {near[0]}?" if near else None
+    return closest
 
 
 def _value_of(option: str, args: Sequence[str]) -> str:
@@ -181,6 +193,7 @@ def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage")
     """UsageError for words that are parsed as something else than what they mean."""
     known = _names(params)
     option = ""  # whose value comes next
+    last, value, inputs = "", "", 0  # the option and the value just before the word
     for word, following in pairwise([*args, ""]):
         message, hint = "", ""
         long = f"-{word}".partition("=")[0]
@@ -197,8 +210,17 @@ def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage")
         elif word[:1] == "-" and len(long) > 3 and long in known.keys() | _MEANT.keys():
             message = f"no such option: {word.partition('=')[0]}"
             hint = f"did you mean {long}?" if long in known else f"use {_MEANT[long]}"
+        elif word[:1] != "-":
+            message, hint = _after_value(last, value, word)
+            message, hint = (
+                (message, hint)
+                if message or not inputs
+                else _without_dashes(word, following, known)
+            )
+            inputs += 1
         if message:
             raise UsageError(code, message, hint)
+        last, value = option, word
         option = "" if option else _wants_value(word, known)
 
 
@@ -214,14 +236,39 @@ def _wants_value(word: str, known: Mapping[str, Any]) -> str:
 
 def _after_flag(flag: str, word: str, opposites: Sequence[str]) -> tuple[str, str]:
     """The error and the hint for `--rescale no`, in which `no` would be an input."""
-    hint = ""
-    if not os.path.exists(word):
-        if flag == "--json" and word.endswith(".json"):
-            hint = f"use --stats {shlex.quote(word)}"
-        elif (truth := _TRUTHS.get(word.lower())) is not None:
-            meant = [flag] if truth else opposites
-            hint = f"use {meant[0]}" if meant else f"leave {flag} out"
+    hint = "" if os.path.exists(word) else _flag_hint(flag, word, opposites)
     return (f"{flag}: takes no value, but '{word}' follows it", hint) if hint else ("", "")
+
+
+def _flag_hint(flag: str, value: str, opposites: Sequence[str]) -> str:
+    """What to type instead of a flag with a value, if the value says it."""
+    if flag == "--json" and value.endswith(".json"):
+        return f"use --stats {shlex.quote(value)}"
+    truth = _TRUTHS.get(value.lower())
+    if truth is None:
+        return ""
+    meant = [flag] if truth else opposites
+    return f"use {meant[0]}" if meant else f"leave {flag} out"
+
+
+def _after_value(option: str, value: str, word: str) -> tuple[str, str]:
+    """The error and the hint for `--over 0 1` and `-p 0.1 0.5`, in which the last is an input."""
+    joint = {"--over": ",", "-p": ":"}.get(option)
+    if not joint or not re.fullmatch(r"[-0-9.:,]+", word) or os.path.exists(word):
+        return "", ""
+    message = f"{option}: takes one value, but '{word}' follows it"
+    return message, f"did you mean {option} {value.rstrip(joint)}{joint}{word}?"
+
+
+def _without_dashes(word: str, following: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    """The error and the hint for `seed=7` and `seed 7` behind the inputs."""
+    name, equals, value = word.partition("=")
+    option = f"{'--' if len(name) > 1 else '-'}{name}"
+    if option not in known or not name[:1].isalpha() or os.path.exists(word):
+        return "", ""
+    if not is_flag(known[option]):
+        option += f" {value if equals else following}".rstrip()
+    return f"'{word}' is not a file", f"did you mean {option}?"
 
 
 def _names(params: Sequence[Any]) -> dict[str, Any]:

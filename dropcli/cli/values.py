@@ -21,6 +21,9 @@ _DECIMAL_COMMA = r"0?,[0-9]{1,6}"
 _FRACTION = r"([0-9]{1,4})/([1-9][0-9]{0,3})"
 _RANGE = r"(0?\.[0-9]{1,6}) ?(-|\.\.|,|to) ?(0?\.[0-9]{1,6}|1)"
 _DIMENSIONS = r"-?[0-9][0-9,:-]*"
+_QUOTES = " \t\n'\"\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
+    "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
+)
 _PATCH = r"(?:patch|block|cutout|dropblock)[:=]?([1-9][0-9]{0,3})(x\1)?"
 # What other libraries call the modes.
 _MODES = {
@@ -64,10 +67,25 @@ def integer(
             return int(value)
         large = re.fullmatch(_DIGITS, value) and least and value.strip("0")
         problem = f"is more than {most:,}" if large else f"is not {needed}"
-        meant = _without_equals(option, value) or hint
+        meant = _without_equals(option, value) or _integer_meant(value, least, most) or hint
         raise UsageError(code, f"{option}: '{value}' {problem}", meant)
 
     return parse
+
+
+def _integer_meant(text: str, least: int, most: int) -> str | None:
+    """The hint for 0x2a, 1e3, 7.0 and 1,000, and for a shell variable that is not set."""
+    if not text:
+        return "is a shell variable unset?"
+    text = text.strip(_QUOTES)
+    meant = -1
+    if re.fullmatch(r"0x[0-9a-fA-F]{1,16}", text):
+        meant = int(text, 16)
+    elif re.fullmatch(r"[0-9]{1,3}([,_ ][0-9]{3}){0,6}", text):
+        meant = int(re.sub("[,_ ]", "", text))
+    elif re.fullmatch(r"[0-9]{1,9}(\.0+)?(e[0-9])?", text):
+        meant = int(float(text))
+    return f"did you mean {meant}?" if least <= meant <= most else None
 
 
 def not_empty(code: str, message: str) -> Callable[[str], str]:
@@ -134,8 +152,8 @@ def _p_hint(text: str) -> str | None:
         return f"did you mean {ends[1]}:{ends[3]}?"
     elif re.fullmatch(_DECIMAL_COMMA, text):
         meant = float(text.replace(",", "."))
-    elif text != text.strip() and re.fullmatch(_NUMBER, text.strip()):
-        meant = float(text)
+    elif re.fullmatch(_NUMBER, bare := text.strip(_QUOTES)) and bare != text:
+        meant = float(bare)
     return f"did you mean {meant:g}?" if 0 <= meant <= 1 else None
 
 
@@ -185,7 +203,7 @@ def parse_over(text: str) -> str:
     """The dimensions along which decisions differ, as in 0,2:8."""
     from dropcli.dropout import MODES, Over  # slow for --help
 
-    bare = re.sub(r"[][() ]", "", text)
+    bare = re.sub(r"[][() ]", "", text).strip(",")
     mode = text if text in MODES else _mode_meant(text)
     if mode:
         hint = f"did you mean --mode {mode}?"

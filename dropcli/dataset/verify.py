@@ -136,7 +136,7 @@ def _verify_file(
         if not entries:
             raise FormatError(
                 "no-provenance",
-                "has no provenance, so it cannot be verified",
+                "no provenance is recorded, so nothing can be verified",
                 "it was written with --no-provenance, or not by dropcli",
             )
         dropout, entry = read_entry(entries[-1])

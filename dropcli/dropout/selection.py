@@ -234,14 +234,21 @@ def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
     )
 
 
-def _pattern_hint(option: str, pattern: str, names: list[str]) -> str:
+def _pattern_hint(option: str, pattern: str, names: list[str]) -> str | None:
+    if not names:
+        return None
     if "," in pattern:
         return f"give each pattern its own {option}"
-    near = difflib.get_close_matches(pattern, names, 1)
-    if near:
-        return f"did you mean '{near[0]}'?"
     if names == ["tensor"]:
         return f"remove {option}: the file is a single tensor, which is called 'tensor'"
+    part = pattern.strip("*/.") or pattern
+    near = [name for name in names if name.lower() == pattern.lower()]
+    near += [
+        glob for glob in (f"{part}.*", f"*.{part}") if any(fnmatchcase(n, glob) for n in names)
+    ]
+    near += difflib.get_close_matches(pattern, names, 1)
+    if near:
+        return f"did you mean '{near[0]}'?"
     return "patterns are globs on whole names, as in '*.weight'"
 
 
