@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ import torch
 from dropcli.cli import main
 from tests.builders import sample
 from tests.refusal import Refusal, Refuse, check_refusal, snapshot
+
+# Ctrl-C reaches what the tests start, also where a shell runs them in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.manual_seed(0)  # for what modules draw as they are imported
 for name in ("COLUMNS", "LINES"):
