@@ -32,7 +32,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _MAX_MADE = 64
-_made: dict[tuple[type, str], "Dropout"] = {}  # for samples, one by one
+_made: dict[tuple[type, str], "Dropout"] = {}  # so that a training loop checks its settings once
 
 
 def _value_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:

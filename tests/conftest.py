@@ -135,10 +135,25 @@ def shell(
 
 def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:
     """Exit code, standard output (a pipe) and standard error (a terminal)."""
+    return _on_terminal(arguments, variables, both=False)
+
+
+def wholly_on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes]:
+    """Exit code, and what a terminal gets from both standard streams."""
+    code, _, shown = _on_terminal(arguments, variables, both=True)
+    return code, shown
+
+
+def _on_terminal(
+    arguments: tuple[str, ...], variables: dict[str, str], *, both: bool
+) -> tuple[int, bytes, bytes]:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "dropcli", *arguments]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dropcli", *arguments],
+        stdout=theirs if both else subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables},
+    )
     os.close(theirs)
     shown = b""
     try:
@@ -148,7 +163,7 @@ def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:
         pass
     output, _ = process.communicate()
     os.close(ours)
-    return process.returncode, output, shown
+    return process.returncode, output or b"", shown
 
 
 @contextmanager

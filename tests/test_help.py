@@ -1,16 +1,12 @@
 """`dropcli help`: the guide, plain in a pipe, rendered on a terminal."""
 
-import os
-import pty
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import dropcli
-from tests.conftest import Run
+from tests.conftest import Run, wholly_on_terminal
 
 PAGES = sorted((Path(dropcli.__file__).parent / "guide").iterdir())
 
@@ -53,19 +49,8 @@ def test_a_wrong_topic_is_one_line_with_the_nearest(run: Run) -> None:
 
 @pytest.mark.parametrize("columns", [60, 100])
 def test_a_page_is_rendered_on_a_terminal(columns: int) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "dropcli", "help", "exit-codes"]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
-    process = subprocess.Popen(command, stdout=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    try:
-        while data := os.read(ours, 4096):
-            shown += data
-    except OSError:  # how a terminal says that the other side is gone
-        pass
-    os.close(ours)
-    assert process.wait() == 0
+    code, shown = wholly_on_terminal("help", "exit-codes", COLUMNS=str(columns))
+    assert code == 0
     assert b"\x1b[" in shown
     assert b"```" not in shown
     assert b"|---" not in shown

@@ -1,5 +1,7 @@
 """The kernel in C gives the bits of numpy: outputs and statistics."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,16 @@ VALUES = (
     "normal", "tiny", "huge", "constant", "far", "alternating", "zeros", "nan", "infinite", "bits"
 )  # fmt: skip
 
+COMPILERS = [name for name in ("cc", "clang") if shutil.which(name)]
+BUILDS = bool(COMPILERS) and os.environ.get("DROPCLI_BUILD") != "numpy"
 needs_kernel = pytest.mark.skipif(
-    not is_available(), reason="no C compiler was there when this was installed"
+    not (BUILDS or is_available()), reason="no C compiler was there when this was installed"
 )
+
+
+@pytest.mark.skipif(not BUILDS, reason="no C compiler, or DROPCLI_BUILD=numpy")
+def test_where_there_is_a_compiler_there_is_a_kernel() -> None:
+    assert is_available(), "reinstall dropcli: its kernel was not compiled"
 
 
 def values(kind: str, count: int, dtype: str, seed: int) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """The help of commands, its colours, and completion."""
 
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -10,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import Run, shell
+from tests.conftest import Run, shell, wholly_on_terminal
 
 COMMANDS = ("apply", "info", "verify")
 PANELS = {
@@ -31,21 +29,9 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def on_terminal(*arguments: str, **variables: str) -> str:
+def shown_on_terminal(*arguments: str, **variables: str) -> str:
     """What a terminal gets from both standard streams."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **variables}
-    command = [sys.executable, "-m", "dropcli", *arguments]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    try:
-        while data := os.read(ours, 4096):
-            shown += data
-    except OSError:  # how a terminal says that the other side is gone
-        pass
-    process.wait()
-    os.close(ours)
+    _, shown = wholly_on_terminal(*arguments, **variables)
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -97,10 +83,10 @@ def test_help_has_colour_on_terminals_alone() -> None:
     for arguments in (("--help",), ("apply", "-h"), ()):
         plain = shell(f"dropcli {' '.join(arguments)} 2>&1").stdout.decode()
         assert ESCAPE not in plain
-        coloured = on_terminal(*arguments)
+        coloured = shown_on_terminal(*arguments)
         assert f"{ESCAPE}[1;32mUsage:{ESCAPE}[0m" in coloured
         assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
-    assert f"{ESCAPE}[36m-h, --help{ESCAPE}[0m" in on_terminal("--help")
+    assert f"{ESCAPE}[36m-h, --help{ESCAPE}[0m" in shown_on_terminal("--help")
 
 
 ERROR, HINT = f"{ESCAPE}[1;31merror:{ESCAPE}[0m ", f"{ESCAPE}[36mhint:{ESCAPE}[0m "
@@ -108,21 +94,21 @@ WARNING = f"{ESCAPE}[33mwarning:{ESCAPE}[0m "
 
 
 def test_errors_hints_and_warnings_have_colour() -> None:
-    shown = on_terminal("apply", "--prob", "0.3")
+    shown = shown_on_terminal("apply", "--prob", "0.3")
     assert shown == f"{ERROR}no such option: --prob\n{HINT}use -p 0.3\n"
     save_file({"x": torch.ones(4, 4), "label": torch.ones(4)}, "x.safetensors")
-    assert WARNING in on_terminal("apply", "x.safetensors", "-o", "y.safetensors")
+    assert WARNING in shown_on_terminal("apply", "x.safetensors", "-o", "y.safetensors")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80])
 def test_errors_keep_words_whole_on_terminals_and_hints_can_be_copied(columns: int) -> None:
     words = ("apply", "x.safetensors", "-o", "y.pt", "-p", "0.30000000000000000000000004.0")
     error = "error: -p: '0.30000000000000000000000004.0' is not a number from 0 to 1"
-    shown = on_terminal(*words, "--color", "never", COLUMNS=str(columns))
+    shown = shown_on_terminal(*words, "--color", "never", COLUMNS=str(columns))
     assert " ".join(shown.split()) == error
     assert max(map(len, shown.splitlines())) <= columns
     assert shell(f"dropcli {' '.join(words)}").stderr.decode() == f"{error}\n"
-    shown = on_terminal("verify", "y" * 50, "x.pt", NO_COLOR="1", COLUMNS=str(columns))
+    shown = shown_on_terminal("verify", "y" * 50, "x.pt", NO_COLOR="1", COLUMNS=str(columns))
     assert f"\nhint: dropcli verify {'y' * 50} --source x.pt\n" in shown
 
 
@@ -138,7 +124,7 @@ def test_errors_keep_words_whole_on_terminals_and_hints_can_be_copied(columns: i
 )
 def test_colour_can_be_turned_off(arguments: tuple[str, ...], variables: dict[str, str]) -> None:
     for command in (("apply", "--zzz"), ("apply", "--help"), ("info", "missing")):
-        assert ESCAPE not in on_terminal(*command, *arguments, **variables)
+        assert ESCAPE not in shown_on_terminal(*command, *arguments, **variables)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +137,8 @@ def test_colour_can_be_turned_off(arguments: tuple[str, ...], variables: dict[st
     ],
 )
 def test_colour_can_be_turned_on(arguments: tuple[str, ...], variables: dict[str, str]) -> None:
-    assert ERROR in on_terminal("apply", "--zzz", *arguments, **variables)
-    assert ESCAPE in on_terminal("apply", "--help", *arguments, **variables)
+    assert ERROR in shown_on_terminal("apply", "--zzz", *arguments, **variables)
+    assert ESCAPE in shown_on_terminal("apply", "--help", *arguments, **variables)
 
 
 def test_colour_goes_into_pipes_where_it_is_asked_for(run: Run) -> None:

@@ -196,7 +196,6 @@ def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage")
     last, value, inputs = "", "", 0  # the option and the value just before the word
     for word, following in pairwise([*args, ""]):
         message, hint = "", ""
-        long = f"-{word}".partition("=")[0]
         if word == "--":
             return
         if option:
@@ -204,24 +203,29 @@ def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage")
                 message, hint = f"{option}: the value is missing", f"'{word}' is an option"
         elif is_flag(known.get(word)):
             message, hint = _after_flag(word, following, known[word].secondary_opts)
-        elif word and word[0] in _DASHES:
-            message = f"'{word}' begins with a dash that is not the one on the keyboard"
-            hint = f"use {'--' if len(word) > 2 else '-'}{word.lstrip(_DASHES + '-')}"
-        elif word[:1] == "-" and len(long) > 3 and long in known.keys() | _MEANT.keys():
-            message = f"no such option: {word.partition('=')[0]}"
-            hint = f"did you mean {long}?" if long in known else f"use {_MEANT[long]}"
-        elif word[:1] != "-":
+        elif word.startswith(("-", *_DASHES)):
+            message, hint = _odd_dash(word, known)
+        else:
             message, hint = _after_value(last, value, word)
-            message, hint = (
-                (message, hint)
-                if message or not inputs
-                else _without_dashes(word, following, known)
-            )
+            if not message and inputs:
+                message, hint = _without_dashes(word, following, known)
             inputs += 1
         if message:
             raise UsageError(code, message, hint)
         last, value = option, word
         option = "" if option else _wants_value(word, known)
+
+
+def _odd_dash(word: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    """The error and the hint for an option with the dash of a text editor, and for `-force`."""
+    if word[0] in _DASHES:
+        hint = f"use {'--' if len(word) > 2 else '-'}{word.lstrip(_DASHES + '-')}"
+        return f"'{word}' begins with a dash that is not the one on the keyboard", hint
+    long = f"-{word}".partition("=")[0]
+    if len(long) <= 3 or long not in known.keys() | _MEANT.keys():
+        return "", ""
+    hint = f"did you mean {long}?" if long in known else f"use {_MEANT[long]}"
+    return f"no such option: {word.partition('=')[0]}", hint
 
 
 def _wants_value(word: str, known: Mapping[str, Any]) -> str:

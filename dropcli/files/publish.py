@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special
-from dropcli.files.sync import sync
+from dropcli.files.sync import sync_files
 from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
 from dropcli.files.writer import Output
 
@@ -82,8 +82,8 @@ class Transaction:
         return failed
 
     def _sync(self, failed: dict[str, DropcliError]) -> None:
-        files = [finished for finished in self._finished if finished.sync]
-        errors = dict(zip((file.fd for file in files), sync([f.fd for f in files]), strict=True))
+        fds = [finished.fd for finished in self._finished if finished.sync]
+        errors = dict(zip(fds, sync_files(fds), strict=True))
 
         def check(finished: Finished) -> None:
             if error := errors.get(finished.fd):
@@ -109,13 +109,13 @@ def publish(
     size: int,
     replace: bool,
     adopt: bool = False,
-    wait: bool = True,
+    sync: bool = True,
     transaction: Transaction | None = None,
 ) -> Iterator[Output]:
     """Write `size` bytes, then publish them as `path`, or leave that to the transaction.
 
     `replace` overwrites an existing file; `adopt` accepts one that holds the same bytes, perhaps
-    from an earlier run; `wait` publishes only what is on the disk. FileError if fewer or more
+    from an earlier run; `sync` publishes only what is on the disk. FileError if fewer or more
     bytes are written.
 
     Symbolic links are followed. Character devices and named pipes, such as `/dev/null`, are
@@ -132,13 +132,13 @@ def publish(
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)
     with located(path), create_temporary(temporary, target, size) as fd:
-        output = Output(fd, path, writeback=wait)
+        output = Output(fd, path, writeback=sync)
         yield output
         output.flush()
         if output.written != size:
             raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")
         together = transaction or Transaction()
-        together.add(Finished(path, fd, temporary, target, replace, adopt, wait))
+        together.add(Finished(path, fd, temporary, target, replace, adopt, sync))
         if transaction is None:
             for error in together.commit().values():
                 raise error

@@ -15,9 +15,10 @@ _SINCE = (5, 8)  # the Linux whose syncfs reports what it could not write
 _LOCAL = {0xEF53, 0x58465342, 0x9123683E, 0x01021994}
 
 
-def sync(fds: Sequence[int]) -> list[OSError | None]:
+def sync_files(fds: Sequence[int]) -> list[OSError | None]:
     """Write files to the disk; what went wrong with each.
 
+    The first was opened before the others were written: syncfs reports the errors since then.
     Never retried: after a failed sync the system forgets what was lost.
     """
     if len(fds) >= _MANY and _sync_together(fds):

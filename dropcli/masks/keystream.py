@@ -20,7 +20,7 @@ CHUNK = 1 << 18  # words at a time: long enough that threads rarely wait for eac
 
 _PER_COUNTER = 4  # an AES block is 16 bytes
 _ZEROS = memoryview(bytes(4 * (CHUNK + _PER_COUNTER)))
-_room = threading.local()  # fresh memory for each block would cost more than its words
+_own = threading.local()  # fresh memory for each block would cost more than its words
 
 
 def mask_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
@@ -43,6 +43,15 @@ def _key(purpose: str, seed: int, stream: bytes, tensor: str, copy: int) -> byte
     return hashlib.sha256(text).digest()[:16]
 
 
+class _Room:
+    """Memory for up to `count` words, from any start."""
+
+    def __init__(self, count: int) -> None:
+        # The first counter may begin before the start, and `update_into` requires a block more.
+        self.words = np.empty(count + 2 * _PER_COUNTER, "<u4")
+        self.bytes = self.words.view(np.uint8).data
+
+
 class Keystream:
     """The words of one key."""
 
@@ -54,28 +63,21 @@ class Keystream:
 
         The array of a chunk is reused for the next one.
         """
-        counter, skip = divmod(start, _PER_COUNTER)
-        encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
-        # `update_into` requires room for one more block than it writes.
-        words = np.empty(min(count + skip, CHUNK) + _PER_COUNTER, "<u4")
-        stream = words.view(np.uint8).data
-        done = -skip
-        while done < count:
-            length = min(count - done, CHUNK)
-            encryptor.update_into(_ZEROS[: 4 * length], stream)
-            first = max(done, 0)
-            yield first, words[first - done : length]
-            done += length
+        room = _Room(min(count, CHUNK))
+        for first in range(0, count, CHUNK):
+            yield first, self._fill(room, start + first, min(count - first, CHUNK))
 
     def block(self, start: int, count: int) -> NDArray[np.uint32]:
         """At most CHUNK words from `start` on, shape (count,), until this thread's next call."""
+        if not hasattr(_own, "room"):
+            _own.room = _Room(CHUNK)
+        return self._fill(_own.room, start, count)
+
+    def _fill(self, room: _Room, start: int, count: int) -> NDArray[np.uint32]:
         counter, skip = divmod(start, _PER_COUNTER)
         encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
-        if not hasattr(_room, "words"):
-            _room.words = np.empty(CHUNK + 2 * _PER_COUNTER, "<u4")
-            _room.bytes = _room.words.view(np.uint8).data
-        encryptor.update_into(_ZEROS[: 4 * (count + skip)], _room.bytes)
-        words: NDArray[np.uint32] = _room.words[skip : skip + count]
+        encryptor.update_into(_ZEROS[: 4 * (count + skip)], room.bytes)
+        words: NDArray[np.uint32] = room.words[skip : skip + count]
         return words
 
     def read(self, start: int, count: int) -> NDArray[np.uint32]:

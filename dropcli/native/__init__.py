@@ -17,6 +17,9 @@ _LIBRARY = Path(__file__).with_name("kernel.so")
 _KINDS = {"F64": (0, 8), "F32": (1, 4), "F16": (2, 2), "BF16": (3, 2)}  # and bytes of an element
 _UNTOUCHED, _UNSUMMED = 1, 2
 
+# Words, and the largest of them that drops an element; or whether each element is kept.
+Decisions = tuple[NDArray[np.uint32], int] | NDArray[np.bool_]
+
 
 class Moments(ctypes.Structure):
     """Statistics of a block of finite numbers; `squares` are deviations from the mean, summed."""
@@ -67,14 +70,13 @@ def drop_natively(
     raw: NDArray[np.uint8],
     dtype: str,
     scale: float,
-    decisions: tuple[NDArray[np.uint32], int] | NDArray[np.bool_],
+    decisions: Decisions,
     *,
     statistics: bool,
 ) -> Dropped | None:
     """Drop the elements in `raw` in place; None, and nothing is done, if the kernel cannot.
 
-    `decisions` are words, and the largest of them that drops an element; or whether each element
-    is kept. The interpreter lock is free meanwhile.
+    The interpreter lock is free meanwhile.
     """
     library = _library()
     assert library is not None, "see `has_kernel_for`"

@@ -37,7 +37,7 @@ class KernelHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the files of the wheel are listed."""
         LIBRARY.unlink(missing_ok=True)
-        if self.target_name != "wheel" or not _wanted():
+        if not _wanted():
             return
         try:
             compile_kernel(_compiler() or [sys.executable, "-m", "ziglang", "cc"], LIBRARY)

@@ -48,5 +48,6 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     """The program imports `signals` first, and the pools, which load slowly, when it needs them."""
     if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

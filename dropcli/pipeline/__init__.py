@@ -45,5 +45,6 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     """Import on first use: `info` needs neither what drops nor what writes."""
     if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

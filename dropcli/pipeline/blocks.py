@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.dropout import Kernel
-from dropcli.native import Moments, drop_natively
+from dropcli.native import Decisions, Moments, drop_natively
 from dropcli.pipeline.recipe import Recipe
 from dropcli.pipeline.stats import BLOCK, Summary, is_finite, summarize
 
@@ -26,12 +26,14 @@ def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Drop
     dropped = Dropped(recipe.tensor.name)
     itemsize = recipe.tensor.dtype.bits // 8
     step = BLOCK * itemsize
+    factor = recipe.native_factor
     for start in range(0, len(raw), step):
         block, first = raw[start : start + step], first_element + start // itemsize
         count = len(block) // itemsize
-        factor = recipe.native_factor
-        if factor is None or not _drop_block(recipe, first, block, factor, dropped):
-            keep = recipe.mask.kept(first, count)
+        words = None if factor is None else recipe.mask.words(first, count)
+        decisions = words or recipe.mask.kept(first, count)
+        if factor is None or not _drop_block(recipe, first, block, factor, decisions, dropped):
+            keep = decisions[0] > decisions[1] if isinstance(decisions, tuple) else decisions
             drop_elements(recipe, recipe.kernel(first, count), block, keep, dropped)
     return dropped
 
@@ -59,16 +61,20 @@ def drop_elements(
 
 
 def _drop_block(
-    recipe: Recipe, first: int, raw: NDArray[np.uint8], factor: float, dropped: Dropped
+    recipe: Recipe,
+    first: int,
+    raw: NDArray[np.uint8],
+    factor: float,
+    decisions: Decisions,
+    dropped: Dropped,
 ) -> bool:
     """Try the kernel in C; False if it cannot drop this block, which is then unchanged."""
-    count = len(raw) // (recipe.tensor.dtype.bits // 8)
-    decisions = recipe.mask.words(first, count) or recipe.mask.kept(first, count)
     done = drop_natively(
         raw, recipe.tensor.dtype.name, factor, decisions, statistics=recipe.statistics
     )
     if done is None:
         return False
+    count = len(raw) // (recipe.tensor.dtype.bits // 8)
     dropped.elements += count - done.kept
     if done.before:
         dropped.before.append(_summary(done.before, count))

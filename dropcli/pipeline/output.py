@@ -120,7 +120,7 @@ def open_output(job: Job, size: int, transaction: Transaction | None) -> Iterato
             size=size,
             replace=replace,
             adopt=adopt,
-            wait=job.writing.sync,
+            sync=job.writing.sync,
             transaction=transaction,
         ) as output:
             yield output

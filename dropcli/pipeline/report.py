@@ -158,9 +158,9 @@ class FileReport:
             yield from self._tensor_notices(tensor)
 
     def _tensor_notices(self, tensor: TensorReport) -> Iterator[Notice]:
-        from dropcli.dropout import shell_pattern
-
         if tensor.reason:
+            from dropcli.dropout import shell_pattern
+
             yield Notice(
                 "looks-like-label",
                 f"tensor '{tensor.name}' is copied, because it looks like a label or state "
