@@ -169,3 +169,12 @@ def test_the_check_mark_is_green_on_a_terminal() -> None:
     _, _, plain = on_terminal("apply", "data", "-o", "plain", NO_COLOR="1")
     assert b"\xe2\x9c\x93 wrote 2 files to plain/: " in plain
     assert b"\x1b" not in plain
+
+
+@pytest.mark.parametrize("width", range(40, 81, 4))
+def test_no_part_of_a_dotted_name_is_cut(width: int) -> None:
+    names = model("x.safetensors")
+    lines = at(width, "dropcli apply x.safetensors -o y.safetensors --seed 1")
+    cut = [word for line in lines for word in line.split() if "…" in word]
+    parts = {part for name in names for part in name.split(".")}
+    assert {part for word in cut for part in re.split("[….]", word) if part} <= parts

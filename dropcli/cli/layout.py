@@ -51,27 +51,16 @@ def table(columns: Sequence[Column], rows: list[list[str]], screen: Screen) -> I
     spare = sorted((n for n in kept if columns[n].spare), key=lambda n: -columns[n].spare)
     widths = [_widest([column.heading, *_lines_of(rows, n)]) for n, column in enumerate(columns)]
     names = [row[0] for row in rows]
-    for least, clean, gone in _ways(len(spare)):
+    for least, gone in product((_COMFORTABLE, _LEAST), range(len(spare) + 1)):
         shown = [n for n in kept if n not in spare[:gone]]
         room = screen.width - sum(len(_GAP) + widths[n] for n in shown[1:])
         if room < min(widths[0], least):
             continue
-        if fitting := elided(names, room, screen.ellipsis, beside_dots=clean):
+        if fitting := elided(names, room, screen.ellipsis, beside_dots=True):
             cut = [[name, *row[1:]] for name, row in zip(fitting, rows, strict=True)]
             yield from _grid(columns, cut, shown, screen)
             return
     yield from _stack(columns, rows, kept, screen)
-
-
-def _ways(spare: int) -> Iterator[tuple[int, bool, int]]:
-    """How a table may be made to fit, the best first.
-
-    The least width of a long name, whether it is cut beside dots only, and the number of columns
-    that go.
-    """
-    yield from ((_COMFORTABLE, False, gone) for gone in range(spare + 1))
-    yield from ((_LEAST, True, gone) for gone in range(spare + 1))
-    yield _LEAST, False, spare
 
 
 def _says_something(column: Column, rows: list[list[str]], number: int) -> bool:
@@ -122,8 +111,9 @@ def elided(
 ) -> list[str] | None:
     """Names of at most `room` columns, whose middle is left out; None if they would look alike.
 
-    They are cut beside dots and slashes, as in `model…mlp.down_proj.weight`, and elsewhere only
-    where that does not do. Of several names the numbers stay too: `model…11…down_proj.weight`.
+    They are cut beside dots and slashes, as in `model…mlp.down_proj.weight`. Elsewhere they are
+    cut only if they have none or, without `beside_dots`, if nothing else fits. Of several names
+    the numbers stay too: `model…11…down_proj.weight`.
     """
     if _widest(names) <= room:
         return names
@@ -153,7 +143,7 @@ def _without_middle(
         found = start + "".join(parts[first:])
         if width_of(found) <= room:
             return found
-    if clean:
+    if clean and len(parts) > 1:
         return ""
     long = "".join(parts[max(head, len(parts) - 2) :])
     if width_of(start) > room // 2 or not long:
