@@ -29,7 +29,7 @@ ROWS = (
 LAYER = {name: -number for number, row in enumerate(ROWS) for name in row}
 ONLY = {
     "typer": {"cli.app", "cli.commands.help", "cli.options", "cli.parsing"},
-    "rich": {"cli.console", "cli.progress"},
+    "rich": {"cli.terminal.console", "cli.terminal.progress"},
     "torch": {"formats.pt.legacy", "masks.torch_rng"},
     "cryptography": {"masks.keystream"},
     "hatchling": {"native.build"},

@@ -12,9 +12,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from dropcli.__version__ import __version__
-from dropcli.cli import commands, console, options
+from dropcli.cli import commands, options
 from dropcli.cli.parsing import Command, Group
-from dropcli.cli.usage import help_text
+from dropcli.cli.terminal import console
+from dropcli.cli.terminal.usage import help_text
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, Interrupted
 from dropcli.parallel import signals
 

@@ -9,8 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dropcli.cli import console
-from dropcli.cli.usage import help_text
+from dropcli.cli.terminal import console
+from dropcli.cli.terminal.usage import help_text
 from dropcli.errors import UsageError
 
 _AS_IT_IS = (bool, str, list[str])

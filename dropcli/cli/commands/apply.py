@@ -6,8 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from dropcli.cli import console, options
+from dropcli.cli import options
 from dropcli.cli.mistakes import no_input_hint
+from dropcli.cli.terminal import console
 from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
@@ -136,8 +137,8 @@ def _check_second(inputs: list[str]) -> None:
 def _run_file(
     application: "SingleFile", *, drawn: bool, json: bool, quiet: bool, verbose: bool
 ) -> int:
-    from dropcli.cli.progress import progress
-    from dropcli.cli.text import printable
+    from dropcli.cli.terminal.progress import progress
+    from dropcli.cli.terminal.text import printable
     from dropcli.files import goes_to_stdout, place_of
 
     if to_stdout := goes_to_stdout(application.job.output):
@@ -164,7 +165,7 @@ def _run_file(
 def _run_dataset(
     application: "Dataset", *, drawn: bool, json: bool, quiet: bool, verbose: bool
 ) -> int:
-    from dropcli.cli.progress import progress
+    from dropcli.cli.terminal.progress import progress
 
     request, dropout, tally = application.request, application.dropout, application.tally
     if not quiet:

@@ -5,7 +5,8 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from dropcli.cli import console, options, values
+from dropcli.cli import options, values
+from dropcli.cli.terminal import console
 from dropcli.errors import UsageError
 
 

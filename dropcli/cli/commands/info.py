@@ -2,7 +2,8 @@
 
 import os
 
-from dropcli.cli import console, options, values
+from dropcli.cli import options, values
+from dropcli.cli.terminal import console
 from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
 

@@ -1,6 +1,7 @@
 """`dropcli verify`: derive outputs again, and compare."""
 
-from dropcli.cli import console, options
+from dropcli.cli import options
+from dropcli.cli.terminal import console
 from dropcli.parallel import signals
 
 
@@ -22,7 +23,7 @@ def verify(
     The exit code is 0 if all outputs are the same, and 4 if one differs.
     """
     with signals.deferred():
-        from dropcli.cli.progress import progress
+        from dropcli.cli.terminal.progress import progress
         from dropcli.dataset import verify_outputs
         from dropcli.pipeline import Report
 

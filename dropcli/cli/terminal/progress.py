@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dropcli.cli import console
-from dropcli.cli.layout import elided, width_of
+from dropcli.cli.terminal import console
+from dropcli.cli.terminal.layout import elided, width_of
 from dropcli.parallel import signals
 from dropcli.pipeline import Progress
 

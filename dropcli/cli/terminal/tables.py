@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dropcli.cli.layout import Column, Screen, flow, short, success, table
-from dropcli.cli.text import (
+from dropcli.cli.terminal.layout import Column, Screen, flow, short, success, table
+from dropcli.cli.terminal.text import (
     counted,
     number_text,
     printable,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import typer
 
-    from dropcli.cli.layout import Styler
+    from dropcli.cli.terminal.layout import Styler
 
 _VALUE = r"(?<= )(-[a-z-]+|>) (?=[^ -])"  # what stays on a line with what follows
 _WIDEST = 100  # columns

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dropcli.cli.text import printable
+from dropcli.cli.terminal.text import printable
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
 
 if TYPE_CHECKING:  # slow for --help
     from rich.console import Console as RichConsole
 
-    from dropcli.cli.layout import Screen, Styler
+    from dropcli.cli.terminal.layout import Screen, Styler
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
@@ -91,7 +91,7 @@ def note(message: str, label: str = "") -> None:
     text, start = printable(message, _MESSAGE_LIMIT), f"{label}: " if label else ""
     lines = [f"{start}{text}"]
     if is_terminal(sys.stderr) and label != "hint":
-        from dropcli.cli.layout import flow
+        from dropcli.cli.terminal.layout import flow
 
         lines = [*flow(text, screen_of(sys.stderr), start)]
     if label:
@@ -137,14 +137,14 @@ def show_file(
     file: "FileReport", settings: dict[str, Any], *, on_stderr: bool, verbose: bool
 ) -> None:
     """Show the table of what was done to a file."""
-    from dropcli.cli.tables import file_table
+    from dropcli.cli.terminal.tables import file_table
 
     _show(lambda screen: file_table(file, settings, verbose, screen), on_stderr=on_stderr)
 
 
 def show_file_success(file: "FileReport", *, on_stderr: bool) -> None:
     """Show the last line of a run over one file."""
-    from dropcli.cli.tables import file_success
+    from dropcli.cli.terminal.tables import file_success
 
     _show(lambda screen: file_success(file, screen), on_stderr=on_stderr)
 
@@ -153,7 +153,7 @@ def show_tally(
     tally: "Tally", request: "Request", settings: dict[str, Any], *, verbose: bool
 ) -> None:
     """Show the table of what was done to a dataset, the same for any number of workers."""
-    from dropcli.cli.tables import dataset_table
+    from dropcli.cli.terminal.tables import dataset_table
 
     _show(lambda screen: dataset_table(tally, request, settings, verbose, screen))
 
@@ -162,7 +162,7 @@ def show_end(
     tally: "Tally", request: "Request", seconds: float, *, failed: bool, verbose: bool
 ) -> None:
     """Show the last line of a run over many files, on standard error, as it has the time taken."""
-    from dropcli.cli.tables import dataset_end
+    from dropcli.cli.terminal.tables import dataset_end
 
     _show(lambda to: dataset_end(tally, request, seconds, failed, verbose, to), on_stderr=True)
 
@@ -184,14 +184,14 @@ def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> N
 
 def show_verdicts(verdicts: "list[Verdict]", failed: int, *, verbose: bool) -> None:
     """Show which outputs differ from what they should be, and how many do not."""
-    from dropcli.cli.tables import verdict_lines
+    from dropcli.cli.terminal.tables import verdict_lines
 
     _show(lambda screen: verdict_lines(verdicts, failed, verbose, screen))
 
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:
     """Show the table of what a file holds."""
-    from dropcli.cli.tables import info_table
+    from dropcli.cli.terminal.tables import info_table
 
     _show(lambda screen: info_table(info, verbose, screen))
 
@@ -217,7 +217,7 @@ def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False)
 
 def screen_of(stream: TextIO | None) -> "Screen":
     """What a stream can show."""
-    from dropcli.cli.layout import Screen
+    from dropcli.cli.terminal.layout import Screen
 
     utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
     return Screen(_width(stream), utf8, styler(stream))
