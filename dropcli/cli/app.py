@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from dropcli.__version__ import __version__
-from dropcli.cli import commands, options
+from dropcli.cli import commands, run_options
 from dropcli.cli.parsing import Command, Group
 from dropcli.cli.terminal import console
 from dropcli.cli.terminal.usage import help_text
@@ -58,7 +58,7 @@ def _main(
             show_default=False,
         ),
     ] = False,
-    color: options.Color = "auto",
+    color: run_options.Color = "auto",
 ) -> None:
     """Apply dropout to saved tensors: the same bytes everywhere, in constant memory.
 

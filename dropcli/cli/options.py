@@ -1,4 +1,4 @@
-"""The options and arguments of the commands, each once: names, help, parser, panel."""
+"""Arguments, and the options of what is dropped, each once: names, help, parser, panel."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -9,11 +9,10 @@ from dropcli.cli import values
 from dropcli.cli.values import path
 
 _DROP, _VALUES, _RANDOM = "What to drop", "Values", "Randomness"
-_OUTPUT, _FILES, _REPORT = "Output", "Many files", "Report"
 _INPUTS = ".safetensors and .pt files, folders, quoted globs, or - for standard input."
 
 
-def _option(
+def option(
     panel: str,
     names: str,
     text: str,
@@ -43,7 +42,8 @@ def _option(
     )
 
 
-def _argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None = None) -> Any:
+def argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None = None) -> Any:
+    """A path, by the name that the help shows; `words` complete it."""
     return typer.Argument(
         metavar=metavar,
         help=text,
@@ -53,24 +53,25 @@ def _argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None
     )
 
 
-def _count(option: str, hint: str | None = None) -> Callable[[str | int], int]:
+def count(option: str, hint: str | None = None) -> Callable[[str | int], int]:
+    """The parser of a whole number of 1 or more."""
     return values.integer(option, 1, 10**9 - 1, "bad-count", hint)
 
 
-Inputs = Annotated[list[str] | None, _argument("INPUT", _INPUTS)]
-Files = Annotated[list[str], _argument("FILE", _INPUTS)]
-Topic = Annotated[str | None, _argument("TOPIC", "Page of the guide, or a command.", values.topics)]
-Outputs = Annotated[list[str], _argument("OUTPUT", "Files and folders to check.")]
+Inputs = Annotated[list[str] | None, argument("INPUT", _INPUTS)]
+Files = Annotated[list[str], argument("FILE", _INPUTS)]
+Topic = Annotated[str | None, argument("TOPIC", "Page of the guide, or a command.", values.topics)]
+Outputs = Annotated[list[str], argument("OUTPUT", "Files and folders to check.")]
 Source = Annotated[
     str,
-    _option(
+    option(
         "Arguments", "--source INPUT", "The file or folder that the outputs were made from.", path
     ),
 ]
 
 P = Annotated[
     Any,  # a number or a range, and typer knows no union
-    _option(
+    option(
         _DROP,
         "-p --p P",
         "Drop probability from 0 to 1. LOW:HIGH picks it at random from that range.",
@@ -79,7 +80,7 @@ P = Annotated[
 ]
 PPer = Annotated[
     str,
-    _option(
+    option(
         _DROP,
         "--p-per file|sample",
         "With -p LOW:HIGH, pick one p per file, or one per sample (index of dimension 0).",
@@ -87,7 +88,7 @@ PPer = Annotated[
 ]
 Mode = Annotated[
     str | None,
-    _option(
+    option(
         _DROP,
         "--mode MODE",
         "What drops as one: element, channel (as nn.Dropout2d), pixel, sample, feature, or patch:S "
@@ -99,7 +100,7 @@ Mode = Annotated[
 ]
 Dims = Annotated[
     str | None,
-    _option(
+    option(
         _DROP,
         "--over DIMS",
         "Dimensions with independent drop decisions; along all others, elements drop together. "
@@ -110,15 +111,15 @@ Dims = Annotated[
 ]
 Key = Annotated[
     list[str] | None,
-    _option(_DROP, "-k --key GLOB", "Drop only tensors whose name matches GLOB; may be repeated."),
+    option(_DROP, "-k --key GLOB", "Drop only tensors whose name matches GLOB; may be repeated."),
 ]
 Exclude = Annotated[
     list[str] | None,
-    _option(_DROP, "--exclude GLOB", "Copy tensors whose name matches GLOB; may be repeated."),
+    option(_DROP, "--exclude GLOB", "Copy tensors whose name matches GLOB; may be repeated."),
 ]
 AllFloats = Annotated[
     bool,
-    _option(
+    option(
         _DROP,
         "--all-floats",
         "Drop every float tensor, even if it looks like labels or state.",
@@ -126,7 +127,7 @@ AllFloats = Annotated[
 ]
 Exact = Annotated[
     bool,
-    _option(
+    option(
         _DROP,
         "--exact",
         "Drop exactly round(p * n) of the n slices along the last --over dimension, instead of "
@@ -135,7 +136,7 @@ Exact = Annotated[
 ]
 MinKeep = Annotated[
     int | None,
-    _option(
+    option(
         _DROP,
         "--min-keep K",
         "Always keep at least K slices along the last --over dimension.",
@@ -145,7 +146,7 @@ MinKeep = Annotated[
 
 Rescale = Annotated[
     bool,
-    _option(
+    option(
         _VALUES,
         "--rescale/--no-rescale",
         "Multiply kept elements by 1/(1-p), as torch.nn.Dropout does, or leave them as they are.",
@@ -154,19 +155,19 @@ Rescale = Annotated[
 ]
 Fill = Annotated[
     float | None,
-    _option(_VALUES, "--fill V", "Value of dropped elements.", values.parse_fill, default="0"),
+    option(_VALUES, "--fill V", "Value of dropped elements.", values.parse_fill, default="0"),
 ]
 Alpha = Annotated[
     bool,
-    _option(_VALUES, "--alpha", "Alpha dropout for SELU networks, as nn.AlphaDropout."),
+    option(_VALUES, "--alpha", "Alpha dropout for SELU networks, as nn.AlphaDropout."),
 ]
 Evaluation = Annotated[
-    bool, _option(_VALUES, "--eval", "Evaluation mode: dropout is off and tensors are copied.")
+    bool, option(_VALUES, "--eval", "Evaluation mode: dropout is off and tensors are copied.")
 ]
 
 Seed = Annotated[
     int | None,
-    _option(
+    option(
         _RANDOM,
         "--seed N",
         "Seed from 0 to 2**64-1; the same seed gives the same masks.",
@@ -176,7 +177,7 @@ Seed = Annotated[
 ]
 Stream = Annotated[
     str | None,
-    _option(
+    option(
         _RANDOM,
         "--stream NAME",
         "Name that is mixed into the seed, so that each file gets its own mask.",
@@ -186,106 +187,10 @@ Stream = Annotated[
 ]
 Rng = Annotated[
     str,
-    _option(
+    option(
         _RANDOM,
         "--rng dropcli|torch",
         "Random masks: dropcli (the same on every machine) or torch (what torch.manual_seed(SEED) "
         "gives with the installed torch).",
-    ),
-]
-
-Output = Annotated[
-    str | None,
-    _option(
-        _OUTPUT,
-        "-o --output OUTPUT",
-        "Output file, folder (for several inputs), or - for standard output. A .pt or "
-        ".safetensors suffix chooses the format.",
-        values.output_path,
-    ),
-]
-InPlace = Annotated[
-    bool, _option(_OUTPUT, "--in-place", "Replace the input files, each atomically.")
-]
-Force = Annotated[bool, _option(_OUTPUT, "-f --force", "Replace output files that exist.")]
-Copies = Annotated[
-    int,
-    _option(
-        _OUTPUT,
-        "--copies N",
-        "Write N independent copies of each file: x.1.pt to x.N.pt.",
-        _count("--copies"),
-        default=False,
-    ),
-]
-KeepOriginal = Annotated[
-    bool, _option(_OUTPUT, "--keep-original", "With --copies, also write the input as copy 0.")
-]
-Concat = Annotated[
-    bool, _option(_OUTPUT, "--concat", "With --copies, join them along dimension 0 of one file.")
-]
-CopyOthers = Annotated[
-    bool, _option(_OUTPUT, "--copy-others", "Also copy the other files of input folders.")
-]
-Provenance = Annotated[
-    bool,
-    _option(
-        _OUTPUT,
-        "--provenance/--no-provenance",
-        "Record the settings in the metadata of each output, or not.",
-        default="--provenance",
-    ),
-]
-Sync = Annotated[
-    bool,
-    _option(
-        _OUTPUT, "--sync/--no-sync", "Wait until outputs are on the disk, or not.", default="--sync"
-    ),
-]
-
-FilesFrom = Annotated[
-    str | None,
-    _option(
-        _FILES,
-        "--files-from FILE",
-        "Read input paths from FILE (- for standard input), one per line.",
-        path,
-    ),
-]
-Null = Annotated[
-    bool,
-    _option(_FILES, "-0 --null", "Paths in --files-from end with NUL bytes (find -print0)."),
-]
-Jobs = Annotated[
-    int,
-    _option(
-        _FILES,
-        "-j --jobs N",
-        "Number of worker processes.",
-        _count("-j", "leave -j out for one worker per core"),
-        default="one per core",
-    ),
-]
-Resume = Annotated[bool, _option(_FILES, "--resume", "Continue a run; skip files that are done.")]
-FailFast = Annotated[bool, _option(_FILES, "--fail-fast", "Stop at the first file that fails.")]
-
-Stats = Annotated[
-    str | None,
-    _option(_REPORT, "--stats PATH", "Write statistics to a .json, .jsonl or .csv file.", path),
-]
-Json = Annotated[bool, _option(_REPORT, "--json", "Print the report as one JSON document.")]
-DryRun = Annotated[
-    bool, _option(_REPORT, "-n --dry-run", "Show what would be done, and write nothing.")
-]
-Quiet = Annotated[bool, _option(_REPORT, "-q --quiet", "Show errors only.")]
-Verbose = Annotated[
-    bool, _option(_REPORT, "-v --verbose", "Show all tensors and files, not only the first ten.")
-]
-Color = Annotated[
-    str,
-    _option(
-        _REPORT,
-        "--color auto|always|never",
-        "Use colour on terminals (auto), everywhere, or nowhere.",
     ),
 ]

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from dropcli.cli import options
+from dropcli.cli import options, run_options
 from dropcli.cli.mistakes import no_input_hint
 from dropcli.cli.terminal import console
 from dropcli.errors import UsageError
@@ -34,26 +34,26 @@ def apply(
     seed: options.Seed = None,
     stream: options.Stream = None,
     rng: options.Rng = "dropcli",
-    output: options.Output = None,
-    in_place: options.InPlace = False,
-    force: options.Force = False,
-    copies: options.Copies = 0,
-    keep_original: options.KeepOriginal = False,
-    concat: options.Concat = False,
-    copy_others: options.CopyOthers = False,
-    provenance: options.Provenance = True,
-    sync: options.Sync = True,
-    files_from: options.FilesFrom = None,
-    null: options.Null = False,
-    jobs: options.Jobs = 0,
-    resume: options.Resume = False,
-    fail_fast: options.FailFast = False,
-    stats: options.Stats = None,
-    json: options.Json = False,
-    dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
+    output: run_options.Output = None,
+    in_place: run_options.InPlace = False,
+    force: run_options.Force = False,
+    copies: run_options.Copies = 0,
+    keep_original: run_options.KeepOriginal = False,
+    concat: run_options.Concat = False,
+    copy_others: run_options.CopyOthers = False,
+    provenance: run_options.Provenance = True,
+    sync: run_options.Sync = True,
+    files_from: run_options.FilesFrom = None,
+    null: run_options.Null = False,
+    jobs: run_options.Jobs = 0,
+    resume: run_options.Resume = False,
+    fail_fast: run_options.FailFast = False,
+    stats: run_options.Stats = None,
+    json: run_options.Json = False,
+    dry_run: run_options.DryRun = False,
+    quiet: run_options.Quiet = False,
+    verbose: run_options.Verbose = False,
+    color: run_options.Color = "auto",
 ) -> int:
     """Drop elements or channels of saved tensors, and write the result.
 

@@ -5,12 +5,12 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from dropcli.cli import options, values
+from dropcli.cli import options, run_options, values
 from dropcli.cli.terminal import console
 from dropcli.errors import UsageError
 
 
-def help(ctx: typer.Context, topic: options.Topic = None, color: options.Color = "auto") -> int:
+def help(ctx: typer.Context, topic: options.Topic = None, color: run_options.Color = "auto") -> int:
     """Read the guide: masks, datasets, recipes, Python and more.
 
     Examples:

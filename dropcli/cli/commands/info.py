@@ -2,7 +2,7 @@
 
 import os
 
-from dropcli.cli import options, values
+from dropcli.cli import options, run_options, values
 from dropcli.cli.terminal import console
 from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
@@ -10,9 +10,9 @@ from dropcli.parallel import signals
 
 def info(
     files: options.Files,
-    json: options.Json = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
+    json: run_options.Json = False,
+    verbose: run_options.Verbose = False,
+    color: run_options.Color = "auto",
 ) -> int:
     """Show the tensors of files: names, shapes, data types, sizes, and recorded settings.
 

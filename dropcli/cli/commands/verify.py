@@ -1,6 +1,6 @@
 """`dropcli verify`: derive outputs again, and compare."""
 
-from dropcli.cli import options
+from dropcli.cli import options, run_options
 from dropcli.cli.terminal import console
 from dropcli.parallel import signals
 
@@ -8,11 +8,11 @@ from dropcli.parallel import signals
 def verify(
     outputs: options.Outputs,
     source: options.Source,
-    jobs: options.Jobs = 0,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    color: options.Color = "auto",
+    jobs: run_options.Jobs = 0,
+    json: run_options.Json = False,
+    quiet: run_options.Quiet = False,
+    verbose: run_options.Verbose = False,
+    color: run_options.Color = "auto",
 ) -> int:
     """Recompute outputs from their sources and recorded settings; compare byte for byte.
 
