@@ -1,7 +1,7 @@
 """The build hook: compile the kernel with what is there, and go on without it where that fails.
 
 Run by hatchling, not by dropcli. `DROPCLI_BUILD=numpy` builds no kernel; the result works all the
-same, more slowly.
+same, more slowly. `DROPCLI_PLATFORM=macos-arm64` builds the wheel of another platform.
 """
 
 import os
@@ -13,16 +13,33 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "kernel.so"
+ZIG = [sys.executable, "-m", "ziglang", "cc"]
 # Contraction and reassociation would round otherwise than numpy. No result depends on traps and
 # errno, but comparisons are only vectorized without them.
 FLAGS = ["-std=c11", "-O3", "-fPIC", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 LEVELS = {"x86_64": ("x86-64", "x86-64-v3")}
+
+
+class Platform(NamedTuple):
+    """A platform that wheels are released for."""
+
+    target: str  # as zig calls it
+    tag: str  # as wheels call it
+
+
+# The oldest systems for which numpy has wheels, so that the kernel is never the limit.
+PLATFORMS = {
+    "linux-x86_64": Platform("x86_64-linux-gnu.2.17", "manylinux_2_17_x86_64"),
+    "linux-aarch64": Platform("aarch64-linux-gnu.2.17", "manylinux_2_17_aarch64"),
+    "macos-x86_64": Platform("x86_64-macos.11.0", "macosx_11_0_x86_64"),
+    "macos-arm64": Platform("aarch64-macos.11.0", "macosx_11_0_arm64"),
+}
 ZIG_SYSTEMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "x86_64"), ("Darwin", "arm64")}
 
 
@@ -30,25 +47,37 @@ class KernelHook(BuildHookInterface[Any]):
     """Adds the compiled kernel to wheels and editable installations."""
 
     def dependencies(self) -> list[str]:
-        """A C compiler as a wheel, where there is no other."""
+        """A C compiler as a wheel, for other platforms and where there is no other."""
+        if _platform():
+            return ["ziglang"]
         machine = (platform.system(), platform.machine())
         return ["ziglang"] if _wanted() and not _compiler() and machine in ZIG_SYSTEMS else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the files of the wheel are listed."""
         LIBRARY.unlink(missing_ok=True)
-        if not _wanted():
+        if other := _platform():  # to be released, so it must have its kernel
+            machine = other.target.partition("-")[0]
+            compile_kernel([*ZIG, "-target", other.target], LIBRARY, machine)
+            tag = other.tag
+        elif _wanted():
+            try:
+                compile_kernel(_compiler() or ZIG, LIBRARY)
+            except (OSError, subprocess.CalledProcessError) as error:
+                reason = getattr(error, "stderr", None) or error
+                self.app.display_warning(f"dropcli is installed without its kernel: {reason}")
+                return
+            tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        else:
             return
-        try:
-            compile_kernel(_compiler() or [sys.executable, "-m", "ziglang", "cc"], LIBRARY)
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or error
-            self.app.display_warning(f"dropcli is installed without its kernel: {reason}")
-            return
-        system = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{system}"
+        build_data["tag"] = f"py3-none-{tag}"
         build_data["pure_python"] = False
         build_data["artifacts"].append(f"/{LIBRARY.relative_to(self.root)}")
+
+
+def _platform() -> Platform | None:
+    name = os.environ.get("DROPCLI_PLATFORM")
+    return PLATFORMS[name] if name else None
 
 
 def _wanted() -> bool:
@@ -63,13 +92,15 @@ def _compiler() -> list[str] | None:
     return None
 
 
-def compile_kernel(compiler: list[str], library: Path) -> None:
+def compile_kernel(
+    compiler: list[str], library: Path, machine: str = platform.machine()
+) -> None:
     """Write the shared library; CalledProcessError, with what the compiler said, if that fails."""
     zig = "ziglang" in compiler
     compiler = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
     with tempfile.TemporaryDirectory() as folder:
         objects = []
-        for level in LEVELS.get(platform.machine(), ("base",)):
+        for level in LEVELS.get(machine, ("base",)):
             named = level.replace("-", "_")
             # zig takes the levels of processors under -mcpu, and would take this machine's own.
             choice = [f"-mcpu={named}" if zig else f"-march={level}"] if level != "base" else []
