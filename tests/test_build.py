@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,37 @@ def test_every_installation_works(variables: dict[str, str], kernel: str) -> Non
     assert (tag() == "Tag: py3-none-any") == (kernel == "numpy")
     switched = {**environment, "DROPCLI_KERNEL": "numpy"}
     assert "kernel numpy" in version(switched)
+
+
+def machine(library: bytes) -> str:
+    """What a shared library is for, from its first bytes: ELF's e_machine, Mach-O's cputype."""
+    if library[:4] == b"\x7fELF":
+        return {62: "linux x86_64", 183: "linux aarch64"}[int.from_bytes(library[18:20], "little")]
+    assert library[:4] == b"\xcf\xfa\xed\xfe"
+    cputype = int.from_bytes(library[4:8], "little")
+    return {0x01000007: "macos x86_64", 0x0100000C: "macos arm64"}[cputype]
+
+
+def test_wheels_of_every_platform_carry_its_kernel() -> None:
+    pytest.importorskip("auditwheel", reason="needs dropcli[release]")
+    subprocess.run([ROOT / ".ci/wheels", "dist"], check=True)
+    wheels = {path.stem.partition("py3-none-")[2]: path for path in Path("dist").glob("*.whl")}
+    kernels = {
+        tag: machine(zipfile.ZipFile(path).read("dropcli/native/kernel.so"))
+        for tag, path in wheels.items()
+    }
+    assert kernels == {
+        "manylinux_2_17_x86_64": "linux x86_64",
+        "manylinux_2_17_aarch64": "linux aarch64",
+        "macosx_11_0_x86_64": "macos x86_64",
+        "macosx_11_0_arm64": "macos arm64",
+    }
+    for tag in kernels:
+        if "linux" in tag:
+            seen = [sys.executable, "-m", "auditwheel", "show", str(wheels[tag])]
+            text = " ".join(subprocess.check_output(seen, text=True).split())
+            assert f'is consistent with the following platform tag: "{tag}"' in text
+    assert len(list(Path("dist").glob("*.tar.gz"))) == 1
 
 
 @needs_gcc

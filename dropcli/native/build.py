@@ -92,9 +92,7 @@ def _compiler() -> list[str] | None:
     return None
 
 
-def compile_kernel(
-    compiler: list[str], library: Path, machine: str = platform.machine()
-) -> None:
+def compile_kernel(compiler: list[str], library: Path, machine: str = platform.machine()) -> None:
     """Write the shared library; CalledProcessError, with what the compiler said, if that fails."""
     zig = "ziglang" in compiler
     compiler = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
