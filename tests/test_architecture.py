@@ -19,6 +19,7 @@ ROWS = (
     {"api", "cli"},
     {"arrays"},
     {"dataset"},
+    {"report"},
     {"pipeline"},
     {"formats"},
     {"masks", "files"},

@@ -21,11 +21,10 @@ from dropcli.pipeline import (
     Progress,
     Report,
     check_selected,
-    check_stats_path,
     run_file,
     settings_notices,
-    write_stats,
 )
+from dropcli.report import check_stats_path, write_stats
 
 
 class Application(ABC):

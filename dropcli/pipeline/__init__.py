@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropcli.pipeline.blocks import drop_run as drop_run
-    from dropcli.pipeline.export import check_stats_path as check_stats_path
-    from dropcli.pipeline.export import write_stats as write_stats
     from dropcli.pipeline.job import check_selected as check_selected
     from dropcli.pipeline.job import copy_file as copy_file
     from dropcli.pipeline.job import derive_file as derive_file
@@ -27,9 +25,9 @@ if TYPE_CHECKING:
     from dropcli.pipeline.report import TensorReport as TensorReport
     from dropcli.pipeline.report import asked as asked
     from dropcli.pipeline.report import settings_notices as settings_notices
+    from dropcli.pipeline.report import to_json as to_json
 
 _MODULES = {
-    **dict.fromkeys(("check_stats_path", "write_stats"), "export"),
     **dict.fromkeys(
         ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"), "job"
     ),
@@ -38,7 +36,7 @@ _MODULES = {
     **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
     "recipe_for": "recipe",
     **dict.fromkeys(("FileReport", "Notice", "Notices", "Report", "TensorReport"), "report"),
-    **dict.fromkeys(("asked", "settings_notices"), "report"),
+    **dict.fromkeys(("asked", "settings_notices", "to_json"), "report"),
 }
 
 

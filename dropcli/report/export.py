@@ -9,7 +9,7 @@ from typing import Any
 from dropcli.dropout import shape_text
 from dropcli.errors import UsageError
 from dropcli.files import check_destination, publish, same_file
-from dropcli.pipeline.report import Report, asked, to_json
+from dropcli.pipeline import Report, asked, to_json
 
 _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 _CSV_COLUMNS = (
