@@ -1,0 +1,63 @@
+"""Verify outputs, in worker processes where there are many."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from dropcli.dataset.discover import Input, discover
+from dropcli.dataset.tasks import attempt, worker_died
+from dropcli.dataset.urls import check_local
+from dropcli.dataset.verify.file import Verdict, verify_file
+from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
+from dropcli.files import is_folder
+from dropcli.parallel import choose_engine
+from dropcli.pipeline import Progress
+
+_CHUNK = 16  # files that a worker takes at a time
+
+
+def verify_outputs(
+    outputs: list[str], source: str, jobs: int | None, progress: Progress
+) -> tuple[list[Verdict], list[DropcliError]]:
+    """Derive outputs again, and compare: in order the verdicts, and why the others have none."""
+    check_local([*outputs, source], piped=False)
+    try:
+        os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError("no-source", f"--source: '{source}' does not exist") from None
+    except OSError:
+        pass  # opening it says why
+    found = discover(outputs, None, None)
+    if not (found.inputs or found.failures):
+        raise FileError("no-files", "no .safetensors or .pt files", None, outputs[0])
+    mirrored = bool(found.folders) and is_folder(source)
+    sizes = [
+        os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
+    ]
+    progress.begin(len(sizes), sum(sizes))
+    engine = choose_engine(partial(_verify_chunk, source, mirrored), sizes, jobs)
+    chunks = (found.inputs[start : start + _CHUNK] for start in range(0, len(sizes), _CHUNK))
+    verdicts: dict[Input, Verdict] = {}
+    for item, verdict in engine.run(chunks, lambda count: progress.advance(nbytes=count)):
+        verdict = verdict or Verdict(item.path, error=worker_died(item.path))
+        verdicts[item] = verdict
+        progress.advance(files=1, failed=int(bool(verdict.error or verdict.difference)))
+    done = [verdicts[item] for item in found.inputs]
+    errors = [*found.failures, *(verdict.error for verdict in done if verdict.error)]
+    return [verdict for verdict in done if not verdict.error], errors
+
+
+def _verify_chunk(
+    source: str, mirrored: bool, items: Sequence[Input], on_bytes: Callable[[int], None]
+) -> tuple[Sequence[Verdict], Interrupted | None]:
+    """What an engine runs."""
+    verdicts = []
+    try:
+        for item in items:
+            found = attempt(item.path, partial(verify_file, item, source, mirrored, on_bytes))
+            verdicts.append(
+                found if isinstance(found, Verdict) else Verdict(item.path, error=found)
+            )
+    except Interrupted as stop:
+        return verdicts, stop
+    return verdicts, None
