@@ -115,15 +115,54 @@ def test_a_file_in_the_place_of_another_is_noticed(run: Run) -> None:
     assert run("verify", "empty", "--source", "data").code == 1
 
 
-def test_twice_applied_is_verified_against_what_was_between(run: Run) -> None:
+def test_twice_applied_is_verified_against_all_that_came_before(run: Run) -> None:
     sample("x.pt")
     run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
     run("apply", "y.pt", "-o", "z.pt", "--seed", 2, "-p", "0.1:0.2")
-    assert run("verify", "z.pt", "--source", "y.pt").code == 0
-    assert run("verify", "z.pt", "--source", "x.pt").code == 4
+    run("apply", "z.pt", "-o", "a.safetensors", "--seed", 3, "--copies", 2, "--concat")
+    for output, sources in {"z.pt": "yx", "a.safetensors": "zyx"}.items():
+        for source in sources:
+            result = run("verify", output, "--source", f"{source}.pt")
+            assert (result.code, result.err) == (0, "")
+    for other, difference in {
+        "other/x.pt": "the first difference, in tensor",
+        "other.pt": "members lie in 'x/', those of the source in 'other/'",
+    }.items():
+        sample(other, 1)
+        result = run("verify", "z.pt", "--source", other)
+        assert (result.code, difference in result.out) == (4, True)
     shown = run("info", "z.pt").out
     assert "p 0.5, seed 1, stream x" in shown
     assert "p 0.1 to 0.2 for each file, seed 2, stream y" in shown
+
+
+def test_a_difference_of_headers_is_named(run: Run) -> None:
+    save_file({"x": torch.rand(5, 3), "y": torch.rand(5)}, "x.safetensors")
+    run("apply", "x.safetensors", "-o", "y.safetensors", "-k", "x")
+    for tensors, difference in (
+        ({"x": torch.rand(5, 4), "y": torch.rand(5)}, "tensor 'x' is F32 [5, 3], from the source"),
+        ({"x": torch.rand(5, 3).half(), "y": torch.rand(5)}, "F16 [5, 3]"),
+        ({"x": torch.rand(5, 3)}, "tensor 'y' is not in the source"),
+        ({"x": torch.rand(5, 3), "y": torch.rand(5), "z": torch.rand(2)}, "'z' of the source is"),
+    ):
+        save_file(tensors, "z.safetensors")
+        result = run("verify", "y.safetensors", "--source", "z.safetensors")
+        assert (result.code, difference in result.out) == (4, True), result.out
+    run("apply", "x.safetensors", "-o", "z.safetensors", "-k", "x", "--seed", 1, "-f")
+    result = run("verify", "y.safetensors", "--source", "z.safetensors")
+    assert (result.code, "recorded applications" in result.out) == (4, True), result.out
+
+
+def test_a_deleted_output_is_noticed(run: Run) -> None:
+    for number in range(4):
+        sample(f"data/{number}.pt", number)
+    run("apply", "data", "-o", "out", "--seed", 5)
+    Path("out/2.pt").unlink()
+    result = run("verify", "out", "--source", "data", "--json")
+    found = [file["output"] for file in result.json["files"] if file["status"] == "different"]
+    assert (result.code, found) == (4, ["out/2.pt"])
+    assert "is missing" in run("verify", "out", "--source", "data").out
+    assert run("verify", "out/1.pt", "--source", "data").code == 0
 
 
 def test_concatenated_copies(run: Run) -> None:

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import stat
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -132,6 +132,11 @@ class Journal:
             with located(self.path):
                 self._sync()
 
+    @property
+    def outputs(self) -> list[str]:
+        """The names of all outputs, below the folder."""
+        return list(self._entries)
+
     def knows(self, output: str) -> bool:
         """Whether a run of this folder made this output."""
         return output in self._entries
@@ -225,6 +230,16 @@ class Journal:
             file.seek(offset)
             line: dict[str, Any] = json.loads(file.readline())
         return line
+
+
+def missing_outputs(folder: str) -> list[str]:
+    """The outputs in the journal of this folder that are not there any more."""
+    path = os.path.join(folder, JOURNAL)
+    if not is_file(path):
+        return []
+    with closing(Journal(path, read_only=True)) as journal:
+        outputs = [os.path.join(folder, name) for name in journal.outputs]
+    return [output for output in outputs if not os.path.lexists(output)]
 
 
 def settings_of(path: str) -> dict[str, Any] | None:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from dropcli.dataset.discover import Input, discover
+from dropcli.dataset.journal import missing_outputs
 from dropcli.dataset.tasks import attempt, worker_died
 from dropcli.dataset.urls import check_local
+from dropcli.dataset.verify.comparison import Difference
 from dropcli.dataset.verify.file import Verdict, verify_file
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
 from dropcli.files import is_folder
@@ -14,6 +16,7 @@ from dropcli.parallel import choose_engine
 from dropcli.pipeline import Progress
 
 _CHUNK = 16  # files that a worker takes at a time
+_MISSING = Difference(None, None, "it is missing, and the journal lists it")
 
 
 def verify_outputs(
@@ -43,6 +46,8 @@ def verify_outputs(
         verdicts[item] = verdict
         progress.advance(files=1, failed=int(bool(verdict.error or verdict.difference)))
     done = [verdicts[item] for item in found.inputs]
+    missing = [path for folder in found.folders for path in missing_outputs(folder)]
+    done += [Verdict(path, difference=_MISSING) for path in missing]
     errors = [*found.failures, *(verdict.error for verdict in done if verdict.error)]
     return [verdict for verdict in done if not verdict.error], errors
 
