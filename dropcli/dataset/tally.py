@@ -1,6 +1,7 @@
 """What came of many files: totals, the slowest, the failed."""
 
 import heapq
+import math
 import re
 from bisect import insort
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ class NameTotals:
     decisions: int = 0
     dropped: int = 0
     expected: int = 0  # decisions that p drops on average, times 2**32
+    variance: int = 0  # of their number, times 2**32
+    by_chance: bool = True  # whether it is known for all
 
     def add(self, more: "NameTotals") -> None:
         self.dropped_in += more.dropped_in
@@ -34,6 +37,8 @@ class NameTotals:
         self.decisions += more.decisions
         self.dropped += more.dropped
         self.expected += more.expected
+        self.variance += more.variance
+        self.by_chance &= more.by_chance
 
     @property
     def asked(self) -> float | None:
@@ -44,6 +49,13 @@ class NameTotals:
     def rate(self) -> float | None:
         """The realised rate over all decisions."""
         return self.dropped / self.decisions if self.decisions else None
+
+    @property
+    def sigma(self) -> float | None:
+        """How many standard deviations the rate is from p, if chance decides."""
+        if not (self.by_chance and self.variance):
+            return None
+        return (self.dropped - self.expected / 2**32) / math.sqrt(self.variance / 2**32)
 
 
 class TensorNames:
@@ -63,7 +75,8 @@ class TensorNames:
 
     def add(self, row: TensorRow) -> None:
         if row.kept_as is None:
-            one = NameTotals(1, 0, set(), row.decisions, row.dropped, row.expected)
+            known = row.variance is not None or not row.decisions
+            one = NameTotals(1, 0, set(), *row[2:5], row.variance or 0, known)
         else:
             one = NameTotals(0, 1, {row.kept_as})
         self.total.add(one)

@@ -42,6 +42,7 @@ class TensorRow(NamedTuple):
     decisions: int = 0
     dropped: int = 0
     expected: int = 0  # decisions that p drops on average, times 2**32
+    variance: int | None = None  # of their number, times 2**32; None if chance does not decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,10 @@ def _rows(task: Task, report: dict[str, Any], settings: dict[str, Any]) -> tuple
             rows.append(TensorRow(name, tensor.get("reason", plain)))
         elif counted and tensor["action"] == "dropped":
             expected = round(decisions * (asked(tensor, settings) or 0) * 2**32)
-            rows.append(TensorRow(name, None, decisions, tensor["dropped"] or 0, expected))
+            sd = tensor.get("rate_sd")  # older journals have none
+            variance = None if sd is None else round((sd * decisions) ** 2 * 2**32)
+            dropped = tensor["dropped"] or 0
+            rows.append(TensorRow(name, None, decisions, dropped, expected, variance))
         else:
             rows.append(TensorRow(name))
     return tuple(rows)

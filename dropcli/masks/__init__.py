@@ -3,7 +3,8 @@
 from dropcli.masks.file_masks import FileMasks
 from dropcli.masks.keystream import CONTRACT
 from dropcli.masks.mask import Mask
-from dropcli.masks.probability import RateSummary, SampleProbabilities, combined
+from dropcli.masks.probability import SampleProbabilities
+from dropcli.masks.rate import RateSummary, combined
 from dropcli.masks.torch_rng import drawn_stream
 
 __all__ = [

@@ -5,37 +5,19 @@ key (`keystream.p_key`), so that p and the mask are independent.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.dropout import Array, Range, Share
 from dropcli.masks.keystream import CHUNK, Keystream
+from dropcli.masks.rate import RateSummary
 from dropcli.tensors import Indices
 
 
 def draw(bounds: Range, words: NDArray[np.uint32]) -> Array:
     """The probability for each word, shape (n,)."""
     return bounds.low + (bounds.high - bounds.low) * words.astype(np.float64) / 2**32
-
-
-@dataclass(frozen=True)
-class RateSummary:
-    """The p of a tensor; of several p the mean, the lowest and the highest."""
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
-
-
-def combined(several: list[RateSummary]) -> RateSummary | None:
-    """The summary of several copies, all of one size; None if there are none."""
-    if len(several) < 2:
-        return several[0] if several else None
-    low = min(one.mean if one.low is None else one.low for one in several)
-    high = max(one.mean if one.high is None else one.high for one in several)
-    return RateSummary(math.fsum(one.mean for one in several) / len(several), low, high)
 
 
 class SampleProbabilities:
@@ -66,12 +48,14 @@ class SampleProbabilities:
         """The summary of all samples; None if there are none."""
         if not self.samples:
             return None
-        sums, low, high = [], 1.0, 0.0
+        sums, squares, low, high = [], [], 1.0, 0.0
         for first in range(0, self.samples, CHUNK):
             part = self._read(first, min(first + CHUNK, self.samples))
             sums.append(float(part.sum()))
+            squares.append(float((part * (1 - part)).sum()))
             low, high = min(low, float(part.min())), max(high, float(part.max()))
-        return RateSummary(math.fsum(sums) / self.samples, low, high)
+        mean, variance = math.fsum(sums) / self.samples, math.fsum(squares) / self.samples
+        return RateSummary(mean, low, high, variance)
 
     def _read(self, first: int, last: int) -> Array:
         return draw(self._bounds, self._keystream.read(first, last - first))

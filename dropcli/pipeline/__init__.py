@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from dropcli.pipeline.job import derive_file as derive_file
     from dropcli.pipeline.job import is_applied as is_applied
     from dropcli.pipeline.job import run_file as run_file
+    from dropcli.pipeline.notices import Notice as Notice
+    from dropcli.pipeline.notices import Notices as Notices
+    from dropcli.pipeline.notices import settings_notices as settings_notices
     from dropcli.pipeline.output import BytesProgress as BytesProgress
     from dropcli.pipeline.output import Job as Job
     from dropcli.pipeline.output import Progress as Progress
@@ -19,12 +22,9 @@ if TYPE_CHECKING:
     from dropcli.pipeline.provenance import read_entry as read_entry
     from dropcli.pipeline.recipe import recipe_for as recipe_for
     from dropcli.pipeline.report import FileReport as FileReport
-    from dropcli.pipeline.report import Notice as Notice
-    from dropcli.pipeline.report import Notices as Notices
     from dropcli.pipeline.report import Report as Report
     from dropcli.pipeline.report import TensorReport as TensorReport
     from dropcli.pipeline.report import asked as asked
-    from dropcli.pipeline.report import settings_notices as settings_notices
     from dropcli.pipeline.report import to_json as to_json
 
 _MODULES = {
@@ -35,8 +35,8 @@ _MODULES = {
     **dict.fromkeys(("BytesProgress", "Job", "Progress", "Writing", "stream_of"), "output"),
     **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
     "recipe_for": "recipe",
-    **dict.fromkeys(("FileReport", "Notice", "Notices", "Report", "TensorReport"), "report"),
-    **dict.fromkeys(("asked", "settings_notices", "to_json"), "report"),
+    **dict.fromkeys(("Notice", "Notices", "settings_notices"), "notices"),
+    **dict.fromkeys(("FileReport", "Report", "TensorReport", "asked", "to_json"), "report"),
 }
 
 

@@ -1,6 +1,6 @@
 """What is done to one tensor: its mask and its kernel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -44,12 +44,14 @@ class Recipe:
         return kernel_for(self.dropout, self.tensor.dtype, *p.of(elements, self._each))
 
     def rate(self) -> RateSummary | None:
-        """The p asked for, if the settings alone do not say it."""
-        if isinstance(self.mask.p, SampleProbabilities):
-            return self.mask.p.summary()
-        dropout = self.dropout
-        shown = dropout.exact or dropout.min_keep or isinstance(dropout.p, Range)
-        return RateSummary(self.mask.p) if shown else None
+        """The p asked for; None if there are no samples to have one."""
+        dropout, p = self.dropout, self.mask.p
+        grouped = dropout.exact or bool(dropout.min_keep)
+        if isinstance(p, SampleProbabilities):
+            found = p.summary()
+            return replace(found, variance=None) if found and grouped else found
+        known = not grouped and not isinstance(dropout.p, Range)
+        return RateSummary(p, None, None, None if grouped else p * (1 - p), known)
 
     @property
     def _each(self) -> int:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from dropcli.__version__ import __version__
 from dropcli.errors import DropcliError
+from dropcli.pipeline.notices import Notice, Notices
 
 if TYPE_CHECKING:  # info has a report too, and does without
-    from dropcli.dropout import Dropout
     from dropcli.masks import RateSummary
     from dropcli.pipeline.results import FileResult
     from dropcli.pipeline.stats import Summary
@@ -37,7 +37,7 @@ class TensorReport:
     before: "Summary | None" = None
     after: "Summary | None" = None
     tied_to: str | None = None
-    asked: "RateSummary | None" = None  # the p asked for, if the settings alone do not say it
+    asked: "RateSummary | None" = None  # the p asked for
     reason: str | None = None  # why a float tensor is copied
 
     @property
@@ -46,10 +46,27 @@ class TensorReport:
         return self.dropped / self.decisions if self.decisions and self.after else None
 
     @property
+    def drawn(self) -> "RateSummary | None":
+        """The p asked for, if the settings alone do not say it."""
+        return self.asked if self.asked and not self.asked.in_settings else None
+
+    @property
     def deviation(self) -> float | None:
         """The realised rate minus the p asked for, if the settings alone do not say it."""
         rate = self.rate
-        return rate - self.asked.mean if self.asked and rate is not None else None
+        return rate - self.drawn.mean if self.drawn and rate is not None else None
+
+    @property
+    def rate_sd(self) -> float | None:
+        """The standard deviation of the rate; None if chance does not decide it."""
+        return self.asked.sd(self.decisions) if self.asked and self.rate is not None else None
+
+    @property
+    def rate_sigma(self) -> float | None:
+        """How many of its standard deviations the rate is from p."""
+        if not self.asked or self.rate is None:
+            return None
+        return self.asked.sigma(self.decisions, self.dropped)
 
     @property
     def overflows(self) -> int:
@@ -66,6 +83,8 @@ class TensorReport:
             "decisions": self.decisions,
             "dropped": self.dropped,
             "rate": self.rate,
+            "rate_sd": self.rate_sd,
+            "rate_sigma": self.rate_sigma,
             "elements": self.elements,
             "elements_dropped": self.elements_dropped,
             "before": self.before.document() if self.before else None,
@@ -75,31 +94,12 @@ class TensorReport:
             document["tied_to"] = self.tied_to
         if self.reason:
             document["reason"] = self.reason
-        if self.asked:
-            document["p"] = self.asked.mean
-            if self.asked.low is not None:
-                document |= {"p_min": self.asked.low, "p_max": self.asked.high}
+        if self.drawn:
+            document["p"] = self.drawn.mean
+            if self.drawn.low is not None:
+                document |= {"p_min": self.drawn.low, "p_max": self.drawn.high}
             document["deviation"] = self.deviation
         return document
-
-
-class Notice(NamedTuple):
-    """A warning: something the user should know that is not a failure."""
-
-    code: str
-    message: str  # without the file, so that several files can share it
-
-
-def settings_notices(dropout: "Dropout") -> Iterator[Notice]:
-    """Warnings about the settings."""
-    from dropcli.dropout import torch_version
-
-    if dropout.depends_on_torch:
-        yield Notice(
-            "torch-masks",
-            f"--rng torch: the masks are those of torch {torch_version()}; other versions of torch "
-            "may make others",
-        )
 
 
 @dataclass
@@ -179,35 +179,13 @@ class FileReport:
                 f"tensor '{tensor.name}': at least {tensor.overflows:,} values became too large "
                 f"for {tensor.dtype}, and are infinite",
             )
-
-
-class Notices:
-    """Warnings, each once, with the number of files it is about."""
-
-    def __init__(self) -> None:
-        self._found: dict[Notice, tuple[int, int, str]] = {}  # first number, files, first place
-
-    def add(self, notice: Notice, place: str = "", number: int = 0) -> None:
-        """Count a warning about the file at `place`; `number` is its position in the order."""
-        first, files, where = self._found.get(notice, (number, 0, place))
-        if number < first:
-            first, where = number, place
-        self._found[notice] = first, files + 1, where
-
-    def _in_order(self) -> list[tuple[Notice, int, str]]:
-        found = sorted(self._found.items(), key=lambda item: (item[1][0], item[0]))
-        return [(notice, files, place) for notice, (_, files, place) in found]
-
-    def document(self) -> list[dict[str, Any]]:
-        """Their part of the JSON document."""
-        return [{**notice._asdict(), "files": files} for notice, files, _ in self._in_order()]
-
-    def placed(self) -> list[tuple[str, Notice]]:
-        """Each with the file or the number of files it is about."""
-        return [
-            (f"{files:,} files" if files > 1 else place, notice)
-            for notice, files, place in self._in_order()
-        ]
+        if (p := tensor.asked) and tensor.after and p.excludes(tensor.decisions, tensor.dropped):
+            yield Notice(
+                "rate-far-from-p",
+                f"tensor '{tensor.name}': the rate {tensor.rate:.4g} is "
+                f"{abs(tensor.rate_sigma or 0):.1f} standard deviations from p {p.mean:.4g}, as "
+                "chance makes it once in a million tensors",
+            )
 
 
 class Documented(Protocol):

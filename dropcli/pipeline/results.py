@@ -33,6 +33,8 @@ class TensorResult:
         reason: why it is copied, where it looks like a label or state.
         decisions, dropped: the number of decisions, and of those that are "drop".
         rate: the share of these.
+        rate_sd, rate_sigma: the standard deviation that chance gives the rate, and how many of
+            them it is from p.
         elements, elements_dropped: the numbers of elements.
         before, after: statistics of a dropped tensor.
         p, p_min, p_max: the mean and the ends of what was asked for, where the settings do not
@@ -51,6 +53,8 @@ class TensorResult:
     decisions: int | None = None
     dropped: int | None = None
     rate: float | None = None
+    rate_sd: float | None = None
+    rate_sigma: float | None = None
     elements_dropped: int | None = None
     before: Statistics | None = None
     after: Statistics | None = None

@@ -17,6 +17,7 @@ _CSV_COLUMNS = (
     *("decisions", "dropped", "asked", "rate", "elements", "elements_dropped"),
     *(f"before_{key}" for key in _SUMMARY_KEYS),
     *(f"after_{key}" for key in _SUMMARY_KEYS),
+    "rate_sigma",
 )
 
 

@@ -15,6 +15,7 @@ from dropcli.cli.terminal.text import (
     printable,
     provenance_line,
     settings_text,
+    sigma_text,
     size_text,
 )
 from dropcli.dropout import shape_text
@@ -35,6 +36,7 @@ _SHAPE = (Column("shape", spare=2), Column("dtype", spare=1))
 _MASKS = (
     *(Column("tensor"), *_SHAPE),
     *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
+    Column("off by", right=True, spare=3),
 )
 _STATISTICS = (
     *(Column("tensor"), Column("")),
@@ -50,6 +52,7 @@ _NAMES = (
     Column("dropped", right=True, spare=3),
     Column("p", right=True, spare=1),
     Column("rate", right=True),
+    Column("off by", right=True, spare=5),
 )
 _FILES = (
     Column("output"),
@@ -104,11 +107,12 @@ def _first(tensors: "list[TensorReport]", limit: int) -> "list[TensorReport]":
 def _mask_row(tensor: "TensorReport", settings: dict[str, Any]) -> list[str]:
     row = [printable(tensor.name), shape_text(tensor.shape), tensor.dtype]
     if tensor.action != "dropped":
-        return [*row, "", tensor.action, "", ""]
+        return [*row, "", tensor.action, "", "", ""]
     p = asked(tensor.document(), settings)
-    p_text = "" if p is None else f"{p:.4g}" if tensor.asked else f"{p:g}"
+    p_text = "" if p is None else f"{p:.4g}" if tensor.drawn else f"{p:g}"
     dropped = f"{tensor.dropped:,}" if tensor.after else ""
-    return [*row, f"{tensor.decisions:,}", dropped, p_text, number_text(tensor.rate)]
+    rate, off = number_text(tensor.rate), sigma_text(tensor.rate_sigma)
+    return [*row, f"{tensor.decisions:,}", dropped, p_text, rate, off]
 
 
 def _statistics_rows(tensor: "TensorReport") -> Iterator[list[str]]:
@@ -187,7 +191,8 @@ def _dataset_rows(
         yield "dry run", f"nothing written; {total.decisions:,} decisions to make"
     elif total.rate is not None and not settings["eval"]:
         yield "dropped", f"{total.dropped:,} of {total.decisions:,} decisions"
-        yield "rate", f"{total.rate:.6f} (p {total.asked:.6g})"
+        off = f", off by {sigma_text(total.sigma)}" if total.sigma is not None else ""
+        yield "rate", f"{total.rate:.6f} (p {total.asked:.6g}{off})"
 
 
 def _folder(path: str, screen: Screen) -> str:
@@ -210,9 +215,11 @@ def _name_cells(totals: "NameTotals", dry_run: bool) -> list[str]:
     files = [f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)]
     cells = [*files, printable(", ".join(sorted(totals.reasons)))]
     if not totals.decisions:
-        return [*cells, "", "", "", ""]
-    done = ["", ""] if dry_run else [f"{totals.dropped:,}", number_text(totals.rate)]
-    return [*cells, f"{totals.decisions:,}", done[0], number_text(totals.asked), done[1]]
+        return [*cells, "", "", "", "", ""]
+    dropped, rate, off = f"{totals.dropped:,}", number_text(totals.rate), sigma_text(totals.sigma)
+    if dry_run:
+        dropped = rate = off = ""
+    return [*cells, f"{totals.decisions:,}", dropped, number_text(totals.asked), rate, off]
 
 
 def _file_row(file: dict[str, Any]) -> list[str]:

@@ -27,6 +27,11 @@ def number_text(value: float | int | None) -> str:
     return f"{value:.3g}" if "e" in text else text
 
 
+def sigma_text(sigma: float | None) -> str:
+    """Standard deviations, as in `+1.2 sd`."""
+    return "" if sigma is None else f"{sigma:+.1f} sd"
+
+
 def counted(count: int, noun: str) -> str:
     """The number with its noun, as in `1 file` or `2,000 tensors`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
