@@ -11,6 +11,7 @@ import stat
 from contextlib import closing, suppress
 from pathlib import PurePath
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from dropcli.errors import NOT_SUPPORTED, FileError, FormatError, UsageError, located
 from dropcli.files import is_file
@@ -101,6 +102,7 @@ class Journal:
             except BaseException:
                 os.close(self._fd)
                 raise
+        _held.add(self)
 
     def confirm(
         self, output: str, path: str, stream: str, copy: int, source: Stamp | None
@@ -158,6 +160,7 @@ class Journal:
 
     def close(self) -> None:
         """Release the journal; one that lists no file is removed."""
+        _held.discard(self)
         with located(self.path):
             try:
                 if self._unsynced:
@@ -166,6 +169,10 @@ class Journal:
                     os.unlink(self.path)
             finally:
                 os.close(self._fd)
+
+    def let_go(self) -> None:
+        """In a copy of the process, which would keep the lock when this one is killed."""
+        os.close(self._fd)
 
     def _lock(self, *, empty: bool) -> None:
         """FileError if another run holds it, or began and ended since we looked at the folder."""
@@ -230,6 +237,17 @@ class Journal:
             file.seek(offset)
             line: dict[str, Any] = json.loads(file.readline())
         return line
+
+
+_held: "WeakSet[Journal]" = WeakSet()
+
+
+def _let_go() -> None:
+    for journal in _held:
+        journal.let_go()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def missing_outputs(folder: str) -> list[str]:

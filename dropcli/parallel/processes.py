@@ -31,13 +31,8 @@ class Processes(Engine[T, R]):
     def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
         self._jobs = jobs
-        self._context: Any = multiprocessing.get_context("forkserver")
-        # The module of the function is imported once for all workers.
-        self._context.set_forkserver_preload([getattr(work, "func", work).__module__])
-        with _starting():
-            _start_forkserver()
         # Without a lock, which a worker that is killed may hold. A bar may be a little behind.
-        self._counter = self._context.RawValue("q", 0)
+        self._counter: Any = multiprocessing.RawValue("q", 0)
         self._counted = 0
         self._running: dict[Future[Sequence[R]], list[T]] = {}
 
@@ -75,7 +70,7 @@ class Processes(Engine[T, R]):
             if chunk is None:
                 break
             try:
-                with signals.deferred(), _starting():  # the pool does not know a new worker yet
+                with signals.deferred(), _starting(), _blocked():  # the pool may start workers
                     self._running[pool.submit(_run, self._work, chunk)] = chunk
             except BrokenExecutor:
                 return chunk
@@ -112,12 +107,41 @@ class Processes(Engine[T, R]):
             _end(pool)
 
     def _pool(self, jobs: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(jobs, self._context, _begin_worker, (self._counter,))
+        context = self._context()
+        return ProcessPoolExecutor(jobs, context, _begin_worker, (self._counter,))
+
+    def _context(self) -> Any:
+        """Copies of this process, which begin at once; by a server if it may hold locks."""
+        if _is_alone():
+            return multiprocessing.get_context("fork")
+        context: Any = multiprocessing.get_context("forkserver")
+        # The module of the function is imported once for all workers.
+        context.set_forkserver_preload([getattr(self._work, "func", self._work).__module__])
+        with _starting():
+            _start_forkserver()
+        return context
 
     def _news(self) -> int:
         value = int(self._counter.value)
         news, self._counted = value - self._counted, value
         return news
+
+
+def _is_alone() -> bool:
+    """Whether this process has a single thread, so that a copy of it finds no lock taken."""
+    with suppress(OSError):
+        return len(os.listdir("/proc/self/task")) == 1
+    return False  # macOS, whose frameworks forbid copies
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Processes that start meanwhile begin with signals blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_forkserver() -> None:
@@ -182,7 +206,11 @@ def _begin_worker(counter: Any) -> None:
 def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
+        if os.getppid() == parent.pid:  # a copy inherits what would say that its parent ended
+            while os.getppid() == parent.pid:
+                time.sleep(_TICK)
+        else:
+            parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE)
         os._exit(1)
