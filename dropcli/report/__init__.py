@@ -1,4 +1,4 @@
-"""Reports as files and pages: JSON, CSV, Markdown, HTML, figures."""
+"""Reports as files and pages: JSON, CSV, Markdown, HTML, figures, and the words they share."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dropcli.report.export import check_stats_path as check_stats_path
     from dropcli.report.export import write_stats as write_stats
+    from dropcli.report.text import counted as counted
+    from dropcli.report.text import number_text as number_text
+    from dropcli.report.text import printable as printable
+    from dropcli.report.text import provenance_line as provenance_line
+    from dropcli.report.text import settings_text as settings_text
+    from dropcli.report.text import sigma_text as sigma_text
+    from dropcli.report.text import size_text as size_text
 
-_MODULES = dict.fromkeys(("check_stats_path", "write_stats"), "export")
+_MODULES = {
+    **dict.fromkeys(("check_stats_path", "write_stats"), "export"),
+    **dict.fromkeys(("counted", "number_text", "printable", "provenance_line"), "text"),
+    **dict.fromkeys(("settings_text", "sigma_text", "size_text"), "text"),
+}
 
 
 def __getattr__(name: str) -> Any:

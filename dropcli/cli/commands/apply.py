@@ -138,8 +138,8 @@ def _run_file(
     application: "SingleFile", *, drawn: bool, json: bool, quiet: bool, verbose: bool
 ) -> int:
     from dropcli.cli.terminal.progress import progress
-    from dropcli.cli.terminal.text import printable
     from dropcli.files import goes_to_stdout, place_of
+    from dropcli.report import printable
 
     if to_stdout := goes_to_stdout(application.job.output):
         _check_stdout(json)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dropcli.cli.terminal.text import printable
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
+from dropcli.report import printable
 
 if TYPE_CHECKING:  # slow for --help
     from rich.console import Console as RichConsole

@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dropcli.cli.terminal.layout import Column, Screen, flow, short, success, table
-from dropcli.cli.terminal.text import (
+from dropcli.dropout import shape_text
+from dropcli.errors import STDOUT_NAME
+from dropcli.files import STDOUT, place_of
+from dropcli.pipeline import asked
+from dropcli.report import (
     counted,
     number_text,
     printable,
@@ -18,10 +22,6 @@ from dropcli.cli.terminal.text import (
     sigma_text,
     size_text,
 )
-from dropcli.dropout import shape_text
-from dropcli.errors import STDOUT_NAME
-from dropcli.files import STDOUT, place_of
-from dropcli.pipeline import asked
 
 if TYPE_CHECKING:
     from dropcli.dataset import NameTotals, Request, Tally, Verdict

@@ -1,4 +1,4 @@
-"""Text that people read: names from files, numbers, sizes and settings."""
+"""Text that people read, on screens and pages: names from files, numbers, sizes and settings."""
 
 from typing import Any
 
