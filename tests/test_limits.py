@@ -110,3 +110,17 @@ def test_no_thread_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, nbytes
     done = run("apply", *files, "-o", "out", "--json", "-j", 1)
     assert (done.code, {*done.errors}) == (1, {"no-threads"})
     assert not list(Path("out").glob("*.safetensors"))
+
+
+def test_few_open_files_are_one_line() -> None:
+    for number in range(200):  # enough for worker processes
+        save_file({"x": torch.ones(3)}, f"data-{number}.safetensors")
+    words = f"{sys.executable} -m dropcli apply data-*.safetensors -o"
+    done = shell(f"ulimit -n 20; {words} few")
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (1, [b"hint: ulimit -n 1024"])
+    assert not Path("few").exists() or not list(Path("few").iterdir())
+    done = shell(f"ulimit -n 64; {words} enough -q")
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = shell(f"ulimit -S -n 20; {words} raised -q")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(list(Path("raised").glob("*.safetensors"))) == 200

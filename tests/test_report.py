@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,23 @@ def test_overflow_is_warned_of(run: Run) -> None:
     infinite = int(load_file("y.safetensors")["x"].isinf().sum())
     assert result.warnings == ["overflow"]
     assert f"{infinite:,}" in result.err
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint64])
+@pytest.mark.parametrize("base", [2**53, 2**62, -(2**63)])
+def test_moments_of_large_integers_are_exact(run: Run, dtype: torch.dtype, base: int) -> None:
+    base = abs(base) if dtype is torch.uint64 else base
+    steps = [number % 7 for number in range(100_000)]
+    values = [base + step for step in steps]
+    save_file({"x": torch.tensor(values, dtype=dtype)}, "x.safetensors")
+    words = ("-k", "x", "--no-rescale", "-p", 0, "--json")
+    result = run("apply", "x.safetensors", "-o", "y.safetensors", *words)
+    before = result.json["files"][0]["tensors"][0]["before"]
+    assert (before["min"], before["max"]) == (base, base + 6)
+    assert before["mean"] == pytest.approx(statistics.mean(values), rel=1e-16)
+    assert before["std"] == pytest.approx(
+        statistics.pstdev(number % 7 for number in range(100_000))
+    )
 
 
 def test_huge_values_keep_the_document_valid(run: Run) -> None:

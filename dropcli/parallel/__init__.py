@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dropcli.errors import FileError
+
 if TYPE_CHECKING:
     from dropcli.parallel import signals as signals
     from dropcli.parallel.engines import Engine as Engine
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 _SHORT_TASKS = 100
 _SHORT_BYTES = 64 << 20
+_OPEN_FILES, _FEWEST_OPEN_FILES = 1024, 64
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,8 +26,9 @@ def choose_engine(work: "Work[T, R]", sizes: Sequence[int], jobs: int | None) ->
     """Worker processes, or this process where it is done before they would have started.
 
     `sizes` are those of the tasks, in bytes; `jobs` is the number of workers, None for one per core
-    where there is enough to do.
+    where there is enough to do. FileError if too few files may be open at once.
     """
+    _allow_open_files()
     from dropcli.parallel.engines import Serial
     from dropcli.parallel.threads import usable_cores
 
@@ -37,6 +41,19 @@ def choose_engine(work: "Work[T, R]", sizes: Sequence[int], jobs: int | None) ->
     from dropcli.parallel.processes import Processes  # slow to import, and rarely needed
 
     return Processes(work, jobs)
+
+
+def _allow_open_files() -> None:
+    """Raise the limit, which is 256 on macOS; a group of files and the workers' pipes need some."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if 0 <= hard < _FEWEST_OPEN_FILES:
+        message = f"only {hard} files may be open at once, and many files need {_FEWEST_OPEN_FILES}"
+        raise FileError("open-files", message, "ulimit -n 1024")
 
 
 _MODULES = {

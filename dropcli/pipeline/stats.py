@@ -16,6 +16,7 @@ BLOCK = 1 << 16  # elements: a block, its words and its statistics stay in a cor
 
 _LANES = 64  # element i of a block is added in lane i mod 64, as in native/block.h
 _SOUND = 1e-3  # the share of a sum of squares that may cancel without harm
+_EXACT = 2**53  # up to here float64 holds every integer
 _SHRINK = 2.0**-20  # keeps the sum of a block of the largest numbers finite
 
 Floats = NDArray[np.float64]
@@ -85,9 +86,14 @@ def is_finite(values: NDArray[Any]) -> bool:
 def _summarize_block(values: NDArray[Any]) -> Summary:
     if not is_finite(values):
         return _summarize_with_gaps(values)
+
     zeros = int(np.count_nonzero(values == 0))
-    moments = _moments(values.astype(np.float64))
-    return Summary(zeros, 0, 0, len(values), *moments, values.min().item(), values.max().item())
+    low, high = values.min().item(), values.max().item()
+    if isinstance(low, int) and max(-low, high) > _EXACT:
+        moments = _moments_above(low, values)
+    else:
+        moments = _moments(values.astype(np.float64))
+    return Summary(zeros, 0, 0, len(values), *moments, low, high)
 
 
 def _moments(values: Floats) -> tuple[float, float, float]:
@@ -113,6 +119,14 @@ def _moments(values: Floats) -> tuple[float, float, float]:
     error = _sum(values) / count
     squares = _sum(values * values) - count * error * error
     return *_two_parts(first, mean + error), squares
+
+
+def _moments_above(low: int, values: NDArray[Any]) -> tuple[float, float, float]:
+    """The moments of 64-bit integers that float64 does not hold: exact distances from `low`."""
+    above = values.view(np.uint64) - np.uint64(low % 2**64)
+    mean, rest, squares = _moments(above.astype(np.float64))
+    large = float(low)
+    return *_two_parts(large, (low - int(large)) + (mean + rest)), squares
 
 
 def _sum(values: Floats) -> float:
