@@ -157,6 +157,8 @@ CLOSED = {
     "apply x.safetensors -o -": {">&-": 2, "2>&-": 0, "2>/dev/full": 0, ">/dev/full": 1},
     "apply - -fo y.safetensors": {"<&-": 1},
     "info x.safetensors --json": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "--help": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "apply --help": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
     "apply": {">&-": 2, "2>/dev/full": 2},
     "apply missing -o y.pt": {">&-": 1, "2>&-": 1, ">&- 2>&- <&-": 1},
     "apply . -fo out": {">&-": 1, "2>/dev/full": 0, ">/dev/full": 1},

@@ -120,7 +120,7 @@ def _run(words: list[str]) -> int:
         return int(stop.code or 0)
     except BrokenPipeError:
         raise
-    except OSError as error:  # typer's, while it prints help; all others are FileErrors
+    except OSError as error:  # typer's, while it prints a completion; all others are FileErrors
         reason = error.strerror or str(error)
         return _fail(words, FileError("os-error", reason.lower(), None, STDOUT_NAME))
     except MemoryError:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -23,7 +23,7 @@ class Group(TyperGroup):
         return _parsed_directly(super().get_params(ctx))
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        _write_help(ctx, formatter)
+        _write_help(ctx)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         with _our_errors(ctx, list(args)):
@@ -44,7 +44,7 @@ class Command(TyperCommand):
         return _parsed_directly(super().get_params(ctx))
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        _write_help(ctx, formatter)
+        _write_help(ctx)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         from dropcli.cli.mistakes import check_words, is_flag
@@ -77,9 +77,10 @@ def _our_errors(ctx: typer.Context, args: list[str]) -> Iterator[None]:
         raise usage_error(ctx, args, error) from None
 
 
-def _write_help(ctx: typer.Context, formatter: Any) -> None:
-    ctx.color = True  # or typer would take out the colour that `--color always` asks for
-    formatter.write(help_text(ctx, console.styler(sys.stdout)))
+def _write_help(ctx: typer.Context) -> NoReturn:
+    """Show it here: typer ignores a closed stream, and takes out the colour of `--color always`."""
+    console.write_out(f"{help_text(ctx, console.styler(sys.stdout))}\n")
+    raise typer.Exit
 
 
 def _parsed_directly(params: list[Any]) -> list[Any]:
