@@ -232,7 +232,7 @@ class _Walk:
 
 
 def _has_tensors(name: str) -> bool:
-    return PurePath(name).suffix.lower() in TENSOR_SUFFIXES
+    return os.path.splitext(name)[1].lower() in TENSOR_SUFFIXES
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

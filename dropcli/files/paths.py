@@ -37,7 +37,11 @@ def is_file(path: str) -> bool:
 
 def is_special(path: str) -> bool:
     """Whether there is a pipe or a device, which holds no data to lose."""
-    mode = mode_of(path)
+    return is_special_mode(mode_of(path))
+
+
+def is_special_mode(mode: int | None) -> bool:
+    """The same by its mode, None for nothing."""
     return mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
@@ -100,8 +104,8 @@ def file_exists_error() -> FileError:
     return FileError("exists", "the file already exists", "replace it with --force")
 
 
-def check_destination(path: str, *, replace: bool) -> None:
-    """FileError if `path` cannot be written."""
+def check_destination(path: str, *, replace: bool) -> int | None:
+    """The mode of what is at `path`, None for nothing; FileError if it cannot be written."""
     with located(path):
         try:
             mode = os.stat(path).st_mode
@@ -111,13 +115,14 @@ def check_destination(path: str, *, replace: bool) -> None:
             if not is_folder(folder):
                 hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
                 raise FileError("no-folder", "its folder does not exist", hint) from None
-            return
+            return None
         if stat.S_ISDIR(mode):
             raise FileError("is-a-directory", "cannot write a file here: it is a folder")
         if stat.S_ISREG(mode) and not replace:
             raise file_exists_error()
         if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
             raise FileError("not-a-file", "cannot write to a block device or a socket")
+        return mode
 
 
 def foresee_destination(path: str, size: int, *, replace: bool) -> None:

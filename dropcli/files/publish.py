@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
-from dropcli.files.paths import check_destination, file_exists_error, is_special
+from dropcli.files.paths import check_destination, file_exists_error, is_special_mode
 from dropcli.files.sync import sync_files
 from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
 from dropcli.files.writer import Output
@@ -52,6 +52,16 @@ class Transaction:
 
     def __init__(self) -> None:
         self._finished: list[Finished] = []
+        self._folders: dict[str, str] = {}  # and their real paths
+
+    def target_of(self, path: str) -> str:
+        """The real path, as of the first file in its folder."""
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
     def add(self, finished: Finished) -> None:
         """Add a file; only `commit` publishes it."""
@@ -121,13 +131,12 @@ def publish(
     Symbolic links are followed. Character devices and named pipes, such as `/dev/null`, are
     written directly: they hold no data to lose.
     """
-    check_destination(path, replace=replace or adopt)
-    if is_special(path):
+    if is_special_mode(check_destination(path, replace=replace or adopt)):
         with _open_device(path) as output:
             yield output
         return
 
-    target = os.path.realpath(path)
+    target = transaction.target_of(path) if transaction else os.path.realpath(path)
     if transaction is None:  # a dataset run cleans each folder once
         remove_stale(os.path.dirname(target), os.path.basename(target))
     temporary = temporary_name(target)

@@ -42,6 +42,7 @@ class Reader:
         self.size = self._opened.st_size if self.seekable else None
         self._position = 0
         self._peeked = b""
+        self._head = b""
 
     def replace(self, file: IO[bytes]) -> None:
         """Read from this file instead."""
@@ -64,7 +65,9 @@ class Reader:
     def peek(self, count: int) -> bytes:
         """The first `count` bytes, or all if there are fewer, without consuming them."""
         if self.seekable:
-            return self.read(0, min(count, self.size or 0))
+            if len(self._head) < min(count, self.size or 0):
+                self._head = self.read(0, min(count, self.size or 0))
+            return self._head[:count]
         while len(self._peeked) < count:
             more = os.read(self.fd, count - len(self._peeked))
             if not more:

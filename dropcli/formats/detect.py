@@ -1,5 +1,6 @@
 """Detect a file's format by its content, whatever its name, and open it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -57,7 +58,7 @@ def _open_legacy(reader: Reader) -> Source:
 
 def convert(source: Source, output: str) -> Source:
     """The source in the format that the output's suffix names; unchanged for other suffixes."""
-    suffix = PurePath(output).suffix.lower()
+    suffix = os.path.splitext(output)[1].lower()
     if isinstance(source, SafetensorsSource) and suffix not in (".pt", ".pth"):
         return source
     from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt  # slow to import

@@ -7,6 +7,7 @@ gaps. Dropout keeps every dtype and shape, so only the provenance changes in the
 
 import json
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,7 @@ from dropcli.formats.base import Extent, Segment, Source, dump_entries, parse_en
 from dropcli.tensors import DTYPES, TensorInfo
 
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit
+_KNOWN_BYTES = 1 << 16  # of headers that are remembered
 _MAX_VALUES = 1 << 21  # in a header of few tensors; parsing them takes half a gigabyte
 _MAX_VALUES_EACH = 16  # for each tensor, in a header of many
 _MAX_BYTES = 1 << 43  # 8 TiB; file systems allow 16
@@ -34,17 +36,19 @@ class SafetensorsSource(Source):
         super().__init__(reader)
         self.notes: list[str] = []
         self._header_bytes = _read_header(reader)
-        self._header = _parse(self._header_bytes)
+        known = _described if len(self._header_bytes) <= _KNOWN_BYTES else _Described
+        described = known(self._header_bytes)
+        self._header = described.header
         self._made: tuple[list[Any] | None, bytes] | None = None  # needed twice
-        start = 8 + len(self._header_bytes)
-        self.size = start + _data_bytes(self._header)
-        _check(reader, self._header_bytes, self.size)
+        self.size = described.size
+        if not described.accepted or reader.size != self.size:
+            _check(reader, self._header_bytes, self.size)
+            described.accepted = True
 
         self.metadata: dict[str, str] = self._header.get(METADATA) or {}
-        self.provenance = parse_entries(self.metadata.get(PROVENANCE, "[]"))
-        entries = [(name, entry) for name, entry in self._header.items() if name != METADATA]
-        entries.sort(key=lambda item: item[1]["data_offsets"])
-        self.tensors = [_tensor(name, entry, start) for name, entry in entries]
+        applied = self.metadata.get(PROVENANCE)
+        self.provenance = [] if applied is None else parse_entries(applied)
+        self.tensors = list(described.tensors)
 
     def check_selected(self, names: Collection[str]) -> None:
         """Tensors never share bytes in this format."""
@@ -57,6 +61,12 @@ class SafetensorsSource(Source):
         for tensor in self.tensors:
             yield Extent(tensor.offset, tensor.nbytes, (tensor,))
 
+    def output_size(self, provenance: list[Any] | None) -> int:
+        """The header and the tensors, between which there are no gaps."""
+        header = next(self.segments(provenance))
+        assert isinstance(header, bytes)
+        return len(header) + self.size - 8 - len(self._header_bytes)
+
     def _output_header(self, provenance: list[Any] | None) -> bytes:
         """The length and the header, padded so that the data keeps its alignment."""
         header = self._header_bytes
@@ -66,6 +76,26 @@ class SafetensorsSource(Source):
         changed = {METADATA: {}, **self._header} | {METADATA: {**self.metadata, **entry}}
         start = 8 + len(header)
         return dump(changed, alignment=min(max(start & -start, 8), 4096))
+
+
+class _Described:
+    """What a header says, which may be that of many files; `accepted` by the library."""
+
+    def __init__(self, header: bytes) -> None:
+        self.header = _parse(header)
+        self._start = 8 + len(header)
+        self.size = self._start + _data_bytes(self.header)
+        self.accepted = False
+
+    @cached_property
+    def tensors(self) -> list[TensorInfo]:
+        """In the order of their data."""
+        entries = [(name, entry) for name, entry in self.header.items() if name != METADATA]
+        entries.sort(key=lambda item: item[1]["data_offsets"])
+        return [_tensor(name, entry, self._start) for name, entry in entries]
+
+
+_described = lru_cache(maxsize=64)(_Described)
 
 
 def _read_header(reader: Reader) -> bytes:

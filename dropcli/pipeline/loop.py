@@ -6,9 +6,11 @@ output is produced strictly in order, so one path serves files, pipes and archiv
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from isal import isal_zlib
@@ -18,7 +20,7 @@ from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
 from dropcli.formats import Checksum, Deferred, Source
 from dropcli.masks import FileMasks, RateSummary, combined
-from dropcli.parallel import Inline, Threads, usable_cores
+from dropcli.parallel import Threads, usable_cores
 from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run
 from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Recipes, cut
 from dropcli.pipeline.recipe import Recipe, recipe_for
@@ -27,6 +29,8 @@ from dropcli.pipeline.stats import Summary
 from dropcli.tensors import TensorInfo
 
 _MAX_WORKERS = 4  # reading and writing bound the work; more workers only take memory
+
+R = TypeVar("R")
 
 
 def recipes_for(
@@ -98,9 +102,9 @@ def augment(
 
     # Starting a thread takes as long as dropping a small file.
     workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MAX_WORKERS)
-    with Threads(workers) if workers else Inline() as pool:
+    with Threads(workers) if workers else nullcontext() as pool:
         counts = [
-            (recipe.tensor.name, pool.submit(recipe.mask.count_dropped))
+            (recipe.tensor.name, _start(pool, recipe.mask.count_dropped))
             for recipe in recipes.values()
             if not recipe.mask.per_element
         ]
@@ -115,7 +119,12 @@ def augment(
         for report in reports:
             report.dropped = 0 if report.name in counted else report.elements_dropped
         for name, count in counts:
-            named[name].dropped += count.result()
+            named[name].dropped += count()
+
+
+def _start(pool: Executor | None, work: Callable[[], R]) -> Callable[[], R]:
+    """Begin some work, if there are threads; what is returned waits for its result."""
+    return pool.submit(work).result if pool else work
 
 
 @dataclass
@@ -127,14 +136,14 @@ class _PieceDone:
 
 
 def _in_order(
-    pool: Executor, source: Source, pieces: Iterable[Piece], workers: int
+    pool: Executor | None, source: Source, pieces: Iterable[Piece], workers: int
 ) -> Iterator[_PieceDone]:
     """Process a few pieces at once; yield them in order, each valid until the next one."""
     free: list[bytearray] = []
-    running: deque[Future[_PieceDone]] = deque()
+    running: deque[Callable[[], _PieceDone]] = deque()
     for piece in pieces:
         if len(running) > workers:
-            done = running.popleft().result()
+            done = running.popleft()()
             yield done
             free.append(done.buffer)
         buffer = free.pop() if free else bytearray()
@@ -142,9 +151,9 @@ def _in_order(
             buffer = bytearray(piece.nbytes)
         if not source.seekable:  # a pipe must be read in order
             source.read_into(piece.offset, memoryview(buffer)[: piece.nbytes])
-        running.append(pool.submit(_process, source, piece, buffer))
+        running.append(_start(pool, partial(_process, source, piece, buffer)))
     while running:
-        yield running.popleft().result()
+        yield running.popleft()()
 
 
 def _process(source: Source, piece: Piece, buffer: bytearray) -> _PieceDone:
