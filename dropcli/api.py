@@ -26,6 +26,7 @@ def apply(
     target: Path | None = None,
     *,
     seed: int | None = None,
+    like: Path | None = None,
     stream: str | None = None,
     in_place: bool = False,
     copies: int = 0,
@@ -43,8 +44,9 @@ def apply(
     """Apply dropout to files, as `dropcli apply source -o target` does.
 
     `source` is a file, a folder, a glob, or several of them; the options are those of the command.
-    The report's `settings` contain the seed that was drawn if none was given; each of its `files`
-    has `tensors` with the counts and the statistics.
+    `like` is a file whose recorded settings and seed are used where others are not given. The
+    report's `settings` contain the seed that was drawn if none was given; each of its `files` has
+    `tensors` with the counts and the statistics.
 
     Raises:
         dropcli.DropcliError: the error that the command would end with. If one of several files
@@ -64,7 +66,9 @@ def apply(
         fail_fast=fail_fast,
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
     )
-    return prepare(_paths(source), None, request, seed, **settings).run(Progress())
+    known = None if like is None else os.fspath(like)
+    ready = prepare(_paths(source), None, request, seed=seed, like=known, **settings)
+    return ready.run(Progress())
 
 
 def info(source: Path | Sequence[Path]) -> Report:

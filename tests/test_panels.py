@@ -12,7 +12,8 @@ from tests.conftest import Run, shell, wholly_on_terminal
 
 COMMANDS = ("apply", "info", "verify")
 PANELS = {
-    "What to drop": "--p --p-per --mode --over --key --exclude --all-floats --exact --min-keep",
+    "What to drop": "--p --p-per --mode --over --key --exclude --all-floats --exact --min-keep "
+    "--like",
     "Values": "--rescale --fill --alpha --eval",
     "Randomness": "--seed --stream --rng",
     "Output": "--output --in-place --force --copies --keep-original --concat --copy-others "

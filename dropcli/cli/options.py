@@ -1,5 +1,6 @@
 """Arguments, and the options of what is dropped, each once: names, help, parser, panel."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -53,6 +54,31 @@ def argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None 
     )
 
 
+def taking(
+    *groups: type, without: Sequence[str] = ()
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command, in place of its `**chosen`, the options that these classes list."""
+
+    def extend(command: Callable[..., int]) -> Callable[..., int]:
+        signature = inspect.signature(command)
+        own = [each for each in signature.parameters.values() if each.kind != each.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=getattr(group, name),
+                annotation=annotation,
+            )
+            for group in groups
+            for name, annotation in inspect.get_annotations(group).items()
+            if name not in without
+        ]
+        command.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        return command
+
+    return extend
+
+
 def count(option: str, hint: str | None = None) -> Callable[[str | int], int]:
     """The parser of a whole number of 1 or more."""
     return values.integer(option, 1, 10**9 - 1, "bad-count", hint)
@@ -76,14 +102,16 @@ P = Annotated[
         "-p --p P",
         "Drop probability from 0 to 1. LOW:HIGH picks it at random from that range.",
         values.parse_p,
+        default="0.5",
     ),
 ]
 PPer = Annotated[
-    str,
+    str | None,
     option(
         _DROP,
         "--p-per file|sample",
         "With -p LOW:HIGH, pick one p per file, or one per sample (index of dimension 0).",
+        default="file",
     ),
 ]
 Mode = Annotated[
@@ -144,8 +172,18 @@ MinKeep = Annotated[
     ),
 ]
 
+Like = Annotated[
+    str | None,
+    option(
+        _DROP,
+        "--like FILE",
+        "Use the settings and the seed that are recorded in FILE; other options replace them.",
+        path,
+    ),
+]
+
 Rescale = Annotated[
-    bool,
+    bool | None,
     option(
         _VALUES,
         "--rescale/--no-rescale",
@@ -186,11 +224,45 @@ Stream = Annotated[
     ),
 ]
 Rng = Annotated[
-    str,
+    str | None,
     option(
         _RANDOM,
         "--rng dropcli|torch",
         "Random masks: dropcli (the same on every machine) or torch (what torch.manual_seed(SEED) "
         "gives with the installed torch).",
+        default="dropcli",
     ),
 ]
+
+
+class Dropping:
+    """The options of what is dropped; None, False and empty ones are not given."""
+
+    p: P = None
+    p_per: PPer = None
+    mode: Mode = None
+    over: Dims = None
+    key: Key = None
+    exclude: Exclude = None
+    all_floats: AllFloats = False
+    exact: Exact = False
+    min_keep: MinKeep = None
+    like: Like = None
+    rescale: Rescale = None
+    fill: Fill = None
+    alpha: Alpha = False
+    eval: Evaluation = False
+    seed: Seed = None
+    stream: Stream = None
+    rng: Rng = None
+
+
+def settings_of(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `Dropping` that are given, but for `stream`, out of those chosen."""
+    names = [name for name in inspect.get_annotations(Dropping) if name != "stream"]
+    given = {name: chosen.pop(name) for name in names}
+    return {
+        name: value
+        for name, value in given.items()
+        if value not in (None, []) and (value is not False or name == "rescale")
+    }

@@ -103,3 +103,28 @@ Color = Annotated[
         "Use colour on terminals (auto), everywhere, or nowhere.",
     ),
 ]
+
+
+class Running:
+    """The options of a run over files that writes tensors."""
+
+    output: Output = None
+    in_place: InPlace = False
+    force: Force = False
+    copies: Copies = 0
+    keep_original: KeepOriginal = False
+    concat: Concat = False
+    copy_others: CopyOthers = False
+    provenance: Provenance = True
+    sync: Sync = True
+    files_from: FilesFrom = None
+    null: Null = False
+    jobs: Jobs = 0
+    resume: Resume = False
+    fail_fast: FailFast = False
+    stats: Stats = None
+    json: Json = False
+    dry_run: DryRun = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+    color: Color = "auto"

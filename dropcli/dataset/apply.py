@@ -13,14 +13,16 @@ from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.urls import check_local
-from dropcli.dropout import Dropout, Settings, check_torch_input
+from dropcli.dropout import Dropout, check_torch_input
 from dropcli.errors import DropcliError, Interrupted
 from dropcli.pipeline import (
     FileReport,
     Notice,
     Progress,
     Report,
+    SeededSettings,
     check_selected,
+    choose_settings,
     run_file,
     settings_notices,
 )
@@ -127,14 +129,14 @@ def prepare(
     operands: list[str],
     listed: list[str] | None,
     request: Request,
-    seed: int | None,
-    **settings: Unpack[Settings],
+    **settings: Unpack[SeededSettings],
 ) -> SingleFile | Dataset:
-    """Find what is in the way before any work; without a seed, one is drawn."""
+    """Find what is in the way before any work."""
     check_local([*operands, *(listed or ())], request.output)
-    check_torch_input(settings.get("rng", "dropcli"), request.stream, request.copies or None)
-    request = replace(request, seed_drawn=seed is None)
-    dropout = Dropout.of(int.from_bytes(os.urandom(8)) if seed is None else seed, **settings)
+    check_local(filter(None, [settings.get("like")]), piped=False)
+    dropout, drawn = choose_settings(**settings)
+    check_torch_input(dropout.rng, request.stream, request.copies or None)
+    request = replace(request, seed_drawn=drawn)
     if listed is None and not is_dataset(operands, request):
         return SingleFile(operands[0], request, dropout)
     return Dataset(operands, listed, request, dropout)

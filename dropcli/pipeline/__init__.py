@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dropcli.pipeline.output import Progress as Progress
     from dropcli.pipeline.output import Writing as Writing
     from dropcli.pipeline.output import stream_of as stream_of
+    from dropcli.pipeline.provenance import SeededSettings as SeededSettings
+    from dropcli.pipeline.provenance import choose_settings as choose_settings
     from dropcli.pipeline.provenance import copies_from as copies_from
     from dropcli.pipeline.provenance import read_entry as read_entry
     from dropcli.pipeline.recipe import recipe_for as recipe_for
@@ -33,7 +35,9 @@ _MODULES = {
     ),
     "drop_run": "blocks",
     **dict.fromkeys(("BytesProgress", "Job", "Progress", "Writing", "stream_of"), "output"),
-    **dict.fromkeys(("copies_from", "read_entry"), "provenance"),
+    **dict.fromkeys(
+        ("SeededSettings", "choose_settings", "copies_from", "read_entry"), "provenance"
+    ),
     "recipe_for": "recipe",
     **dict.fromkeys(("Notice", "Notices", "settings_notices"), "notices"),
     **dict.fromkeys(("FileReport", "Report", "TensorReport", "asked", "to_json"), "report"),

@@ -1,13 +1,27 @@
 """The record of an application inside its output: write, read and compare it."""
 
 import os
-from typing import Any
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Unpack, cast
 
-from dropcli.dropout import Dropout, torch_version
-from dropcli.errors import FormatError, UsageError
+from dropcli.dropout import Dropout, Settings, torch_version
+from dropcli.errors import FormatError, UsageError, located
+from dropcli.files import place_of
+from dropcli.formats import open_source
 from dropcli.masks import CONTRACT
 
 _MAX_COPIES = 100_000  # in one file, or a damaged number fills the memory
+# What a given setting takes away from those that are recorded, as the two exclude each other.
+_REPLACED: dict[str, dict[str, Any]] = {
+    "p": {"p_per": "file"},
+    "mode": {"over": None},
+    "key": {"all_floats": False},
+    "all_floats": {"key": ()},
+    "alpha": {"fill": None, "rescale": True},
+    "fill": {"alpha": False},
+    "rescale": {"alpha": False},
+}
 
 
 def record(
@@ -50,7 +64,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
                 "other-torch",
                 f"the masks are those of torch {settings['torch']}, and torch {torch_version()} "
                 "is installed",
-                f"install torch {settings['torch']} to verify the file",
+                f"install torch {settings['torch']} for these masks",
             )
         dropout = Dropout.from_settings(settings)
         known = record(dropout, stream, copy)
@@ -116,3 +130,43 @@ def was_applied(entries: list[Any], dropout: Dropout, ours: dict[str, Any]) -> b
         and all(entry.get(key) == ours[key] for key in parts)
         for entry in entries
     )
+
+
+class SeededSettings(Settings, total=False):
+    """All settings; `like` is a file that records them."""
+
+    seed: int | None
+    like: str | None
+
+
+def choose_settings(**given: Unpack[SeededSettings]) -> tuple[Dropout, bool]:
+    """The settings of a run, and whether its seed was drawn because none is known.
+
+    Raises:
+        UsageError: a value is wrong, or two do not go together.
+        FormatError: the file records no settings.
+    """
+    like, seed = given.pop("like", None), given.pop("seed", None)
+    drawn = int.from_bytes(os.urandom(8))
+    settings = cast(Settings, given)
+    if like is None:
+        return Dropout.of(drawn if seed is None else seed, **settings), seed is None
+    recorded = _recorded(like)
+    changes: dict[str, Any] = {}
+    for name in settings:
+        changes |= _REPLACED.get(name, {})
+    if seed is None:
+        seed = drawn if recorded.eval else recorded.seed  # no seed is recorded with --eval
+    return replace(recorded, **changes | {**settings, "seed": seed}), recorded.eval
+
+
+def _recorded(path: str) -> Dropout:
+    """The settings of the last application that a file records."""
+    with located(place_of(path)), closing(open_source(path)) as source:
+        if not source.provenance:
+            raise FormatError(
+                "no-settings",
+                "records no settings of dropcli",
+                "name a file that `dropcli apply` or `dropcli mask` wrote",
+            )
+        return read_entry(source.provenance[-1])[0]

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dropcli.cli import options, run_options
 from dropcli.cli.mistakes import no_input_hint
@@ -16,45 +16,8 @@ if TYPE_CHECKING:
     from dropcli.dataset import Dataset, SingleFile
 
 
-def apply(
-    inputs: options.Inputs = None,
-    p: options.P = 0.5,
-    p_per: options.PPer = "file",
-    mode: options.Mode = None,
-    over: options.Dims = None,
-    key: options.Key = None,
-    exclude: options.Exclude = None,
-    all_floats: options.AllFloats = False,
-    exact: options.Exact = False,
-    min_keep: options.MinKeep = None,
-    rescale: options.Rescale = True,
-    fill: options.Fill = None,
-    alpha: options.Alpha = False,
-    evaluation: options.Evaluation = False,
-    seed: options.Seed = None,
-    stream: options.Stream = None,
-    rng: options.Rng = "dropcli",
-    output: run_options.Output = None,
-    in_place: run_options.InPlace = False,
-    force: run_options.Force = False,
-    copies: run_options.Copies = 0,
-    keep_original: run_options.KeepOriginal = False,
-    concat: run_options.Concat = False,
-    copy_others: run_options.CopyOthers = False,
-    provenance: run_options.Provenance = True,
-    sync: run_options.Sync = True,
-    files_from: run_options.FilesFrom = None,
-    null: run_options.Null = False,
-    jobs: run_options.Jobs = 0,
-    resume: run_options.Resume = False,
-    fail_fast: run_options.FailFast = False,
-    stats: run_options.Stats = None,
-    json: run_options.Json = False,
-    dry_run: run_options.DryRun = False,
-    quiet: run_options.Quiet = False,
-    verbose: run_options.Verbose = False,
-    color: run_options.Color = "auto",
-) -> int:
+@options.taking(options.Dropping, run_options.Running)
+def apply(inputs: options.Inputs = None, **chosen: Any) -> int:
     """Drop elements or channels of saved tensors, and write the result.
 
     Examples:
@@ -67,53 +30,35 @@ def apply(
     Dropped elements become zero and the others are scaled by 1/(1-p), exactly as
     torch.nn.Dropout does. The same seed gives the same bytes on every machine.
     """
+    return run(inputs or [], chosen)
+
+
+def run(inputs: list[str], chosen: dict[str, Any]) -> int:
+    """Write outputs as the options of `Dropping` and `Running` say, and show what was done."""
     with signals.deferred():
         from dropcli.dataset import Request, SingleFile, choose_output, prepare, read_list
 
-    _check_words(inputs or [], files_from, null=null, quiet=quiet, verbose=verbose)
+    settings = options.settings_of(chosen)
+    files_from, null, output = (chosen.pop(name) for name in ("files_from", "null", "output"))
+    json, quiet, verbose = (chosen.pop(name) for name in ("json", "quiet", "verbose"))
+    in_place, jobs, stats = chosen.pop("in_place", False), chosen.pop("jobs"), chosen["stats"]
+    chosen.pop("color")  # which was chosen before any of this
+    _check_words(inputs, files_from, null=null, quiet=quiet, verbose=verbose)
     if output is None and not in_place:
-        _check_second(inputs or [])
+        _check_second(inputs)
     request = Request(
         choose_output(output, in_place),
-        stream=stream,
-        copies=copies,
-        keep_original=keep_original,
-        concat=concat,
-        copy_others=copy_others,
-        force=force,
-        resume=resume,
-        dry_run=dry_run,
-        provenance=provenance,
-        sync=sync,
-        fail_fast=fail_fast,
         jobs=jobs or None,
-        stats=stats,
         statistics=json or stats is not None or not quiet,
         keep_files=json or stats is not None or verbose,
+        **chosen,
     )
-    application = prepare(
-        inputs or [],
-        None if files_from is None else read_list(files_from, null),
-        request,
-        seed,
-        p=p,
-        mode=mode,
-        over=over,
-        rescale=rescale,
-        fill=fill,
-        key=key or (),
-        exclude=exclude or (),
-        all_floats=all_floats,
-        eval=evaluation,
-        p_per=p_per,
-        alpha=alpha,
-        exact=exact,
-        min_keep=min_keep,
-        rng=rng,
-    )
+    listed = None if files_from is None else read_list(files_from, null)
+    application = prepare(inputs, listed, request, **settings)
+    drawn = application.request.seed_drawn
     if isinstance(application, SingleFile):
-        return _run_file(application, drawn=seed is None, json=json, quiet=quiet, verbose=verbose)
-    return _run_dataset(application, drawn=seed is None, json=json, quiet=quiet, verbose=verbose)
+        return _run_file(application, drawn=drawn, json=json, quiet=quiet, verbose=verbose)
+    return _run_dataset(application, drawn=drawn, json=json, quiet=quiet, verbose=verbose)
 
 
 def _check_words(
