@@ -3,8 +3,10 @@
 import shlex
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -24,6 +26,31 @@ def test_f16_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> Non
 def test_memory_does_not_grow_with_a_pt_file() -> None:
     torch.save({"x": torch.zeros(150_000_000)}, "x.pt")
     assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < 100
+
+
+def _numbers() -> object:
+    return list(range(2_000_000))
+
+
+def _molecules() -> object:
+    """A table beside the tensors, 6 MB in the pickle."""
+    array = numpy.arange(5.0)
+    return {
+        f"C{number:039}": {
+            "smiles": f"N{number:040}",
+            "charges": [number + place / 7 for place in range(40)],
+            "bonds": [(place, place + 1) for place in range(10)],
+            "array": array + number if number % 10 == 0 else numpy.float64(number),
+        }
+        for number in range(9000)
+    }
+
+
+@pytest.mark.parametrize(("make", "most"), [(_numbers, 110), (_molecules, 120)], ids=str)
+def test_memory_follows_tensors_and_not_the_pickle(make: Callable[[], object], most: int) -> None:
+    torch.save({"others": make(), "x": torch.ones(100)}, "x.pt")
+    assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < most
+    assert peak_megabytes("info", "x.pt") < most
 
 
 @pytest.mark.slow

@@ -267,3 +267,21 @@ def test_p52_every_dtype_is_copied_or_dropped(run: Run, dtype: torch.dtype) -> N
     options = ("-k", "x", "--no-rescale", "--seed", 1, "-p", 1)
     assert run("apply", "x.pt", "-o", "z.pt", "-q", *options).code == 0
     assert not torch.load("z.pt", weights_only=True)["x"].to(torch.complex128).any()
+
+
+def test_tensors_behind_many_plain_values(run: Run) -> None:
+    """Plain values of long containers are forgotten, but not their places."""
+    content = {
+        "long": [*range(70), torch.ones(3), *["text"] * 3000, torch.ones(3)],
+        "wide": {f"key {number}": number for number in range(3000)} | {"x": torch.ones(3)},
+        "set": set(range(100)),
+        "t": (*range(100), torch.ones(3)),
+    }
+    apply_pt(run, content)
+    assert names_in(run) == ["long.70", "long.3071", "wide.x", "t.100"]
+    for number in (3, 500, 3000):
+        tensors = {f"x{number}": torch.ones(2) for number in range(number)}
+        torch.save({**tensors, "plain": 1, "other": 2}, "x.pt")
+        result = run("apply", "x.pt", "-o", "y.safetensors")
+        assert result.code == 1
+        assert "'plain'" in result.err

@@ -7,7 +7,7 @@ import warnings
 from dropcli.errors import FormatError, needing
 from dropcli.files import Reader
 from dropcli.formats.pt.safe_globals import check_globals
-from dropcli.formats.pt.unpickle import Global, load
+from dropcli.formats.pt.unpickle import Global, Machine
 
 # A magic number, a version, the system and the object; the storages' keys and contents follow.
 _PICKLES = 4
@@ -21,11 +21,16 @@ def convert_legacy(reader: Reader) -> None:
     """
     size = min(reader.size or 0, _MAX_PICKLE_BYTES)
     data = reader.read(0, size)
-    _, names, references, rest = load(data, _PICKLES)
+    at = 0
+    for _ in range(_PICKLES):
+        machine = Machine(data, at)
+        machine.run()
+        at = machine.at
+    names, references = [*machine.globals], machine.references
     check_globals(names)
     if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
         raise FormatError("program-in-data", "its pickle could run code: it names bytearray")
-    keys = load(data[len(data) - rest :]).record
+    keys = Machine(data, at, whole=True).run()
     wanted = {str(reference.id[2:3]) for reference in references if reference.id[0] == "storage"}
     if not isinstance(keys, list) or wanted - {str((key,)) for key in keys}:
         # torch would return uninitialized memory as their content.

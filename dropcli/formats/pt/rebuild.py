@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropcli.errors import FormatError
-from dropcli.formats.pt.unpickle import Call, Dict, Global, Reference
+from dropcli.formats.pt.unpickle import LONG, PARTS, Call, Dict, Global, Reference
 
 _ORDERED_DICT = Global("collections", "OrderedDict")
 _WRAPPERS = {
@@ -30,7 +30,6 @@ _SPECIAL = {
 MAX_DIMENSIONS = 64  # torch's own limit
 _MAX_NAME = 1 << 21  # characters
 _MAX_NAMES = 1 << 27  # characters in all
-_CONTAINERS = (tuple, list, Dict, Call)
 _MAX_WRAPPERS = 8
 
 
@@ -111,7 +110,7 @@ def _walk(root: Any, *, plain: bool = False) -> Iterator[_Node]:
     while stack:
         node = stack.pop()
         value = node.value
-        is_tensor, is_container = _is_tensor(value), isinstance(value, _CONTAINERS)
+        is_tensor, is_container = _is_tensor(value), type(value) in PARTS
         if is_tensor or (plain and not is_container):
             yield node
         if not is_container or id(value) in seen:
@@ -121,7 +120,7 @@ def _walk(root: Any, *, plain: bool = False) -> Iterator[_Node]:
         children = [
             _Node(part, node, key, inside)
             for key, part in (_tensor_parts(value) if is_tensor else _parts(value))
-            if (plain and not is_tensor) or isinstance(part, _CONTAINERS)
+            if (plain and not is_tensor) or type(part) in PARTS
         ]
         stack.extend(reversed(children))
 
@@ -214,6 +213,8 @@ def _view(name: str, call: Call, inside: bool) -> FoundTensor:
     typed = call.function.name == "_rebuild_tensor_v3"
     dtype = more[2].name if typed else None
     metadata = more[-1] if len(more) > (3 if typed else 2) else None
+    if isinstance(metadata, Dict) and len(metadata.pairs) >= LONG:  # some may be forgotten
+        raise ValueError
     flags = [key for key, value in metadata.pairs if value] if isinstance(metadata, Dict) else []
     special = f"a {flags[0]} view" if flags else None
     return FoundTensor(name, storage.id, offset, shape, strides, dtype, special, inside)

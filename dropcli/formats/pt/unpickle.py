@@ -2,11 +2,12 @@
 
 A pickle is a program for a stack machine that imports and calls any function it names. This
 machine builds inert records instead: a `Global` for an import, a `Call` for a call. It imports,
-calls and hashes nothing on behalf of the file, and allocates no more than the file holds.
+calls and hashes nothing on behalf of the file, and allocates no more than the file holds. Of long
+lists and dicts it keeps what may lead to tensors, so that memory follows the tensors.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,6 +17,8 @@ _FEW_OBJECTS = 400_000
 _BYTES_PER_OBJECT = 8
 _MAX_LONG_BYTES = 1024
 _MAX_DIGITS = 1000  # of a decimal integer, since conversion takes quadratic time
+_MAX_LINE = 1 << 20  # bytes
+LONG = 64  # beyond so many items, plain values of a container are forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,9 @@ class Reference:
     id: Any
 
 
+PARTS = {tuple, list, Dict, Call}  # what tensors can be in
+
+
 class Loaded(NamedTuple):
     """The content of a pickle, all names and references in it, and the bytes that follow it."""
 
@@ -67,78 +73,91 @@ class Loaded(NamedTuple):
     rest: int
 
 
-def load(data: bytes, count: int = 1) -> Loaded:
-    """The content of the last of `count` consecutive pickles.
+def load(data: bytes) -> Loaded:
+    """The content of a pickle.
 
     Raises FormatError for a damaged pickle, and for opcodes that no tensor file needs.
     """
-    machine = _Machine(data)
-    for _ in range(count - 1):
-        machine.run()
+    machine = Machine(data)
     record = machine.run()
-    return Loaded(record, list(machine.globals), machine.references, machine.rest())
+    return Loaded(record, list(machine.globals), machine.references, len(data) - machine.at)
 
 
-class _Machine:
-    """The pickle machine, protocols 0 to 5, one method for each group of opcodes."""
+class Machine:
+    """The pickle machine, protocols 0 to 5, one method for each group of opcodes.
 
-    def __init__(self, data: bytes) -> None:
+    It reads the pickle at byte `at` of the data. `whole`: plain values of long containers stay.
+    """
+
+    def __init__(self, data: bytes, at: int = 0, *, whole: bool = False) -> None:
         self.globals: dict[Global, None] = {}
         self.references: list[Reference] = []
-        self._data = data
-        self._at = 0
-        self._stack: list[Any] = []
-        self._outer: list[list[Any]] = []  # the stack below each open mark
-        self._memo: dict[int, Any] = {}
+        self.at = at
+        self.needed = 0  # bytes of data, if there were too few
+        self.data = data
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []  # the stack below each open mark
+        self.memo: list[Any] = []
+        self._far: dict[int, Any] = {}  # memo entries whose numbers do not follow each other
+        self._whole = whole
         self._room = _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
 
     def run(self) -> Any:
+        """The object that the pickle describes; `at` is then the byte after it."""
         try:
-            self._stack, self._outer, self._memo = [], [], {}
-            while (code := self.take(1)) != b".":
-                _OPCODES[code](self)
+            self.execute()
             return self.pop()
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error):
             self.damaged()
 
-    def rest(self) -> int:
-        return len(self._data) - self._at
+    def execute(self) -> None:
+        """Run all opcodes up to the last."""
+        data = self.data
+        while (code := data[self.at]) != STOP:
+            self.at += 1
+            OPCODES[code](self)
+        self.at += 1
 
     def damaged(self) -> NoReturn:
-        size = len(self._data)
+        size = len(self.data)
         raise FormatError(
             "damaged-pickle",
-            f"its pickle is damaged at byte {self._at:,} of {size:,}",
+            f"its pickle is damaged at byte {self.at:,} of {size:,}",
         )
 
     # Steps shared by the opcodes.
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes; FormatError if there are fewer."""
-        end = self._at + count
-        if end > len(self._data):
+        end = self.at + count
+        if end > len(self.data):
+            self.needed = end
             self.damaged()
-        taken = self._data[self._at : end]
-        self._at = end
+        taken = self.data[self.at : end]
+        self.at = end
         return taken
 
-    def number(self, form: str) -> Any:
-        value = struct.unpack_from(form, self._data, self._at)[0]
-        self._at += struct.calcsize(form)
+    def number(self, form: struct.Struct) -> Any:
+        value = form.unpack_from(self.data, self.at)[0]
+        self.at += form.size
         return value
 
     def line(self) -> str:
-        end = self._data.index(b"\n", self._at)
-        return self.take(end + 1 - self._at)[:-1].decode()
+        most = self.at + _MAX_LINE
+        end = self.data.find(b"\n", self.at, most)
+        if end < 0:
+            self.needed = most
+            self.damaged()
+        return self.take(end + 1 - self.at)[:-1].decode()
 
     def push(self, value: Any) -> None:
-        self._stack.append(value)
+        self.stack.append(value)
 
     def pop(self) -> Any:
-        return self._stack.pop()
+        return self.stack.pop()
 
     def top(self) -> Any:
-        return self._stack[-1]
+        return self.stack[-1]
 
     def push_new(self, value: Any) -> None:
         """Push a container; only a hostile file makes too many from few bytes."""
@@ -147,29 +166,36 @@ class _Machine:
             raise FormatError(
                 "too-many-objects", "its pickle makes far more objects than it has bytes"
             )
-        self._stack.append(value)
+        self.stack.append(value)
 
     def open_mark(self) -> None:
         self._room -= 1
         if self._room < 0:
             self.damaged()
-        self._outer.append(self._stack)
-        self._stack = []
+        self.outer.append(self.stack)
+        self.stack = []
 
     def close_mark(self) -> list[Any]:
         """Everything pushed since the mark."""
-        items = self._stack
-        self._stack = self._outer.pop()
+        items = self.stack
+        self.stack = self.outer.pop()
         return items
 
     def remember(self, index: int) -> None:
-        self._memo[index] = self.top()
+        memo = self.memo
+        if index == len(memo):
+            memo.append(self.stack[-1])
+            self._far.pop(index, None)
+        elif 0 <= index < len(memo):
+            memo[index] = self.stack[-1]
+        else:
+            self._far[index] = self.stack[-1]
 
     def remember_next(self) -> None:
-        self.remember(len(self._memo))
+        self.remember(len(self.memo) + len(self._far))
 
-    def recall(self, index: int) -> None:
-        self.push(self._memo[index])
+    def recalled(self, index: int) -> Any:
+        return self.memo[index] if 0 <= index < len(self.memo) else self._far[index]
 
     # The opcodes that do more than push a constant.
 
@@ -193,6 +219,16 @@ class _Machine:
     def push_string_line(self) -> None:
         self.push(self.line()[1:-1])
 
+    def push_string(self, data: bytes) -> None:
+        """A string of Python 2: torch reads it as UTF-8."""
+        try:
+            self.push(data.decode())
+        except UnicodeDecodeError:
+            self.push(data)
+
+    def push_text(self, size: int) -> None:
+        self.stack.append(self.take(size).decode("utf-8", "surrogatepass"))
+
     def push_global(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
             self.damaged()
@@ -205,9 +241,9 @@ class _Machine:
         self.push_global(module, name)
 
     def reference(self) -> None:
-        """A storage or, in a legacy file, the source of a module: torch writes no others."""
+        """A storage: torch writes no others."""
         match self.pop():
-            case ("storage", Global(), str(), _, int(), *_) | ("module", _, _, _) as found:
+            case ("storage", Global(), str(), _, int(), *_) as found:
                 self.references.append(Reference(found))
                 self.push_new(self.references[-1])
             case _:
@@ -248,20 +284,27 @@ class _Machine:
         built.state = state if built.state is None else (built.state, state)
 
     def tuple_of(self, count: int) -> None:
-        items = self._stack[-count:]
+        items = self.stack[-count:]
         if len(items) < count:
             self.damaged()
-        del self._stack[-count:]
+        del self.stack[-count:]
         self.push_new(tuple(items))
 
     def append_all(self, items: list[Any]) -> None:
-        target = self.top()
-        (target if isinstance(target, list) else target.items).extend(items)
+        top = self.top()
+        target = top if isinstance(top, list) else top.items
+        room = len(items) if self._whole else max(0, LONG - len(target))
+        target += items[:room]
+        target += [item if type(item) in PARTS else None for item in items[room:]]
 
     def set_all(self, items: list[Any]) -> None:
         if len(items) % 2:
             self.damaged()
-        self.top().pairs.extend(zip(items[::2], items[1::2], strict=True))
+        target = self.top().pairs
+        pairs = list(zip(items[::2], items[1::2], strict=True))
+        room = len(pairs) if self._whole else max(0, LONG - len(target))
+        target += pairs[:room]
+        target += _telling(pairs[room:])
 
     def append_one(self) -> None:
         item = self.pop()
@@ -279,76 +322,90 @@ class _Machine:
     def extension(self) -> None:
         raise FormatError(
             "pickle-extension",
-            f"its pickle uses an extension code at byte {self._at:,}",
+            f"its pickle uses an extension code at byte {self.at:,}",
             "only the program that registered it can read this file",
         )
 
 
+def _telling(pairs: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    """The pairs whose values tensors can be in, and the first of the others."""
+    plain = False
+    for pair in pairs:
+        if type(pair[1]) in PARTS or not plain:
+            plain = plain or type(pair[1]) not in PARTS
+            yield pair
+
+
+_U1, _U2, _U4, _U8 = (struct.Struct(form) for form in ("<B", "<H", "<I", "<Q"))
+_I4, _F8 = struct.Struct("<i"), struct.Struct(">d")
+STOP = ord(".")
+
 # Named as in the standard library's `pickletools`. Sets become lists, which hash nothing.
-_OPCODES: dict[bytes, Callable[[_Machine], object]] = {
+_NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
     b"\x95": lambda m: m.take(8),  # FRAME
-    b"(": _Machine.open_mark,  # MARK
-    b"0": lambda m: m.pop() if m._stack else m.close_mark(),  # POP
-    b"1": _Machine.close_mark,  # POP_MARK
-    b"2": lambda m: m.push(m.top()),  # DUP
-    b"N": lambda m: m.push(None),  # NONE
-    b"\x88": lambda m: m.push(True),  # NEWTRUE
-    b"\x89": lambda m: m.push(False),  # NEWFALSE
-    b"I": _Machine.push_int_line,  # INT
-    b"J": lambda m: m.push(m.number("<i")),  # BININT
-    b"K": lambda m: m.push(m.number("<B")),  # BININT1
-    b"M": lambda m: m.push(m.number("<H")),  # BININT2
-    b"L": lambda m: m.push(m.integer(m.line().removesuffix("L"))),  # LONG
-    b"\x8a": lambda m: m.push_long(m.number("<B")),  # LONG1
-    b"\x8b": lambda m: m.push_long(m.number("<I")),  # LONG4
-    b"F": lambda m: m.push(float(m.line())),  # FLOAT
-    b"G": lambda m: m.push(m.number(">d")),  # BINFLOAT
-    b"S": _Machine.push_string_line,  # STRING
-    b"T": lambda m: m.push(m.take(m.number("<I"))),  # BINSTRING
-    b"U": lambda m: m.push(m.take(m.number("<B"))),  # SHORT_BINSTRING
-    b"B": lambda m: m.push(m.take(m.number("<I"))),  # BINBYTES
-    b"C": lambda m: m.push(m.take(m.number("<B"))),  # SHORT_BINBYTES
-    b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),  # BINBYTES8
-    b"\x96": lambda m: m.push(m.take(m.number("<Q"))),  # BYTEARRAY8
-    b"V": lambda m: m.push(m.line()),  # UNICODE
-    b"X": lambda m: m.push(m.take(m.number("<I")).decode("utf-8", "surrogatepass")),  # BINUNICODE
-    b"\x8c": lambda m: m.push(m.take(m.number("<B")).decode("utf-8", "surrogatepass")),
-    b"\x8d": lambda m: m.push(m.take(m.number("<Q")).decode("utf-8", "surrogatepass")),
+    b"(": Machine.open_mark,  # MARK
+    b"0": lambda m: m.pop() if m.stack else m.close_mark(),  # POP
+    b"1": Machine.close_mark,  # POP_MARK
+    b"2": lambda m: m.stack.append(m.top()),  # DUP
+    b"N": lambda m: m.stack.append(None),  # NONE
+    b"\x88": lambda m: m.stack.append(True),  # NEWTRUE
+    b"\x89": lambda m: m.stack.append(False),  # NEWFALSE
+    b"I": Machine.push_int_line,  # INT
+    b"J": lambda m: m.stack.append(m.number(_I4)),  # BININT
+    b"K": lambda m: m.stack.append(m.number(_U1)),  # BININT1
+    b"M": lambda m: m.stack.append(m.number(_U2)),  # BININT2
+    b"L": lambda m: m.stack.append(m.integer(m.line().removesuffix("L"))),  # LONG
+    b"\x8a": lambda m: m.push_long(m.number(_U1)),  # LONG1
+    b"\x8b": lambda m: m.push_long(m.number(_U4)),  # LONG4
+    b"F": lambda m: m.stack.append(float(m.line())),  # FLOAT
+    b"G": lambda m: m.stack.append(m.number(_F8)),  # BINFLOAT
+    b"S": Machine.push_string_line,  # STRING
+    b"T": lambda m: m.push_string(m.take(m.number(_U4))),  # BINSTRING
+    b"U": lambda m: m.push_string(m.take(m.number(_U1))),  # SHORT_BINSTRING
+    b"B": lambda m: m.stack.append(m.take(m.number(_U4))),  # BINBYTES
+    b"C": lambda m: m.stack.append(m.take(m.number(_U1))),  # SHORT_BINBYTES
+    b"\x8e": lambda m: m.stack.append(m.take(m.number(_U8))),  # BINBYTES8
+    b"\x96": lambda m: m.stack.append(m.take(m.number(_U8))),  # BYTEARRAY8
+    b"V": lambda m: m.stack.append(m.line()),  # UNICODE
+    b"X": lambda m: m.push_text(m.number(_U4)),  # BINUNICODE
+    b"\x8c": lambda m: m.push_text(m.number(_U1)),
+    b"\x8d": lambda m: m.push_text(m.number(_U8)),
     b"]": lambda m: m.push_new([]),  # EMPTY_LIST
     b"l": lambda m: m.push_new(m.close_mark()),  # LIST
-    b"a": _Machine.append_one,  # APPEND
+    b"a": Machine.append_one,  # APPEND
     b"e": lambda m: m.append_all(m.close_mark()),  # APPENDS
-    b")": lambda m: m.push(()),  # EMPTY_TUPLE
+    b")": lambda m: m.stack.append(()),  # EMPTY_TUPLE
     b"t": lambda m: m.push_new(tuple(m.close_mark())),  # TUPLE
     b"\x85": lambda m: m.tuple_of(1),  # TUPLE1
     b"\x86": lambda m: m.tuple_of(2),  # TUPLE2
     b"\x87": lambda m: m.tuple_of(3),  # TUPLE3
     b"}": lambda m: m.push_new(Dict()),  # EMPTY_DICT
-    b"d": _Machine.dict_of_marked,  # DICT
-    b"s": _Machine.set_one,  # SETITEM
+    b"d": Machine.dict_of_marked,  # DICT
+    b"s": Machine.set_one,  # SETITEM
     b"u": lambda m: m.set_all(m.close_mark()),  # SETITEMS
     b"\x8f": lambda m: m.push_new([]),  # EMPTY_SET
     b"\x90": lambda m: m.append_all(m.close_mark()),  # ADDITEMS
     b"\x91": lambda m: m.push_new(m.close_mark()),  # FROZENSET
-    b"g": lambda m: m.recall(m.integer(m.line())),  # GET
-    b"h": lambda m: m.recall(m.number("<B")),  # BINGET
-    b"j": lambda m: m.recall(m.number("<I")),  # LONG_BINGET
+    b"g": lambda m: m.stack.append(m.recalled(m.integer(m.line()))),  # GET
+    b"h": lambda m: m.stack.append(m.recalled(m.number(_U1))),  # BINGET
+    b"j": lambda m: m.stack.append(m.recalled(m.number(_U4))),  # LONG_BINGET
     b"p": lambda m: m.remember(m.integer(m.line())),  # PUT
-    b"q": lambda m: m.remember(m.number("<B")),  # BINPUT
-    b"r": lambda m: m.remember(m.number("<I")),  # LONG_BINPUT
-    b"\x94": _Machine.remember_next,  # MEMOIZE
+    b"q": lambda m: m.remember(m.number(_U1)),  # BINPUT
+    b"r": lambda m: m.remember(m.number(_U4)),  # LONG_BINPUT
+    b"\x94": Machine.remember_next,  # MEMOIZE
     b"c": lambda m: m.push_global(m.line(), m.line()),  # GLOBAL
-    b"\x93": _Machine.stack_global,  # STACK_GLOBAL
-    b"P": _Machine.damaged,  # PERSID: its text cannot name a storage
-    b"Q": _Machine.reference,  # BINPERSID
-    b"R": _Machine.reduce,  # REDUCE
-    b"\x81": _Machine.reduce,  # NEWOBJ
-    b"\x92": _Machine.new_object_with_keywords,  # NEWOBJ_EX
-    b"i": _Machine.instance,  # INST
-    b"o": _Machine.object,  # OBJ
-    b"b": _Machine.build,  # BUILD
-    b"\x82": _Machine.extension,  # EXT1
-    b"\x83": _Machine.extension,  # EXT2
-    b"\x84": _Machine.extension,  # EXT4
+    b"\x93": Machine.stack_global,  # STACK_GLOBAL
+    b"P": Machine.damaged,  # PERSID: its text cannot name a storage
+    b"Q": Machine.reference,  # BINPERSID
+    b"R": Machine.reduce,  # REDUCE
+    b"\x81": Machine.reduce,  # NEWOBJ
+    b"\x92": Machine.new_object_with_keywords,  # NEWOBJ_EX
+    b"i": Machine.instance,  # INST
+    b"o": Machine.object,  # OBJ
+    b"b": Machine.build,  # BUILD
+    b"\x82": Machine.extension,  # EXT1
+    b"\x83": Machine.extension,  # EXT2
+    b"\x84": Machine.extension,  # EXT4
 }
+OPCODES = {code[0]: run for code, run in _NAMED.items()}
