@@ -46,7 +46,9 @@ def _molecules() -> object:
     }
 
 
-@pytest.mark.parametrize(("make", "most"), [(_numbers, 110), (_molecules, 120)], ids=str)
+@pytest.mark.parametrize(
+    ("make", "most"), [(_numbers, 110), (_molecules, 120)], ids=["numbers", "table"]
+)
 def test_memory_follows_tensors_and_not_the_pickle(make: Callable[[], object], most: int) -> None:
     torch.save({"others": make(), "x": torch.ones(100)}, "x.pt")
     assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < most
