@@ -14,9 +14,9 @@ from dropcli.dataset.tally import Tally
 from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, recall, worker_died
 from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, Interrupted, TensorError, UsageError, located
-from dropcli.files import remove_stale
+from dropcli.files import new_run, remove_stale
 from dropcli.masks import CONTRACT
-from dropcli.parallel import Engine, choose_engine, usable_cores
+from dropcli.parallel import Engine, choose_engine
 from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 128
@@ -61,7 +61,8 @@ def run_batch(
             for outcome in unfit:
                 take(outcome.task, outcome)
         elif not (request.fail_fast and tally.failed):
-            work = make_work(dropout, resume=request.resume, known=known)
+            run = new_run()
+            work = make_work(dropout, resume=request.resume, known=known, run=run)
             engine = choose_engine(work, sizes, request.jobs)
             _work_off(engine, waiting, request, tally, take, progress)
         if journal and request.output is None and not (tally.errors or request.dry_run):
@@ -104,7 +105,9 @@ def _work_off(
         for task, outcome in engine.stop():
             take(task, outcome)
 
-    results = engine.run(_chunks(tasks, request), lambda count: progress.advance(nbytes=count))
+    results = engine.run(
+        _chunks(tasks, request, engine), lambda count: progress.advance(nbytes=count)
+    )
     try:
         with closing(results):
             for task, outcome in results:
@@ -186,17 +189,19 @@ def _waiting(
             yield task
 
 
-def _chunks(tasks: list[Task], request: Request) -> Iterator[list[Task]]:
+def _chunks(
+    tasks: list[Task], request: Request, engine: Engine[Task, Outcome]
+) -> Iterator[list[Task]]:
     """Chunks large enough to be cheap, and small enough that all workers end together.
 
     Large files go first, so that no worker is alone with one at the end.
     """
-    workers = request.jobs or usable_cores()
-    if workers > 1 and not request.fail_fast:
+    if engine.slots > 1 and not request.fail_fast:
         tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
     start = 0
     while start < len(tasks):
-        most = 1 if request.fail_fast else min(_CHUNK_FILES, (len(tasks) - start) // (4 * workers))
+        share = (len(tasks) - start) // (4 * engine.slots)  # a cluster may grow meanwhile
+        most = 1 if request.fail_fast else min(_CHUNK_FILES, share)
         stop, nbytes = start, 0
         while stop < min(start + max(most, 1), len(tasks)) and nbytes < _CHUNK_BYTES:
             nbytes += tasks[stop].stamp.nbytes

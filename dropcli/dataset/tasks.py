@@ -3,6 +3,7 @@
 Tasks and outcomes cross from process to process, so they are small and can be pickled.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,11 +87,15 @@ class _Run(NamedTuple):
     settings: dict[str, Any]
     resume: bool
     known: bool  # whether the journal of the run that is resumed is there
+    name: str = ""  # a part of the names of unfinished files
+    folder: str = ""  # that relative paths start from, "" for the current one
 
 
-def make_work(dropout: Dropout, *, resume: bool, known: bool) -> Work[Task, Outcome]:
-    """What an engine runs."""
-    return partial(_work, _Run(dropout, dropout.settings(), resume, known))
+def make_work(
+    dropout: Dropout, *, resume: bool, known: bool, run: str = "", folder: str = ""
+) -> Work[Task, Outcome]:
+    """What an engine runs; `folder` is where paths start if it may run elsewhere."""
+    return partial(_work, _Run(dropout, dropout.settings(), resume, known, run, folder))
 
 
 def recall(task: Task, line: dict[str, Any]) -> Outcome | None:
@@ -136,10 +141,10 @@ def _work(
 
     A signal ends the work; what was finished by then is published.
     """
-    transaction, stop = Transaction(), None
+    transaction, stop = Transaction(run.name), None
     outcomes: list[Outcome] = []
     try:
-        for task in tasks:
+        for task in (_placed(task, run.folder) for task in tasks):
             done = attempt(task.job.source, partial(_done, task, run, transaction, on_bytes))
             outcomes.append(done if isinstance(done, Outcome) else Outcome(task, error=done))
     except Interrupted as error:
@@ -150,7 +155,29 @@ def _work(
             outcomes = [_published(outcome, failed) for outcome in outcomes]
     except Interrupted as error:
         stop = error
+    if run.folder:
+        outcomes = [_as_given(*pair) for pair in zip(tasks, outcomes, strict=False)]
     return outcomes, stop
+
+
+def _placed(task: Task, folder: str) -> Task:
+    """The task with paths that mean the same in any folder, and on other machines."""
+    job = task.job
+    source, output = (os.path.join(folder, path) for path in (job.source, job.output))
+    return replace(task, job=replace(job, source=source, output=output)) if folder else task
+
+
+def _as_given(task: Task, outcome: Outcome) -> Outcome:
+    """The outcome with the paths of the task as it was given."""
+    given, placed, error = task.job, outcome.task.job, outcome.error
+    if error:
+        texts = [error.message, error.hint, error.place]
+        for path, name in ((placed.source, given.source), (placed.output, given.output)):
+            texts = [text and text.replace(path, name) for text in texts]
+        message, hint, place = texts
+        return Outcome(task, error=type(error)(error.code, message or "", hint, place))
+    report = {**outcome.report, "source": given.source, "output": given.output}
+    return replace(outcome, task=task, report=report)
 
 
 def attempt(path: str, work: Callable[[], R]) -> R | DropcliError:

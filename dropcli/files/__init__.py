@@ -18,5 +18,6 @@ from dropcli.files.publish import make_folders as make_folders
 from dropcli.files.publish import publish as publish
 from dropcli.files.reader import Reader as Reader
 from dropcli.files.temporary import is_temporary as is_temporary
+from dropcli.files.temporary import new_run as new_run
 from dropcli.files.temporary import remove_stale as remove_stale
 from dropcli.files.writer import Output as Output

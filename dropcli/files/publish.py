@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special_mode
 from dropcli.files.sync import sync_files
-from dropcli.files.temporary import create_temporary, remove_stale, temporary_name
+from dropcli.files.temporary import create_temporary, new_run, remove_stale
 from dropcli.files.writer import Output
 
 
@@ -48,9 +48,13 @@ class Finished:
 
 
 class Transaction:
-    """Finished files that are published together, so that their syncs overlap."""
+    """Finished files that are published together, so that their syncs overlap.
 
-    def __init__(self) -> None:
+    `run` is a part of the names of unfinished files.
+    """
+
+    def __init__(self, run: str = "") -> None:
+        self.run = run or new_run()
         self._finished: list[Finished] = []
         self._folders: dict[str, str] = {}  # and their real paths
 
@@ -139,14 +143,13 @@ def publish(
     target = transaction.target_of(path) if transaction else os.path.realpath(path)
     if transaction is None:  # a dataset run cleans each folder once
         remove_stale(os.path.dirname(target), os.path.basename(target))
-    temporary = temporary_name(target)
-    with located(path), create_temporary(temporary, target, size) as fd:
+    together = transaction or Transaction()
+    with located(path), create_temporary(target, size, together.run) as (temporary, fd):
         output = Output(fd, path, writeback=sync)
         yield output
         output.flush()
         if output.written != size:
             raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")
-        together = transaction or Transaction()
         together.add(Finished(path, fd, temporary, target, replace, adopt, sync))
         if transaction is None:
             for error in together.commit().values():
@@ -181,7 +184,10 @@ def _link(temporary: str, target: str) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise file_exists_error() from None
+        # Over a network a link that was made may be asked for again, as its answer was lost.
+        if not os.path.samestat(os.stat(temporary), os.lstat(target)):
+            raise file_exists_error() from None
+        os.unlink(temporary)
     except OSError as error:
         if error.errno not in NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}:
             raise

@@ -1,24 +1,36 @@
-"""Unfinished outputs: hidden files beside their targets, named after the writing process."""
+"""Unfinished outputs: hidden files beside their targets, named after the host and the run.
+
+The writer holds a lock on its file until that has its name, and the system releases the lock of a
+process that dies. So a file without a lock is stale, whatever container or host wrote it, if locks
+reach that far: on local disks they do, on network disks they may not.
+"""
 
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from dropcli.errors import NOT_SUPPORTED
+from dropcli.files.system import is_local, is_nfs
 from dropcli.parallel import signals
+
+try:
+    import fcntl
+except ImportError:  # on Windows, which is not supported
+    fcntl = None  # type: ignore[assignment]
 
 _SMALL_BYTES = 1 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
-_TEMPORARY = re.compile(r"\..*\.dropcli-([0-9]{1,9})-[0-9a-f]{8}\.tmp", re.DOTALL)
+_HOST = re.sub("[^A-Za-z0-9.]", "_", os.uname().nodename)[:32]
+_TEMPORARY = re.compile(r"\..*\.dropcli-([^-/]+)-([0-9a-f]{8})-[0-9a-f]{8}\.tmp", re.DOTALL)
+_ABANDONED = 24 * 3600  # seconds without a write, where locks may not reach
 
 
-def temporary_name(target: str) -> str:
-    """A hidden name beside the target, short enough for any file system."""
-    folder, name = os.path.split(os.fsencode(target))
-    suffix = f".dropcli-{os.getpid()}-{os.urandom(4).hex()}.tmp".encode()
-    return os.fsdecode(os.path.join(folder, b"." + name[: _NAME_MAX - 1 - len(suffix)] + suffix))
+def new_run() -> str:
+    """A random name for a run, which is part of the names of its unfinished outputs."""
+    return os.urandom(4).hex()
 
 
 def is_temporary(name: str) -> bool:
@@ -26,26 +38,87 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def remove_stale(folder: str, target: str = "") -> None:
-    """Remove unfinished outputs of processes that have ended, of all targets or only of one."""
+def remove_stale(folder: str, target: str = "", run: str = "") -> None:
+    """Remove unfinished outputs of processes that have ended, of all targets or only of one.
+
+    Those of `run` are known to be stale where no lock says whether they are in use.
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
-            if found and entry.name.startswith(f".{target}") and not _is_alive(int(found[1])):
+            if found and entry.name.startswith(f".{target}"):
                 with suppress(OSError):
-                    os.unlink(entry.path)
+                    _remove_unlocked(
+                        entry.path, certain=found[2] == run, same_host=found[1] == _HOST
+                    )
+
+
+def _remove_unlocked(path: str, *, certain: bool, same_host: bool) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        certain = certain or time.time() - os.fstat(fd).st_mtime > _ABANDONED
+        if (_lock(fd, exclusive=False) and (same_host or is_local(fd))) or certain:
+            os.unlink(path)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, *, exclusive: bool) -> bool:
+    """Lock a file for as long as it is open; False if the system cannot.
+
+    BlockingIOError if another process holds a lock. Network disks lock for writing only what is
+    open for writing, and for reading only what is open for reading.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _name_beside(target: str, run: str) -> str:
+    """A hidden name beside the target, short enough for any file system."""
+    folder, name = os.path.split(os.fsencode(target))
+    suffix = f".dropcli-{_HOST}-{run}-{os.urandom(4).hex()}.tmp".encode()
+    return os.fsdecode(os.path.join(folder, b"." + name[: _NAME_MAX - 1 - len(suffix)] + suffix))
+
+
+def _create(target: str, run: str) -> tuple[str, int]:
+    """The name and the descriptor of a new locked file."""
+    while True:
+        path = _name_beside(target, run)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with suppress(BlockingIOError):  # a sweep came first, and takes it for stale
+                _lock(fd, exclusive=True)
+                if os.fstat(fd).st_nlink:
+                    return path, fd
+        except BaseException:
+            _discard(path, fd)
+            raise
+        os.close(fd)
+
+
+def _discard(path: str, fd: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    os.close(fd)
 
 
 @contextmanager
-def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
-    """An open temporary file of `size` bytes, with the owner and mode of the file it replaces.
+def create_temporary(target: str, size: int, run: str) -> Iterator[tuple[str, int]]:
+    """A locked temporary file of `size` bytes, with the owner and mode of the file it replaces.
 
-    It is removed on any exception; a file that already existed is not ours to remove.
+    It is removed on any exception.
     """
-    fd = -1
+    temporary, fd = "", -1
     try:
         with signals.deferred():  # a signal between open() and here would leave the file behind
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            temporary, fd = _create(target, run)
         with suppress(FileNotFoundError):
             old = os.stat(target)
             with suppress(PermissionError):  # only root can change the owner
@@ -53,7 +126,7 @@ def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
             os.fchmod(fd, stat.S_IMODE(old.st_mode))
             _copy_attributes(target, fd)
         _reserve(fd, size)
-        yield fd
+        yield temporary, fd
     except BaseException:
         if fd >= 0:
             with suppress(FileNotFoundError):
@@ -62,16 +135,6 @@ def create_temporary(temporary: str, target: str, size: int) -> Iterator[int]:
     finally:
         if fd >= 0:
             os.close(fd)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it belongs to another user
-    return True
 
 
 def _copy_attributes(target: str, fd: int) -> None:
@@ -85,7 +148,8 @@ def _copy_attributes(target: str, fd: int) -> None:
 
 def _reserve(fd: int, size: int) -> None:
     """Find a full disk before long work, if the file system can reserve space."""
-    if size > _SMALL_BYTES and hasattr(os, "posix_fallocate"):
+    # Where the system cannot reserve, the C library writes every block, over a network too.
+    if size > _SMALL_BYTES and hasattr(os, "posix_fallocate") and not is_nfs(fd):
         try:
             os.posix_fallocate(fd, 0, size)
         except OSError as error:

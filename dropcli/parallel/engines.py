@@ -20,9 +20,13 @@ Work: TypeAlias = Callable[
 
 
 class Engine(ABC, Generic[T, R]):
-    """Runs chunks of tasks, in any order. `deaths` counts how often workers were killed."""
+    """Runs chunks of tasks, in any order.
+
+    `deaths` counts how often workers were killed, `slots` is how many chunks run at once.
+    """
 
     deaths = 0
+    slots = 1
 
     @abstractmethod
     def run(

@@ -30,7 +30,7 @@ class Processes(Engine[T, R]):
 
     def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
-        self._jobs = jobs
+        self.slots = jobs
         # Without a lock, which a worker that is killed may hold. A bar may be a little behind.
         self._counter: Any = multiprocessing.RawValue("q", 0)
         self._counted = 0
@@ -41,7 +41,7 @@ class Processes(Engine[T, R]):
     ) -> Generator[tuple[T, R | None], None, None]:
         """Keep every worker busy with one chunk and another waiting."""
         waiting = iter(chunks)
-        pool = self._pool(self._jobs)
+        pool = self._pool(self.slots)
         try:
             while True:
                 lost = self._submit(pool, waiting)
@@ -55,7 +55,7 @@ class Processes(Engine[T, R]):
                     _end(pool)
                     lost += yield from self._collect(wait(self._running).done)
                     yield from self._find_culprits(lost)
-                    pool = self._pool(self._jobs)
+                    pool = self._pool(self.slots)
         finally:
             self.deaths += _end(pool)
 
@@ -65,7 +65,7 @@ class Processes(Engine[T, R]):
 
     def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[list[T]]) -> list[T]:
         """Hand over chunks; returns the tasks of the one that found the pool broken."""
-        while len(self._running) < 2 * self._jobs:
+        while len(self._running) < 2 * self.slots:
             chunk = next(waiting, None)
             if chunk is None:
                 break

@@ -4,7 +4,9 @@ Faults at every system call, full disks and signals have modules of their own.
 """
 
 import errno
+import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -173,12 +175,18 @@ def test_f16_planned_sizes_around_powers_of_two(run: Run, size: int, more: int) 
 
 
 def test_f20_what_dead_runs_left_is_swept_and_nothing_else(x: torch.Tensor, run: Run) -> None:
-    dead = ".y.safetensors.dropcli-4194303-00000000.tmp"  # no process has such a number
-    alive = f".y.safetensors.dropcli-{os.getpid()}-00000000.tmp"
-    others = [alive, ".z.safetensors.dropcli-4194303-00000000.tmp", ".y.safetensors.tmp"]
+    dead = ".y.safetensors.dropcli-thathost-00000000-00000000.tmp"
+    alive = ".y.safetensors.dropcli-thathost-00000000-00000001.tmp"  # its writer holds a lock
+    others = [
+        alive,
+        ".z.safetensors.dropcli-thathost-00000000-00000000.tmp",
+        ".y.safetensors.tmp",
+    ]
     for name in (dead, *others):
         Path(name).write_text("unfinished")
-    assert run(*APPLY, "-q").code == 0
+    with open(alive, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run(*APPLY, "-q").code == 0
     assert {*os.listdir()} == {"x.safetensors", "y.safetensors", *others}
     for name in others:
         os.unlink(name)
@@ -189,7 +197,8 @@ def test_f20_a_planted_link_is_not_followed(
 ) -> None:
     Path("theirs").write_text("precious")
     monkeypatch.setattr(os, "urandom", lambda count: bytes(count))
-    planted = f".y.safetensors.dropcli-{os.getpid()}-00000000.tmp"
+    host = re.sub("[^A-Za-z0-9.]", "_", os.uname().nodename)[:32]
+    planted = f".y.safetensors.dropcli-{host}-00000000-00000000.tmp"
     os.symlink("theirs", planted)
     assert refuse(*APPLY).line == "y.safetensors: file exists"
     os.unlink(planted)
