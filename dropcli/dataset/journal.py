@@ -129,7 +129,7 @@ class Journal:
         """Record the settings before the first file is finished."""
         if self.settings is None:
             self.settings = settings
-            self.add({"settings": settings})
+            self.add(json.dumps({"settings": settings}, allow_nan=False))
             self._holds_files = bool(self._entries)
             with located(self.path):
                 self._sync()
@@ -143,10 +143,10 @@ class Journal:
         """Whether a run of this folder made this output."""
         return output in self._entries
 
-    def add(self, line: dict[str, Any]) -> None:
-        """Append a line."""
+    def add(self, line: str) -> None:
+        """Append a line of JSON."""
         with located(self.path):
-            rest = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
+            rest = memoryview(line.encode() + b"\n")
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
             self._unsynced += 1

@@ -51,8 +51,8 @@ def run_batch(
 
         def take(task: Task, outcome: Outcome | None) -> None:
             outcome = outcome or Outcome(task, error=worker_died(task.job.source))
-            if journal and outcome.report and not request.dry_run:
-                journal.add(outcome.line(settings))
+            if journal and outcome.line:
+                journal.add(outcome.line)
             tally.add(outcome)
             progress.advance(files=1, failed=int(outcome.error is not None))
 
@@ -61,8 +61,14 @@ def run_batch(
             for outcome in unfit:
                 take(outcome.task, outcome)
         elif not (request.fail_fast and tally.failed):
-            run = new_run()
-            work = make_work(dropout, resume=request.resume, known=known, run=run)
+            work = make_work(
+                dropout,
+                settings,
+                resume=request.resume,
+                known=known,
+                keep=tally.keep,
+                run=new_run(),
+            )
             engine = choose_engine(work, sizes, request.jobs)
             _work_off(engine, waiting, request, tally, take, progress)
         if journal and request.output is None and not (tally.errors or request.dry_run):
@@ -82,7 +88,7 @@ def _unfit(tasks: list[Task], request: Request, dropout: Dropout) -> list[Outcom
     failed: list[Outcome] = []
     reasons = set()
     for task in trial:
-        job = replace(task.job, writing=replace(task.job.writing, dry_run=True))
+        job = task.job._replace(writing=replace(task.job.writing, dry_run=True))
         error = attempt(job.source, partial(run_file, job, dropout, Progress()))
         if not isinstance(error, TensorError | UsageError):
             return []
@@ -184,7 +190,7 @@ def _waiting(
         if found and (outcome := recall(task, found)):
             tally.add(outcome)
         elif journal and journal.knows(task.name):  # ours to replace
-            yield replace(task, job=replace(job, writing=forced))
+            yield task._replace(job=job._replace(writing=forced))
         else:
             yield task
 

@@ -138,14 +138,13 @@ class Tally:
             self._failed.append(outcome)
             return
         if self.keep:
-            self._done.append(outcome)
+            self._done.append(outcome._replace(line=""))
         if outcome.skipped:
             self.skipped += 1
         else:
             self.written += 1
-            self.nbytes += outcome.report["bytes"]
-            time = (outcome.seconds, task.job.output)
-            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, time])
+            self.nbytes += outcome.nbytes
+            self._add_time(outcome.seconds, task.job.output)
         for row in outcome.rows:
             self.names.add(row)
         if any(row.kept_as is None for row in outcome.rows):
@@ -158,6 +157,10 @@ class Tally:
         for notice in outcome.notices:
             if task.job.copy <= 1 or notice.code not in _ABOUT_SOURCES:
                 self.notices.add(notice, task.job.source, task.number)
+
+    def _add_time(self, seconds: float, output: str) -> None:
+        if len(self.slowest) < _SLOWEST or (seconds, output) > self.slowest[-1]:
+            self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, (seconds, output)])
 
     @property
     def nothing_selected(self) -> DropcliError | None:

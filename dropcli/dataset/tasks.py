@@ -3,10 +3,10 @@
 Tasks and outcomes cross from process to process, so they are small and can be pickled.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +15,16 @@ from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, located
 from dropcli.files import Transaction
 from dropcli.parallel import Work, signals
-from dropcli.pipeline import BytesProgress, Job, Notice, asked, copy_file, is_applied, run_file
+from dropcli.pipeline import (
+    BytesProgress,
+    FileReport,
+    Job,
+    Notice,
+    asked,
+    copy_file,
+    is_applied,
+    run_file,
+)
 from dropcli.tensors import DTYPES
 
 _REPORT_KEYS = ("source", "output", "stream", "copy", "bytes", "status", "tensors")
@@ -23,8 +32,7 @@ _REPORT_KEYS = ("source", "output", "stream", "copy", "bytes", "status", "tensor
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One output. `name` is its path below the output folder, `stamp` what the source was like."""
 
     number: int
@@ -46,56 +54,49 @@ class TensorRow(NamedTuple):
     variance: int | None = None  # of their number, times 2**32; None if chance does not decide
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a task: the file's part of the JSON document, or an error."""
+class Outcome(NamedTuple):
+    """What came of a task."""
 
     task: Task
-    report: dict[str, Any] = field(default_factory=dict)
-    rows: tuple[TensorRow, ...] = ()
     error: DropcliError | None = None
+    report: dict[str, Any] | None = None  # the file's part of the JSON document, if it is kept
+    line: str = ""  # of the journal; none if nothing was written
+    rows: tuple[TensorRow, ...] = ()
+    nbytes: int = 0  # of the output
     skipped: bool = False  # done before this run
     seconds: float = 0.0
-    source: Stamp | None = None  # of the source when its task began
-    mtime_ns: int | None = None  # of the output, None if nothing was written
     notices: tuple[Notice, ...] = ()
     unselected: DropcliError | None = None  # why nothing drops in it
 
     def document(self) -> dict[str, Any]:
-        """The file's part of the JSON document."""
-        return self.report | ({"status": "skipped"} if self.skipped else {})
-
-    def line(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The file's line in the journal of a run with these settings."""
-        source = self.source or self.task.stamp
-        return {
-            "settings": settings,
-            **self.report,
-            "output": self.task.name,
-            "untouched": self.task.untouched,
-            "source_bytes": source.nbytes,
-            "source_mtime_ns": source.mtime_ns,
-            "source_inode": source.inode,
-            "output_mtime_ns": self.mtime_ns,
-        }
+        """The file's part of the JSON document, if it is kept."""
+        return (self.report or {}) | ({"status": "skipped"} if self.skipped else {})
 
 
 class _Run(NamedTuple):
     """What the tasks of a run have in common."""
 
     dropout: Dropout
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # that the journal records
     resume: bool
     known: bool  # whether the journal of the run that is resumed is there
+    keep: bool  # whether the report lists every file
     name: str = ""  # a part of the names of unfinished files
     folder: str = ""  # that relative paths start from, "" for the current one
 
 
 def make_work(
-    dropout: Dropout, *, resume: bool, known: bool, run: str = "", folder: str = ""
+    dropout: Dropout,
+    settings: dict[str, Any],
+    *,
+    resume: bool,
+    known: bool,
+    keep: bool,
+    run: str = "",
+    folder: str = "",
 ) -> Work[Task, Outcome]:
     """What an engine runs; `folder` is where paths start if it may run elsewhere."""
-    return partial(_work, _Run(dropout, dropout.settings(), resume, known, run, folder))
+    return partial(_work, _Run(dropout, settings, resume, known, keep, run, folder))
 
 
 def recall(task: Task, line: dict[str, Any]) -> Outcome | None:
@@ -108,7 +109,7 @@ def recall(task: Task, line: dict[str, Any]) -> Outcome | None:
         rows = _rows(task, report, line["settings"])
     except (KeyError, TypeError, ValueError):  # the journal was edited
         return None
-    return Outcome(task, report, rows, skipped=True)
+    return Outcome(task, report=report, rows=rows, skipped=True)
 
 
 def _rows(task: Task, report: dict[str, Any], settings: dict[str, Any]) -> tuple[TensorRow, ...]:
@@ -142,42 +143,41 @@ def _work(
     A signal ends the work; what was finished by then is published.
     """
     transaction, stop = Transaction(run.name), None
-    outcomes: list[Outcome] = []
+    start = json.dumps({"settings": run.settings}, allow_nan=False)[:-1]  # of all lines
+    done: list[_Done | DropcliError] = []
     try:
         for task in (_placed(task, run.folder) for task in tasks):
-            done = attempt(task.job.source, partial(_done, task, run, transaction, on_bytes))
-            outcomes.append(done if isinstance(done, Outcome) else Outcome(task, error=done))
+            done.append(attempt(task.job.source, partial(_do, task, run, transaction, on_bytes)))
     except Interrupted as error:
         stop = error
+    outcomes: list[Outcome] = []
     try:
         with signals.deferred():
             failed = transaction.commit()
-            outcomes = [_published(outcome, failed) for outcome in outcomes]
+            for task, result in zip(tasks, done, strict=False):
+                outcomes.append(_outcome(task, result, run, failed, start))
     except Interrupted as error:
         stop = error
-    if run.folder:
-        outcomes = [_as_given(*pair) for pair in zip(tasks, outcomes, strict=False)]
     return outcomes, stop
 
 
 def _placed(task: Task, folder: str) -> Task:
     """The task with paths that mean the same in any folder, and on other machines."""
-    job = task.job
-    source, output = (os.path.join(folder, path) for path in (job.source, job.output))
-    return replace(task, job=replace(job, source=source, output=output)) if folder else task
+    if not folder:
+        return task
+    source, output = (os.path.join(folder, path) for path in (task.job.source, task.job.output))
+    return task._replace(job=task.job._replace(source=source, output=output))
 
 
-def _as_given(task: Task, outcome: Outcome) -> Outcome:
-    """The outcome with the paths of the task as it was given."""
-    given, placed, error = task.job, outcome.task.job, outcome.error
-    if error:
-        texts = [error.message, error.hint, error.place]
-        for path, name in ((placed.source, given.source), (placed.output, given.output)):
-            texts = [text and text.replace(path, name) for text in texts]
-        message, hint, place = texts
-        return Outcome(task, error=type(error)(error.code, message or "", hint, place))
-    report = {**outcome.report, "source": given.source, "output": given.output}
-    return replace(outcome, task=task, report=report)
+def _as_given(error: DropcliError, placed: Job, given: Job) -> DropcliError:
+    """The error with the paths of the task as it was given."""
+    if placed == given:
+        return error
+    texts = [error.message, error.hint, error.place]
+    for path, name in ((placed.source, given.source), (placed.output, given.output)):
+        texts = [text and text.replace(path, name) for text in texts]
+    message, hint, place = texts
+    return type(error)(error.code, message or "", hint, place)
 
 
 def attempt(path: str, work: Callable[[], R]) -> R | DropcliError:
@@ -203,9 +203,16 @@ def worker_died(path: str) -> FileError:
     )
 
 
-def _done(
-    task: Task, run: _Run, transaction: Transaction, on_bytes: Callable[[int], None]
-) -> Outcome:
+class _Done(NamedTuple):
+    """A file that is written, but not yet published."""
+
+    report: FileReport
+    source: Stamp  # when its task began
+    seconds: float
+    skipped: bool
+
+
+def _do(task: Task, run: _Run, transaction: Transaction, on_bytes: Callable[[int], None]) -> _Done:
     started, job = time.perf_counter(), task.job
     with located(job.source):
         stamp = Stamp.of(job.source)
@@ -224,28 +231,52 @@ def _done(
         report = copy_file(job, progress, transaction, tensors=task.tensors)
     elif report is None:
         report = run_file(job, run.dropout, progress, transaction)
-    document = report.document()
+    return _Done(report, stamp, time.perf_counter() - started, skipped)
+
+
+def _outcome(
+    task: Task,
+    done: _Done | DropcliError,
+    run: _Run,
+    failed: dict[str, DropcliError],
+    start: str,
+) -> Outcome:
+    """The outcome, now that the file is published or is not; `start` is that of its line."""
+    job, line = _placed(task, run.folder).job, ""
+    try:
+        if isinstance(done, DropcliError):
+            raise done
+        if job.output in failed:
+            raise failed[job.output]
+        report = done.report.document() | {"source": task.job.source, "output": task.job.output}
+        if not job.writing.dry_run:
+            with located(job.output):
+                line = f"{start}, {_line(task, report, done.source, Stamp.of(job.output))}"
+    except DropcliError as error:
+        return Outcome(task, _as_given(error, job, task.job))
     return Outcome(
         task,
-        document,
-        _rows(task, document, run.settings),
-        skipped=skipped,
-        seconds=time.perf_counter() - started,
-        source=stamp,
-        notices=tuple(report.notices()),
-        unselected=report.unselected,
+        None,
+        report if run.keep else None,
+        line,
+        _rows(task, report, run.settings),
+        done.report.size,
+        done.skipped,
+        done.seconds,
+        tuple(done.report.notices()),
+        done.report.unselected,
     )
 
 
-def _published(outcome: Outcome, failed: dict[str, DropcliError]) -> Outcome:
-    """The outcome now that its file is published, or is not."""
-    job = outcome.task.job
-    if error := outcome.error or failed.get(job.output):
-        return Outcome(outcome.task, error=error)
-    if job.writing.dry_run:
-        return outcome
-    try:
-        with located(job.output):
-            return replace(outcome, mtime_ns=Stamp.of(job.output).mtime_ns)
-    except DropcliError as error:
-        return Outcome(outcome.task, error=error)
+def _line(task: Task, report: dict[str, Any], source: Stamp, output: Stamp) -> str:
+    """The file's line in the journal, after the settings."""
+    line = {
+        **report,
+        "output": task.name,
+        "untouched": task.untouched,
+        "source_bytes": source.nbytes,
+        "source_mtime_ns": source.mtime_ns,
+        "source_inode": source.inode,
+        "output_mtime_ns": output.mtime_ns,
+    }
+    return json.dumps(line, allow_nan=False)[1:]

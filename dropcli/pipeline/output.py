@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import NamedTuple
 
 from dropcli.errors import STDOUT_NAME, FileError, UsageError, located
 from dropcli.files import (
@@ -45,8 +46,7 @@ class Writing:
         return self.in_dataset and not self.in_place
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One output: its source, its path, and its name in the mask key."""
 
     source: str
