@@ -139,7 +139,7 @@ def test_p27_p28_programs_are_refused_and_never_run() -> None:
         ("__builtin__", "type"),
         ("torch_geometric.data.data", "Data"),
         ("omegaconf.dictconfig", "DictConfig"),
-        ("mypackage", "make_sample"),
+        ("mypackage", "MakeSample"),
         ("torch.nn.modules.linear", "Linear"),
         ("torch.nn.functional", "relu"),
     ],
@@ -171,11 +171,11 @@ def test_verbose_names_every_unknown_class(run: Run) -> None:
     assert "package.Class3, package.Class4)" in run("apply", "x.pt", "-fvo", "y.pt", "--eval").err
 
 
-def test_p28_a_lookalike_is_an_unknown_class(run: Run) -> None:
+def test_p28_a_lookalike_is_a_function_of_another_package(run: Run) -> None:
     cyrillic = tensor_pickle().replace(b"torch._utils", "t\u043erch._utils".encode())
     Path("x.pt").write_bytes(archive(cyrillic, **{"data/0": bytes(16)}))
     result = run("apply", "x.pt", "-o", "y.pt", "--json", "--eval")
-    assert result.json["files"][0]["tensors"] == []
+    assert (result.code, result.errors) == (1, ["program-in-data"])
     assert "t\u043erch._utils._rebuild_tensor_v2" in result.err
 
 

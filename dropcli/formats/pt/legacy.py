@@ -6,6 +6,7 @@ import warnings
 
 from dropcli.errors import FormatError, needing
 from dropcli.files import Reader
+from dropcli.formats.pt.calls import check_calls
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.unpickle import Global, Machine
 
@@ -28,6 +29,7 @@ def convert_legacy(reader: Reader) -> None:
         at = machine.at
     names, references = [*machine.globals], machine.references
     check_globals(names)
+    check_calls(machine.calls, names)
     if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
         raise FormatError("program-in-data", "its pickle could run code: it names bytearray")
     keys = Machine(data, at, whole=True).run()

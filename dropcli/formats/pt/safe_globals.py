@@ -14,6 +14,7 @@ from dropcli.formats.pt.unpickle import Global
 
 _CLASS = re.compile(r"[A-Z]\w*")
 _TORCH_CLASS = re.compile(r"_?[A-Z]\w*")
+_CORE_CLASS = re.compile(r"Generator|[A-Z]\w*(Tensor|Type|Storage)")
 _EXCEPTION = re.compile(r"[A-Z]\w*(Error|Exception|Warning)")
 _QUALIFIED_CLASS = re.compile(r"_?[A-Z]\w*(\._?[A-Z]\w*)*")
 _DTYPE = re.compile(
@@ -69,23 +70,34 @@ _DATA_MODULES = {
 # Modules of torch whose classes and functions are parts of saved models and datasets.
 _TORCH_CLASSES = ("torch.nn.", "torch.utils.data.", "torch.optim.", "torch.distributions.")
 _TORCH_FUNCTIONS = ("torch.nn.functional", "torch._C._nn")
-_TORCH_PROGRAMS = ("torch.hub", "torch.jit", "torch.package", "torch.utils.cpp_extension")
+# Those that load, compile or run what they are given, whatever their names look like.
+_TORCH_PROGRAMS = (
+    *("torch._dynamo", "torch._export", "torch._inductor", "torch.distributed.elastic"),
+    *("torch.distributed.rpc", "torch.export", "torch.fx", "torch.hub", "torch.jit"),
+    *("torch.multiprocessing", "torch.package", "torch.testing", "torch.utils._config_module"),
+    *("torch.utils.cpp_extension", "torch.utils.data.datapipes", "numpy.ctypeslib"),
+    *("numpy.distutils", "numpy.f2py", "numpy.testing"),
+)
 _GETATTR = Global("builtins", "getattr")
-_LOADERS = {"pip", "setuptools", "distutils", "cloudpickle", "dill"}
+# Classes whose functions are values in models and schedulers, as `self.act = torch.relu`.
+_TORCH_FUNCTIONS_OF = {
+    *("torch._C._VariableFunctionsClass", "torch._C.TensorBase", "torch._C._TensorBase"),
+    "torch.Tensor",
+}
+_FUNCTION = re.compile(r"_?[A-Za-z]\w*")
+_LOADERS = {
+    *("pip", "setuptools", "distutils", "cloudpickle", "dill", "joblib", "jsonpickle", "pickle5"),
+    *("IPython", "ipykernel", "aiohttp", "cffi", "fabric", "httpx", "invoke", "numexpr"),
+    *("paramiko", "pexpect", "plumbum", "requests", "sh", "urllib3"),
+}
 
 
 def check_globals(names: list[Global]) -> list[str]:
     """The classes of other packages among these names; FormatError for a program."""
     unknown = []
-    for name in map(_in_python_3, names):
-        if _is_known(name):
+    for name in map(in_python_3, names):
+        if is_known(name) or name == _GETATTR:  # whose calls are judged by their arguments
             continue
-        if name == _GETATTR:
-            raise FormatError(
-                "program-in-data",
-                "its pickle calls getattr, which can reach any function",
-                "where you trust it, load it with torch and save only its tensors",
-            )
         if not _may_be_data(name):
             raise FormatError(
                 "program-in-data",
@@ -96,15 +108,26 @@ def check_globals(names: list[Global]) -> list[str]:
     return unknown
 
 
-def _in_python_3(name: Global) -> Global:
+def in_python_3(name: Global) -> Global:
     """The name that Python 3 looks up instead: `pickle` maps names of Python 2."""
     if renamed := NAME_MAPPING.get((name.module, name.name)):
         return Global(*renamed)
     return Global(IMPORT_MAPPING.get(name.module, name.module), name.name)
 
 
-def _is_known(name: Global) -> bool:
-    if name.name in _KNOWN.get(name.module, ()):
+def is_function_of_torch(owner: Global, name: str) -> bool:
+    """Whether this is a function of one of torch's classes for models and optimizers."""
+    if not _FUNCTION.fullmatch(name):
+        return False
+    return str(owner) in _TORCH_FUNCTIONS_OF or _is_class_of_torch(owner)
+
+
+def is_known(name: Global) -> bool:
+    """Whether torch, numpy or Python pickle data with this class or function."""
+    owner, _, attribute = name.name.rpartition(".")
+    if owner and is_function_of_torch(Global(name.module, owner), attribute):
+        return True
+    if str(name) in _TORCH_FUNCTIONS_OF or name.name in _KNOWN.get(name.module, ()):
         return True
     if name.module in ("torch", "numpy") and _DTYPE.fullmatch(name.name):
         return True
@@ -118,18 +141,25 @@ def _is_known(name: Global) -> bool:
         return re.fullmatch(r"__pyx_unpickle_\w+|[A-Z]\w*|__\w+_ctor", name.name) is not None
     if name.module in _TORCH_FUNCTIONS:
         return name.name.isidentifier()
-    if name.module.startswith(_TORCH_CLASSES):
-        return _TORCH_CLASS.fullmatch(name.name) is not None
+    if _is_class_of_torch(name):
+        return True
     return name.module in _DATA_MODULES and _CLASS.fullmatch(name.name) is not None
+
+
+def _is_class_of_torch(name: Global) -> bool:
+    if not name.module.startswith(_TORCH_CLASSES) or name.module.startswith(_TORCH_PROGRAMS):
+        return False
+    return _TORCH_CLASS.fullmatch(name.name) is not None
 
 
 def _may_be_data(name: Global) -> bool:
     """Whether an unknown name can be a class rather than a program."""
     top = name.module.partition(".")[0]
+    if name.module in ("torch", "torch._C"):  # other classes there open files or compile programs
+        return _CORE_CLASS.fullmatch(name.name) is not None
     if top in ("torch", "numpy"):
-        return _CLASS.fullmatch(name.name) is not None and not name.module.startswith(
-            _TORCH_PROGRAMS
-        )
+        known = not name.module.startswith(_TORCH_PROGRAMS)
+        return known and _CLASS.fullmatch(name.name) is not None
     if top in STDLIB_NAMES or top in _LOADERS or not top:
         return False
     # Protocol 4 resolves dotted names attribute by attribute: allow only nested classes.

@@ -15,6 +15,7 @@ from dropcli.errors import FormatError
 from dropcli.files import Reader
 from dropcli.formats.base import Checksum, Extent, Segment, Source, dump_entries, parse_entries
 from dropcli.formats.pt.archive import Member, Writer, read_members, trailing_bytes
+from dropcli.formats.pt.calls import check_calls
 from dropcli.formats.pt.overlaps import check_apart, clusters, tie
 from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
 from dropcli.formats.pt.safe_globals import check_globals
@@ -27,6 +28,8 @@ _ITEM_SIZES = {"UntypedStorage": 1, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt
 _CHUNK = 1 << 20  # bytes
 _MAX_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # enough for 3 million tensors
 _MAX_SMALL_BYTES = 1 << 10  # for other members that are read whole
+_PICKLES = (".pkl", ".pickle")
+_SAVE_AGAIN = "where you trust it, load it with torch and save it again"
 
 
 class PtSource(Source):
@@ -59,6 +62,7 @@ class PtSource(Source):
         if after := trailing_bytes(reader):
             self.notes.append(f"{after:,} bytes after the archive are left out")
         self.unknown_classes = check_globals(loaded.globals)
+        check_calls(loaded.calls, loaded.globals)
         self.holds_arrays = any(
             name.module.startswith("numpy") and name.name in ("_reconstruct", "_frombuffer")
             for name in loaded.globals
@@ -171,11 +175,25 @@ class PtSource(Source):
             raise FormatError(
                 "byte-order", "the file is big-endian: save it on a little-endian machine"
             )
+        for member in members:
+            self._check_no_pickle(member)
         self._alignment()
         version = self._read("version").strip()
         if not version.isdigit() or not 1 <= int(version[:9]) <= 10:
             problem = f"version {version[:20]!r} of the .pt format is not supported (1 to 10 are)"
             raise FormatError("newer-version", problem)
+
+    def _check_no_pickle(self, member: Member) -> None:
+        """FormatError for a second pickle, which torch does not read, but other programs might."""
+        name = member.name.partition("/")[2]
+        if name == "data.pkl" or (name.startswith("data/") and not name.endswith(_PICKLES)):
+            return
+        first = self._reader.read(member.offset, min(member.nbytes, 2))
+        if name.endswith(_PICKLES) or (first[:1] == b"\x80" and 2 <= first[-1] <= 5):
+            problem = (
+                f"member '{member.name}': it is a second pickle, which torch.save never writes"
+            )
+            raise FormatError("second-pickle", problem, _SAVE_AGAIN)
 
     def _info(self, found: FoundTensor) -> TensorInfo:
         unsupported = f"it is {found.special}" if found.special else None

@@ -8,6 +8,7 @@ lists and dicts it keeps what may lead to tensors, so that memory follows the te
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -33,6 +34,8 @@ class Global:
 
 
 _ENCODE = Global("_codecs", "encode")
+# Their functions call nothing, and most calls are of them.
+_PLAIN = {"torch._utils", "collections", "numpy.core.multiarray", "numpy._core.multiarray"}
 _LATIN_1 = (("latin1",), ("latin-1",))
 
 
@@ -64,23 +67,38 @@ class Reference:
 PARTS = {tuple, list, Dict, Call}  # what tensors can be in
 
 
+class MadeCall(NamedTuple):
+    """A call that unpickling would make."""
+
+    function: Any
+    arguments: Any
+
+
 class Loaded(NamedTuple):
-    """The content of a pickle, all names and references in it, and the bytes that follow it."""
+    """The content of a pickle, what it names and calls, and the bytes that follow it."""
 
     record: Any
     globals: list[Global]
+    calls: list[MadeCall]  # those that need to be judged
     references: list[Reference]
     rest: int
 
 
 def load(data: bytes) -> Loaded:
-    """The content of a pickle.
+    """The content of a pickle, and what all pickles that follow it name and call.
 
     Raises FormatError for a damaged pickle, and for opcodes that no tensor file needs.
     """
     machine = Machine(data)
     record = machine.run()
-    return Loaded(record, list(machine.globals), machine.references, len(data) - machine.at)
+    globals_, calls, at = machine.globals, machine.calls, machine.at
+    with suppress(FormatError):  # of bytes that are no pickle
+        while at < len(data):
+            more = Machine(data, at)
+            more.globals, more.calls = globals_, calls
+            more.run()
+            at = more.at
+    return Loaded(record, list(globals_), calls, machine.references, len(data) - machine.at)
 
 
 class Machine:
@@ -91,6 +109,7 @@ class Machine:
 
     def __init__(self, data: bytes, at: int = 0, *, whole: bool = False) -> None:
         self.globals: dict[Global, None] = {}
+        self.calls: list[MadeCall] = []
         self.references: list[Reference] = []
         self.at = at
         self.needed = 0  # bytes of data, if there were too few
@@ -100,6 +119,8 @@ class Machine:
         self.memo: list[Any] = []
         self._far: dict[int, Any] = {}  # memo entries whose numbers do not follow each other
         self._whole = whole
+        self._noted: set[Global] = set()  # functions that were called with plain arguments
+        self._framed = False  # within a frame
         self._room = _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
 
     def run(self) -> Any:
@@ -199,6 +220,20 @@ class Machine:
 
     # The opcodes that do more than push a constant.
 
+    def frame(self) -> None:
+        """Run the opcodes of a frame: where one does not end with it, readers differ."""
+        end = self.number(_U8) + self.at
+        if self._framed or end > len(self.data):
+            self.needed = end
+            self.damaged()
+        self._framed = True
+        while self.at < end and (code := self.data[self.at]) != STOP:
+            self.at += 1
+            OPCODES[code](self)
+        self._framed = False
+        if self.at > end:
+            self.damaged()
+
     def integer(self, text: str) -> int:
         if len(text) > _MAX_DIGITS:
             self.damaged()
@@ -256,16 +291,36 @@ class Machine:
         if function == _ENCODE and arguments[1:] not in _LATIN_1:
             problem = "its pickle could run code: it calls a codec other than latin1"
             raise FormatError("program-in-data", problem)
+        self._note(function, arguments)
         self.push_new(Call(function, arguments))
+
+    def _note(self, function: Any, arguments: Any) -> None:
+        """Keep a call to be judged; of those with plain arguments, one for each function."""
+        if isinstance(function, Global):
+            if function.module in _PLAIN:
+                return
+            if not any(type(part) in PARTS or type(part) is Global for part in arguments):
+                if function in self._noted:
+                    return
+                self._noted.add(function)
+        self.calls.append(MadeCall(function, arguments))
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         self.push_call(function, arguments)
 
+    def new_object(self) -> None:
+        arguments, cls = self.pop(), self.pop()
+        if isinstance(cls, Global) and arguments == ():  # an instance, whatever its class is
+            self.push_new(Call(cls, arguments))
+        else:
+            self.push_call(cls, arguments)
+
     def new_object_with_keywords(self) -> None:
         keywords, arguments, cls = self.pop(), self.pop(), self.pop()
         if not isinstance(arguments, tuple):
             self.damaged()
+        self._note(cls, (*arguments, *(value for _, value in keywords.pairs)))
         self.push_new(Call(cls, arguments, pairs=list(keywords.pairs)))
 
     def instance(self) -> None:
@@ -343,7 +398,7 @@ STOP = ord(".")
 # Named as in the standard library's `pickletools`. Sets become lists, which hash nothing.
 _NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
-    b"\x95": lambda m: m.take(8),  # FRAME
+    b"\x95": Machine.frame,  # FRAME
     b"(": Machine.open_mark,  # MARK
     b"0": lambda m: m.pop() if m.stack else m.close_mark(),  # POP
     b"1": Machine.close_mark,  # POP_MARK
@@ -399,7 +454,7 @@ _NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"P": Machine.damaged,  # PERSID: its text cannot name a storage
     b"Q": Machine.reference,  # BINPERSID
     b"R": Machine.reduce,  # REDUCE
-    b"\x81": Machine.reduce,  # NEWOBJ
+    b"\x81": Machine.new_object,  # NEWOBJ
     b"\x92": Machine.new_object_with_keywords,  # NEWOBJ_EX
     b"i": Machine.instance,  # INST
     b"o": Machine.object,  # OBJ

@@ -1,0 +1,130 @@
+"""Judge the calls in a pickle.
+
+Which names a pickle may hold is judged by `safe_globals`. Here is judged what it calls while it is
+read, since a function of another package may do anything with its arguments.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dropcli.errors import FormatError
+from dropcli.formats.pt.safe_globals import in_python_3, is_function_of_torch, is_known
+from dropcli.formats.pt.unpickle import LONG, Call, Global, MadeCall
+
+_GETATTR = Global("builtins", "getattr")
+_PARTIAL = Global("functools", "partial")
+_RECONSTRUCTOR = Global("copyreg", "_reconstructor")
+_TYPE = Global("builtins", "type")
+# Functions and classes with which other packages pickle data, by patterns for their names.
+_REBUILDERS = {
+    r"pandas\._libs\.internals": "_unpickle_block",
+    r"pandas\.core\.internals\.blocks": "new_block",
+    r"pandas\.core\.indexes\.\w+": r"_new_\w*Index",
+    r"pandas\._libs\.tslibs\.\w+": r"_unpickle_timestamp|_timedelta_unpickle|_nat_unpickle",
+    r"pyarrow\.lib": r"_restore_array|chunked_array|type_for_alias|py_buffer|_reconstruct_\w+",
+    r"scipy\.sparse\.\w+": r"(bsr|coo|csc|csr|dia|dok|lil)_(matrix|array)",
+    r"sklearn\.(neighbors|metrics)\.\w+": "newObj",
+    r"torch_geometric\.data\.\w+": r"_?[a-z]*rebuild\w*",
+    r"ml_dtypes": r"bfloat16|u?int[124]|float\d\w*",
+    r"pytz": "_p",
+    r"dateutil\.tz\.tz": r"tzutc|tzoffset",
+}
+_CYTHON = "__pyx_unpickle_"  # before the name of a class, in any package
+# What torch, numpy and Python call or keep for later out of their arguments.
+_CALLING = re.compile(r"torch\.(?!_utils\.).*|numpy\.random\..*|functools\.partial")
+_HINT = "where you trust it, load it with torch and save only its tensors"
+_LOWER = re.compile(r"_*[a-z]")
+
+
+def check_calls(calls: Sequence[MadeCall], names: Sequence[Global]) -> None:
+    """FormatError if one of these calls could run code, or if getattr is named for later."""
+    called = set()
+    for function, arguments in calls:
+        if isinstance(function, Call):
+            _check_instance(function)
+        else:
+            name = in_python_3(function)
+            called.add(name)
+            _check(name, arguments)
+    if _GETATTR in map(in_python_3, names) and _GETATTR not in called:
+        _check_getattr(())
+
+
+def _check(name: Global, arguments: Any) -> None:
+    if name == _GETATTR:
+        _check_getattr(arguments)
+    elif name.module == "enum" or (name == _TYPE and len(arguments) > 1):
+        raise _program(f"it makes a class by a call of {name}")
+    elif name == _RECONSTRUCTOR:
+        if any(isinstance(part, Call) for part in arguments[:2]):
+            raise _program("it calls what a call has returned")
+    elif is_known(name) or name.module.startswith(("torch.", "numpy.")):
+        if _CALLING.fullmatch(str(name)):
+            for part in _parts(arguments):
+                if isinstance(part, Global) or (isinstance(part, Call) and _is_function(part)):
+                    _check_handed(part, name)
+    elif _LOWER.match(name.name) and not _is_rebuilder(name):
+        raise _program(f"it calls {name}")
+
+
+def _check_instance(called: Call) -> None:
+    """An object that is called: one of another package's classes may be, as PyG's batches do."""
+    maker = called.function
+    if isinstance(maker, Global):
+        name = in_python_3(maker)
+        if not (is_known(name) or name == _GETATTR or _LOWER.match(name.name)):
+            return
+    raise _program("it calls what a call has returned")
+
+
+def _check_getattr(arguments: Any) -> None:
+    """A function of a class of torch, as a module's `self.act = torch.relu`, calls nothing."""
+    match arguments:
+        case (Global() as owner, str() as name) if is_function_of_torch(owner, name):
+            return
+    problem = "its pickle calls getattr, which can reach any function"
+    raise FormatError("program-in-data", problem, _HINT)
+
+
+def _parts(arguments: Any) -> Iterator[Any]:
+    """What arguments consist of, with what is in the tuples and lists among them."""
+    stack, count = [arguments], 0
+    while stack:
+        value, count = stack.pop(), count + 1
+        if isinstance(value, tuple | list):
+            stack.extend(value[:LONG])
+        if count + len(stack) > LONG:
+            raise _program(f"a call has more than {LONG} arguments")
+        yield value
+
+
+def _is_function(made: Call) -> bool:
+    return isinstance(made.function, Global) and in_python_3(made.function) in (_GETATTR, _PARTIAL)
+
+
+def _check_handed(value: Any, receiver: Global) -> None:
+    """FormatError for a function that `receiver` would call while the file is loaded."""
+    if isinstance(value, Global):
+        name = in_python_3(value)
+        # Codecs are judged by their names, which these arguments do not tell.
+        known = is_known(name) and name.module != "_codecs"
+        harmless = known or _is_rebuilder(name) or not _LOWER.match(name.name)
+        if harmless or (receiver == _PARTIAL and name != _GETATTR):
+            return
+    elif receiver == _PARTIAL:  # which only keeps what its parts may be
+        return
+    raise _program(f"it hands a function to {receiver}")
+
+
+def _is_rebuilder(name: Global) -> bool:
+    if name.name.startswith(_CYTHON):
+        return True
+    return any(
+        re.fullmatch(module, name.module) and re.fullmatch(names, name.name)
+        for module, names in _REBUILDERS.items()
+    )
+
+
+def _program(problem: str) -> FormatError:
+    return FormatError("program-in-data", f"its pickle could run code: {problem}", _HINT)
