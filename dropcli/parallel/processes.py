@@ -163,8 +163,12 @@ def _starting() -> Iterator[None]:
     os.environ["PYTHONSAFEPATH"] = "1"  # or `python -c` imports from the current folder first
     try:
         yield
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "they ended at once"
+    except BrokenExecutor:
+        raise
+    except (OSError, EOFError, RuntimeError) as error:
+        threads = isinstance(error, RuntimeError)  # of which the pool's own could not start
+        ended = "the system starts no more threads" if threads else "they ended at once"
+        reason = getattr(error, "strerror", None) or ended
         message = f"worker processes cannot be started: {reason.lower()}"
         raise FileError("no-workers", message, "add -j 1") from error
     finally:
