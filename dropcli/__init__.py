@@ -14,7 +14,7 @@ from dropcli.errors import (
 )
 
 if TYPE_CHECKING:
-    from dropcli.api import Report, apply, info, verify
+    from dropcli.api import Report, apply, info, mask, verify
     from dropcli.arrays import Dropout, drop, keep_mask
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "drop",
     "info",
     "keep_mask",
+    "mask",
     "verify",
 ]
 

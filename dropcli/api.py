@@ -66,9 +66,45 @@ def apply(
         fail_fast=fail_fast,
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
     )
-    known = None if like is None else os.fspath(like)
-    ready = prepare(_paths(source), None, request, seed=seed, like=known, **settings)
-    return ready.run(Progress())
+    return _run(source, request, seed, like, settings)
+
+
+def mask(
+    source: Path | Sequence[Path],
+    target: Path,
+    *,
+    seed: int | None = None,
+    like: Path | None = None,
+    stream: str | None = None,
+    copies: int = 0,
+    concat: bool = False,
+    force: bool = False,
+    resume: bool = False,
+    fail_fast: bool = False,
+    jobs: int | None = None,
+    provenance: bool = True,
+    sync: bool = True,
+    **settings: Unpack[Settings],
+) -> Report:
+    """Write the keep mask of files, as `dropcli mask source -o target` does.
+
+    The arguments, the report and the errors are those of `apply`. The output has a bool tensor for
+    each one that `apply` drops, of the same name and shape, True where elements are kept.
+    """
+    request = Request(
+        os.fspath(target),
+        mask=True,
+        stream=stream,
+        copies=whole_number("copies", copies),
+        concat=concat,
+        force=force,
+        resume=resume,
+        provenance=provenance,
+        sync=sync,
+        fail_fast=fail_fast,
+        jobs=None if jobs is None else whole_number("jobs", jobs, 1),
+    )
+    return _run(source, request, seed, like, settings)
 
 
 def info(source: Path | Sequence[Path]) -> Report:
@@ -108,6 +144,17 @@ def verify(outputs: Path | Sequence[Path], *, source: Path, jobs: int | None = N
     verdicts, errors = verify_outputs(operands, os.fspath(source), jobs, Progress())
     different = sum(verdict.difference is not None for verdict in verdicts)
     return _with_errors(Report("verify", None, [*verdicts], different=different), operands, errors)
+
+
+def _run(
+    source: Path | Sequence[Path],
+    request: Request,
+    seed: int | None,
+    like: Path | None,
+    settings: Settings,
+) -> Report:
+    known = None if like is None else os.fspath(like)
+    return prepare(_paths(source), None, request, seed=seed, like=known, **settings).run(Progress())
 
 
 def _paths(several: Path | Sequence[Path]) -> list[str]:

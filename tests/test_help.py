@@ -41,9 +41,9 @@ def test_a_command_is_a_topic_too(run: Run) -> None:
 
 
 def test_a_wrong_topic_is_one_line_with_the_nearest(run: Run) -> None:
-    done = run("help", "mask")
+    done = run("help", "recpes")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "error: help: there is no topic 'mask'\nhint: did you mean masks?\n"
+    assert done.err == "error: help: there is no topic 'recpes'\nhint: did you mean recipes?\n"
     assert run("help", "zzz").err.endswith("hint: `dropcli help` lists the topics\n")
 
 

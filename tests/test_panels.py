@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import Run, shell, wholly_on_terminal
 
-COMMANDS = ("apply", "info", "verify")
+COMMANDS = ("apply", "info", "mask", "verify")
 PANELS = {
     "What to drop": "--p --p-per --mode --over --key --exclude --all-floats --exact --min-keep "
     "--like",

@@ -73,6 +73,7 @@ def _main(
 
 app.command("apply", cls=Command)(commands.apply)
 app.command("info", cls=Command)(commands.info)
+app.command("mask", cls=Command)(commands.mask)
 app.command("verify", cls=Command)(commands.verify)
 app.command("help", cls=Command)(commands.help)
 app.command("version", cls=Command, hidden=True)(_version)
@@ -144,7 +145,7 @@ def _interrupted(words: list[str], stop: Interrupted) -> int:
 def _resuming(words: list[str], more: tuple[str, ...]) -> str:
     """The command again; options come before a `--` that may be there."""
     added = [] if "--resume" in words else ["--resume"]
-    start = words.index("apply") + 1
+    start = next(n for n, word in enumerate(words) if word in ("apply", "mask")) + 1
     text = shlex.join(["dropcli", *words[:start], *added, *more, *words[start:]])
     if len(text) > _LONG_COMMAND or not text.isprintable() or "--files-from" in words:
         return f" the same command and {' '.join([*added, *more]) or 'input'}"

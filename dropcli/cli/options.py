@@ -260,7 +260,7 @@ class Dropping:
 def settings_of(chosen: dict[str, Any]) -> dict[str, Any]:
     """Take the options of `Dropping` that are given, but for `stream`, out of those chosen."""
     names = [name for name in inspect.get_annotations(Dropping) if name != "stream"]
-    given = {name: chosen.pop(name) for name in names}
+    given = {name: chosen.pop(name, None) for name in names}
     return {
         name: value
         for name, value in given.items()

@@ -56,7 +56,7 @@ class Application(ABC):
         Raises:
             DropcliError: nothing was done. Of several files, those that fail are in the report.
         """
-        report = Report("apply", self.dropout.settings())
+        report = Report("mask" if self.request.mask else "apply", self.dropout.settings())
         for notice in self.notices:
             report.notices.add(notice, number=-1)
         self._run(report, progress)

@@ -37,6 +37,7 @@ class Request:
     keep_original: bool = False
     concat: bool = False
     copy_others: bool = False
+    mask: bool = False
     force: bool = False
     resume: bool = False
     dry_run: bool = False
@@ -87,7 +88,9 @@ class Request:
             sync=self.sync,
             dry_run=self.dry_run,
             concat=self.joined_copies,
-            statistics=self.statistics or self.in_dataset,  # the journal records them
+            mask=self.mask,
+            # The journal records them.
+            statistics=(self.statistics or self.in_dataset) and not self.mask,
             make_folder=self.output is not None and is_made_folder(self.output),
             in_dataset=self.in_dataset,
         )

@@ -155,7 +155,8 @@ def _journal(request: Request) -> AbstractContextManager[Journal | None]:
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
     """All that determines the bytes of outputs beside their names."""
     settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
-    return settings | ({"concat": list(request.joined_copies)} if request.concat else {})
+    settings |= {"concat": list(request.joined_copies)} if request.concat else {}
+    return settings | ({"mask": True} if request.mask else {})
 
 
 def _check_names(tasks: list[Task], journal: Journal) -> None:

@@ -62,14 +62,19 @@ class Gathered:
         return self.tensor.elements * self.tensor.dtype.bits // 8
 
 
-Segment: TypeAlias = bytes | Extent | Deferred | Gathered
+@dataclass(frozen=True)
+class Made:
+    """The keep mask of a tensor, a byte per element in row-major order, made of its decisions."""
+
+    tensor: TensorInfo
+    written: Checksum | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.tensor.elements
 
 
-def segment_of(tensor: TensorInfo) -> Extent | Gathered:
-    """The elements of a tensor in row-major order; a tied tensor gets its own copy."""
-    if tensor.layout or tensor.tied_to:
-        return Gathered(tensor, tensor.elements_layout)
-    return Extent(tensor.offset, tensor.nbytes, (tensor,))
+Segment: TypeAlias = bytes | Extent | Deferred | Gathered | Made
 
 
 class Source(ABC):
@@ -100,6 +105,12 @@ class Source(ABC):
     @abstractmethod
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The output in order, with this provenance, or with unchanged metadata if None."""
+
+    def segment(self, tensor: TensorInfo, written: Checksum | None = None) -> Segment:
+        """The elements of a tensor in row-major order; a tied tensor gets its own copy."""
+        if tensor.layout or tensor.tied_to:
+            return Gathered(tensor, tensor.elements_layout)
+        return Extent(tensor.offset, tensor.nbytes, (tensor,), None, written)
 
     def output_size(self, provenance: list[Any] | None) -> int:
         """The total bytes of all segments."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from dropcli.errors import FormatError, TensorError, UsageError
-from dropcli.formats.base import Derived, Segment, Source, segment_of
+from dropcli.formats.base import Derived, Segment, Source
 from dropcli.formats.safetensors import new_header
 from dropcli.tensors import TensorInfo
 
@@ -42,12 +42,12 @@ class Concatenated(Derived):
         yield new_header(self.tensors, self.metadata, provenance)
         for tensor in self._source.tensors:
             if not self._grows(tensor):
-                yield segment_of(replace(tensor, name=label(tensor.name, -1)))
+                yield self._source.segment(replace(tensor, name=label(tensor.name, -1)))
                 continue
             for copy in self._copies:
                 tied_to = tensor.tied_to and label(tensor.tied_to, copy)
                 name = label(tensor.name, copy)
-                yield segment_of(replace(tensor, name=name, tied_to=tied_to))
+                yield self._source.segment(replace(tensor, name=name, tied_to=tied_to))
 
     def _grows(self, tensor: TensorInfo) -> bool:
         return tensor.shape[:1] == (self._size,)

@@ -5,14 +5,14 @@ dict of tensors. Content that the other format cannot store is refused before an
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dropcli.errors import FormatError
-from dropcli.formats.base import Checksum, Derived, Extent, Segment, dump_entries, segment_of
+from dropcli.formats.base import Checksum, Derived, Segment, Source, dump_entries
 from dropcli.formats.pt import MAX_DIMENSIONS, PtSource, Writer
 from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
-from dropcli.formats.safetensors import METADATA, PROVENANCE, SafetensorsSource, new_header
+from dropcli.formats.safetensors import METADATA, PROVENANCE, new_header
 from dropcli.tensors import TensorInfo, row_major_strides
 
 
@@ -30,17 +30,14 @@ class SafetensorsFromPt(Derived):
                 f"safetensors can only store tensors, and '{left_over}' is not a tensor",
                 ".pt",
             )
-        for tensor in source.tensors:
-            if reason := _not_in_safetensors(tensor):
-                problem = f"tensor '{tensor.name}': safetensors cannot store it: {reason}"
-                raise _refusal("not-in-safetensors", problem, ".pt")
+        check_safetensors(source.tensors)
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then the tensors, widest elements first so that all are aligned."""
         tensors = sorted(self.tensors, key=lambda tensor: -tensor.dtype.bits)
         yield new_header(tensors, {}, provenance)
         for tensor in tensors:
-            yield segment_of(tensor)
+            yield self.segment(tensor)
 
     def finish(self) -> None:
         """FormatError if a checksum of the archive is wrong or the file changed."""
@@ -50,6 +47,14 @@ class SafetensorsFromPt(Derived):
 
 def _refusal(code: str, problem: str, suffix: str) -> FormatError:
     return FormatError(code, problem, f"use an output whose name ends in {suffix}")
+
+
+def check_safetensors(tensors: Iterable[TensorInfo]) -> None:
+    """FormatError if a safetensors file cannot store these tensors."""
+    for tensor in tensors:
+        if reason := _not_in_safetensors(tensor):
+            problem = f"tensor '{tensor.name}': safetensors cannot store it: {reason}"
+            raise _refusal("not-in-safetensors", problem, ".pt")
 
 
 def _not_in_safetensors(tensor: TensorInfo) -> str | None:
@@ -70,7 +75,7 @@ class PtFromSafetensors(Derived):
 
     format = "pt"
 
-    def __init__(self, source: SafetensorsSource, root: str) -> None:
+    def __init__(self, source: Source, root: str) -> None:
         super().__init__(source)
         self._root = _folder_named(root)
         for tensor in source.tensors:
@@ -90,7 +95,7 @@ class PtFromSafetensors(Derived):
 
             def payload(written: Checksum, tensor: TensorInfo = tensor) -> Iterator[Segment]:
                 if tensor.nbytes:
-                    yield Extent(tensor.offset, tensor.nbytes, (tensor,), None, written)
+                    yield self._source.segment(tensor, written)
 
             yield from writer.add(f"{root}/data/{number}", tensor.nbytes, payload)
         yield from writer.add_known(f"{root}/version", b"3\n")

@@ -1,7 +1,7 @@
 """Detect a file's format by its content, whatever its name, and open it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePath
 
 from dropcli.errors import FormatError
@@ -69,3 +69,10 @@ def convert(source: Source, output: str) -> Source:
     if isinstance(source, PtSource) and suffix == ".safetensors":
         return SafetensorsFromPt(source)
     return source
+
+
+def convert_to_mask(source: Source, dropped: Collection[str], output: str) -> Source:
+    """The keep masks of these tensors, in the format that the output's suffix names."""
+    from dropcli.formats.keep_mask import keep_mask_of  # slow to import
+
+    return keep_mask_of(source, dropped, output)

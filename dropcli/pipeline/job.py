@@ -9,12 +9,13 @@ from typing import Any
 from dropcli.dropout import Dropout, Selection, check_exact, nothing_selected, select
 from dropcli.errors import DropcliError, FileError, TensorError, located
 from dropcli.files import Reader, Transaction, place_of
-from dropcli.formats import Concatenated, Source, convert, label, open_source
+from dropcli.formats import Concatenated, Source, convert, convert_to_mask, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, Progress, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
 from dropcli.pipeline.provenance import extended, is_same, is_twin, record, was_applied
 from dropcli.pipeline.report import FileReport, Status, TensorReport
+from dropcli.tensors import TensorInfo
 
 _COPY_BYTES = 1 << 20
 
@@ -32,7 +33,7 @@ def run_file(
             if unselected and not job.writing.in_dataset:
                 raise unselected
         check_output(job, ready.size)
-        reports = initial_reports(source.tensors, ready.recipes, ready.selection.reasons)
+        reports = initial_reports(ready.tensors, ready.recipes, ready.selection.reasons)
         if not job.writing.dry_run:
             with (
                 open_output(job, ready.size, transaction) as output,
@@ -53,7 +54,9 @@ def run_file(
 
 def _report(job: Job, size: int, tensors: list[TensorReport]) -> FileReport:
     status: Status = "planned" if job.writing.dry_run else "written"
-    return FileReport(job.source, job.output, job.stream, job.copy, size, status, tensors)
+    file = FileReport(job.source, job.output, job.stream, job.copy, size, status, tensors)
+    file.mask = job.writing.mask
+    return file
 
 
 def derive_file(
@@ -64,14 +67,18 @@ def derive_file(
     `entry` is the provenance entry to write, which an older version may have recorded.
     """
     with _prepared(job, dropout, entry) as ready:
-        ready.write(write, progress, initial_reports(ready.source.tensors, ready.recipes))
+        ready.write(write, progress, initial_reports(ready.tensors, ready.recipes))
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """An open source, and everything that is known before the first byte is written."""
+    """An open source, and everything that is known before the first byte is written.
+
+    `tensors` are those to report on.
+    """
 
     source: Source
+    tensors: list[TensorInfo]
     selection: Selection
     recipes: Recipes
     provenance: list[Any] | None
@@ -89,19 +96,26 @@ class _Ready:
 @contextmanager
 def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -> Iterator[_Ready]:
     with located(place_of(job.source)), closing(open_source(job.source)) as opened:
-        source = opened if job.writing.in_place else convert(opened, job.output)
+        mask = job.writing.mask
+        source = opened if job.writing.in_place or mask else convert(opened, job.output)
         selection = select(dropout, source.tensors)
         # Evaluation mode drops nothing, but --concat repeats the tensors.
         grown = select(replace(dropout, eval=False), source.tensors) if dropout.eval else selection
         concat = job.writing.concat if grown.names else ()
         recipes = _recipes(source, selection, dropout, job, concat)
+        tensors = source.tensors
+        if mask:
+            source = convert_to_mask(source, selection.names, job.output)
         if concat:
             source = Concatenated(source, grown.names, list(concat))
+        if not mask:
+            tensors = source.tensors
         provenance = None
         if job.writing.provenance:
-            entry = entry or record(dropout, job.stream, job.copy, concat)
+            entry = entry or record(dropout, job.stream, job.copy, concat, mask=mask)
             provenance = extended(source.provenance, entry)
-        yield _Ready(source, selection, recipes, provenance, source.output_size(provenance))
+        size = source.output_size(provenance)
+        yield _Ready(source, tensors, selection, recipes, provenance, size)
 
 
 def _recipes(
@@ -119,19 +133,21 @@ def _recipes(
 
 def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
     """The error if nothing in this file is selected; raises if --exact cannot be met."""
-    for tensor in ready.source.tensors:
+    for tensor in ready.tensors:
         if tensor.name in ready.selection.names:
             check_exact(dropout, tensor)
-    return _unselected(ready.source, ready.selection, dropout)
+    return _unselected(ready.source, ready.tensors, ready.selection, dropout)
 
 
-def _unselected(source: Source, selection: Selection, dropout: Dropout) -> TensorError | None:
+def _unselected(
+    source: Source, tensors: list[TensorInfo], selection: Selection, dropout: Dropout
+) -> TensorError | None:
     if selection.names or dropout.drops_nothing:
         return None
     others = "a numpy array" if source.holds_arrays else None
     if source.unknown_classes and not others:
         others = "other objects"
-    return nothing_selected(dropout, source.tensors, selection.reasons, others)
+    return nothing_selected(dropout, tensors, selection.reasons, others)
 
 
 def check_selected(path: str, dropout: Dropout) -> None:
@@ -139,7 +155,8 @@ def check_selected(path: str, dropout: Dropout) -> None:
     with located(place_of(path)):
         try:
             with closing(open_source(path)) as source:
-                error = _unselected(source, select(dropout, source.tensors), dropout)
+                selection = select(dropout, source.tensors)
+                error = _unselected(source, source.tensors, selection, dropout)
         except (DropcliError, OSError):
             return
         if error:
@@ -150,7 +167,7 @@ def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
     """The `--over` that was probably meant, for selected tensors that look like (N, H, W, C)."""
     return {
         tensor.name: hint
-        for tensor in ready.source.tensors
+        for tensor in ready.tensors
         if tensor.name in ready.selection.names
         and dropout.over
         and (hint := dropout.over.channels_last_hint(tensor.shape))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
-from dropcli.formats import Checksum, Deferred, Source
+from dropcli.formats import Checksum, Deferred, Gathered, Made, Source
 from dropcli.masks import FileMasks, RateSummary, combined
 from dropcli.parallel import Threads, usable_cores
 from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run
@@ -118,6 +118,7 @@ def augment(
         counted = {name for name, _ in counts}
         for report in reports:
             report.dropped = 0 if report.name in counted else report.elements_dropped
+            report.counted = True
         for name, count in counts:
             named[name].dropped += count()
 
@@ -173,7 +174,7 @@ def _process(source: Source, piece: Piece, buffer: bytearray) -> _PieceDone:
                 run = slice(start, start)
             run = slice(run.start, start + item.nbytes)
         else:
-            known = _gather(source, item, done) if isinstance(item, Gather) else item
+            known = _collect(source, item, done) if isinstance(item, Gather) else item
             done.output += [data[run], known]
             run = slice(run.stop, run.stop)
     done.output.append(data[run])
@@ -192,11 +193,35 @@ def _process_part(part: Part, data: memoryview, done: _PieceDone) -> None:
         done.checksums.append((part.written, isal_zlib.crc32(data), len(data)))
 
 
-def _gather(source: Source, item: Gather, done: _PieceDone) -> memoryview:
+def _collect(source: Source, item: Gather, done: _PieceDone) -> memoryview:
+    if isinstance(item.segment, Made):
+        return _make(item, item.segment, done)
+    return _gather(source, item, item.segment, done)
+
+
+def _make(item: Gather, segment: Made, done: _PieceDone) -> memoryview:
+    """The mask of elements, a byte each: 1 where they are kept."""
+    tensor, recipe = segment.tensor, item.recipe
+    if recipe is None:
+        keep = np.ones(item.count, np.bool_)
+    elif tensor.tied_to:
+        last = item.first_element + item.count
+        places = tensor.elements_layout.positions(item.first_element, last)
+        keep = recipe.mask.keep_at(_logical_in_owner(recipe.tensor, tensor, places))
+    else:
+        keep = recipe.mask.kept(item.first_element, item.count)
+        done.parts.append(Dropped(recipe.tensor.name, item.count - int(np.count_nonzero(keep))))
+    data = keep.view(np.uint8).data
+    if segment.written:
+        done.checksums.append((segment.written, isal_zlib.crc32(data), len(data)))
+    return data
+
+
+def _gather(source: Source, item: Gather, segment: Gathered, done: _PieceDone) -> memoryview:
     """Collect scattered elements, those close together in one read, and drop them."""
-    tensor = item.segment.tensor
+    tensor = segment.tensor
     itemsize = tensor.dtype.bits // 8
-    places = item.segment.layout.positions(item.first_element, item.first_element + item.count)
+    places = segment.layout.positions(item.first_element, item.first_element + item.count)
     order = np.argsort(places, kind="stable")
     gathered = np.empty(item.count, f"V{itemsize}")
     gaps = np.flatnonzero(np.diff(places[order]) * itemsize > GAP) + 1
@@ -218,12 +243,17 @@ def _drop_tied(
     recipe: Recipe, tensor: TensorInfo, places: NDArray[np.int64], raw: NDArray[np.uint8]
 ) -> None:
     """Drop elements by the decisions of the tensor that owns the memory, which counts them."""
-    first = recipe.tensor
-    layout = first.elements_layout
-    between = (tensor.offset - first.offset) // (first.dtype.bits // 8)
-    logical = layout.logical_at(places + between)
+    logical = _logical_in_owner(recipe.tensor, tensor, places)
     keep = recipe.mask.keep_at(logical)
     drop_elements(recipe, recipe.kernel_at(logical), raw, keep, Dropped(tensor.name))
+
+
+def _logical_in_owner(
+    owner: TensorInfo, tensor: TensorInfo, places: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The logical indices, in the owner of the memory, of elements of a tensor tied to it."""
+    between = (tensor.offset - owner.offset) // (owner.dtype.bits // 8)
+    return owner.elements_layout.logical_at(places + between)
 
 
 def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> Dropped:

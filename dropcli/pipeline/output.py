@@ -36,6 +36,7 @@ class Writing:
     sync: bool = True
     dry_run: bool = False
     concat: tuple[int, ...] = ()
+    mask: bool = False  # the keep mask instead of the tensors
     statistics: bool = True
     make_folder: bool = False  # the folder of a single output, if it does not exist
     in_dataset: bool = False

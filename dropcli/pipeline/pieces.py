@@ -7,12 +7,13 @@ does not depend on what lies around; short neighbours share a piece.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dropcli.formats import Checksum, Deferred, Extent, Gathered, Segment
+from dropcli.formats import Checksum, Deferred, Extent, Gathered, Made, Segment
 from dropcli.pipeline.recipe import Recipe
 from dropcli.tensors import TensorInfo
 
 PIECE_BYTES = 1 << 21
 _PIECE_ITEMS = 1024
+_MADE = 1 << 19  # elements of a mask
 GAP = 1 << 12  # a gap of so many bytes is read too, which is cheaper than two reads
 
 Recipes = Mapping[str, Recipe]
@@ -37,9 +38,9 @@ class Part:
 
 @dataclass
 class Gather:
-    """Elements of a tensor in row-major order, from `first_element` on, to be collected."""
+    """Elements in row-major order, from `first_element` on, to be collected or made."""
 
-    segment: Gathered
+    segment: Gathered | Made
     first_element: int
     count: int
     recipe: Recipe | None
@@ -70,7 +71,7 @@ def cut(segments: Iterable[Segment], recipes: Recipes) -> Iterator[Piece]:
     """The pieces of these segments, in order."""
     piece = Piece()
     for segment in segments:
-        if isinstance(segment, Gathered):
+        if isinstance(segment, Gathered | Made):
             if piece.items:
                 yield piece
             for gather in _gathers(segment, recipes):
@@ -89,10 +90,10 @@ def cut(segments: Iterable[Segment], recipes: Recipes) -> Iterator[Piece]:
         yield piece
 
 
-def _gathers(segment: Gathered, recipes: Recipes) -> Iterator[Gather]:
+def _gathers(segment: Gathered | Made, recipes: Recipes) -> Iterator[Gather]:
     tensor = segment.tensor
     recipe = recipes.get(tensor.tied_to or tensor.name)
-    step = PIECE_BYTES * 8 // tensor.dtype.bits
+    step = _MADE if isinstance(segment, Made) else PIECE_BYTES * 8 // tensor.dtype.bits
     for first in range(0, tensor.elements, step):
         yield Gather(segment, first, min(step, tensor.elements - first), recipe)
 

@@ -25,15 +25,23 @@ _REPLACED: dict[str, dict[str, Any]] = {
 
 
 def record(
-    dropout: Dropout, stream: str, copy: int, concat: tuple[int, ...] = ()
+    dropout: Dropout,
+    stream: str,
+    copy: int,
+    concat: tuple[int, ...] = (),
+    *,
+    mask: bool = False,
 ) -> dict[str, Any]:
     """One entry of the provenance: everything that is needed to derive the output again.
 
-    `concat` are the copies that are written into one file, 0 the untouched one.
+    `concat` are the copies that are written into one file, 0 the untouched one; `mask` says that
+    the file holds the keep mask.
     """
     settings = dropout.settings()
     contract = f"torch/{settings['torch']}" if dropout.rng == "torch" else CONTRACT
     entry = {"contract": contract, "settings": settings, "stream": stream, "copy": copy}
+    if mask:
+        entry["mask"] = True
     if concat:
         entry["concat"] = {"copies": concat[-1], "original": concat[0] == 0}
     return entry
@@ -67,7 +75,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
                 f"install torch {settings['torch']} for these masks",
             )
         dropout = Dropout.from_settings(settings)
-        known = record(dropout, stream, copy)
+        known = record(dropout, stream, copy, mask="mask" in entry)
         if "select" not in settings:  # written before this setting existed
             known["settings"].pop("select")
         ours = (

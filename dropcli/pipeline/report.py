@@ -39,11 +39,12 @@ class TensorReport:
     tied_to: str | None = None
     asked: "RateSummary | None" = None  # the p asked for
     reason: str | None = None  # why a float tensor is copied
+    counted: bool = False  # whether `dropped` is known
 
     @property
     def rate(self) -> float | None:
         """The realised rate: the share of decisions that dropped."""
-        return self.dropped / self.decisions if self.decisions and self.after else None
+        return self.dropped / self.decisions if self.decisions and self.counted else None
 
     @property
     def drawn(self) -> "RateSummary | None":
@@ -113,6 +114,7 @@ class FileReport:
     size: int
     status: Status
     tensors: list[TensorReport]
+    mask: bool = False  # whether it holds the keep mask
     applied_before: bool = False
     unselected: DropcliError | None = None  # why nothing is selected in it
     notes: list[str] = field(default_factory=list)
@@ -153,7 +155,8 @@ class FileReport:
                 "are copied unread; load the output only if you trust the input",
             )
         if self.unselected:
-            yield Notice(self.unselected.code, f"copied unchanged: {self.unselected.message}")
+            what = "its mask is empty" if self.mask else "copied unchanged"
+            yield Notice(self.unselected.code, f"{what}: {self.unselected.message}")
         for tensor in self.tensors:
             yield from self._tensor_notices(tensor)
 
@@ -163,7 +166,8 @@ class FileReport:
 
             yield Notice(
                 "looks-like-label",
-                f"tensor '{tensor.name}' is copied, because it looks like a label or state "
+                f"tensor '{tensor.name}' is {'left out' if self.mask else 'copied'}, because it "
+                "looks like a label or state "
                 f"({tensor.reason}); -k {shell_pattern(tensor.name)} drops it, --all-floats drops "
                 "every float tensor",
             )

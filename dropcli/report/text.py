@@ -92,6 +92,7 @@ def provenance_line(entry: Any) -> str:
         if concat := entry.get("concat"):
             original = "the original and " if concat["original"] else ""
             copies = f"{original}{concat['copies']:d} copies in one file"
-        return f"{printable(entry['contract'])}: {words}{copies and ', '}{copies}"
+        kind = "keep mask, " if entry.get("mask") else ""
+        return f"{printable(entry['contract'])}: {kind}{words}{copies and ', '}{copies}"
     except (KeyError, TypeError, ValueError):
         return f"provenance: {printable(str(entry))}"

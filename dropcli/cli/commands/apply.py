@@ -38,12 +38,13 @@ def run(inputs: list[str], chosen: dict[str, Any]) -> int:
     with signals.deferred():
         from dropcli.dataset import Request, SingleFile, choose_output, prepare, read_list
 
+    command = "mask" if chosen.get("mask") else "apply"
     settings = options.settings_of(chosen)
     files_from, null, output = (chosen.pop(name) for name in ("files_from", "null", "output"))
     json, quiet, verbose = (chosen.pop(name) for name in ("json", "quiet", "verbose"))
     in_place, jobs, stats = chosen.pop("in_place", False), chosen.pop("jobs"), chosen["stats"]
     chosen.pop("color")  # which was chosen before any of this
-    _check_words(inputs, files_from, null=null, quiet=quiet, verbose=verbose)
+    _check_words(command, inputs, files_from, null=null, quiet=quiet, verbose=verbose)
     if output is None and not in_place:
         _check_second(inputs)
     request = Request(
@@ -62,12 +63,18 @@ def run(inputs: list[str], chosen: dict[str, Any]) -> int:
 
 
 def _check_words(
-    inputs: list[str], files_from: str | None, *, null: bool, quiet: bool, verbose: bool
+    command: str,
+    inputs: list[str],
+    files_from: str | None,
+    *,
+    null: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     if quiet and verbose:
         raise UsageError("quiet-and-verbose", "-q and -v do not go together")
     if not inputs and files_from is None:
-        raise UsageError("no-input", "missing argument: INPUT", no_input_hint("dropcli apply"))
+        raise UsageError("no-input", "missing argument: INPUT", no_input_hint(f"dropcli {command}"))
     if null and files_from is None:
         raise UsageError("null", "-0 needs --files-from")
 

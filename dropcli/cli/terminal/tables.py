@@ -82,10 +82,10 @@ def file_table(
     shown = _first(file.tensors, len(file.tensors) if verbose else _ROWS)
     if shown:
         yield ""
-        yield from table(_MASKS, [_mask_row(tensor, settings) for tensor in shown], screen)
+        rows = [_mask_row(tensor, settings, file.mask) for tensor in shown]
+        yield from table(_MASKS, rows, screen)
     if rows := [row for tensor in shown for row in _statistics_rows(tensor)]:
-        yield ""
-        yield from table(_STATISTICS, rows, screen)
+        yield from ["", *table(_STATISTICS, rows, screen)]
     yield ""
     if more := len(file.tensors) - len(shown):
         yield from flow(f"{counted(more, 'more tensor')}; -v or --stats shows all", screen)
@@ -104,13 +104,14 @@ def _first(tensors: "list[TensorReport]", limit: int) -> "list[TensorReport]":
     return [tensors[number] for number in sorted(numbers[:limit])]
 
 
-def _mask_row(tensor: "TensorReport", settings: dict[str, Any]) -> list[str]:
+def _mask_row(tensor: "TensorReport", settings: dict[str, Any], mask: bool) -> list[str]:
     row = [printable(tensor.name), shape_text(tensor.shape), tensor.dtype]
     if tensor.action != "dropped":
-        return [*row, "", tensor.action, "", "", ""]
+        left_out = mask and tensor.action == "copied"
+        return [*row, "", "left out" if left_out else tensor.action, "", "", ""]
     p = asked(tensor.document(), settings)
     p_text = "" if p is None else f"{p:.4g}" if tensor.drawn else f"{p:g}"
-    dropped = f"{tensor.dropped:,}" if tensor.after else ""
+    dropped = f"{tensor.dropped:,}" if tensor.counted else ""
     rate, off = number_text(tensor.rate), sigma_text(tensor.rate_sigma)
     return [*row, f"{tensor.decisions:,}", dropped, p_text, rate, off]
 
@@ -126,14 +127,15 @@ def _totals(file: "FileReport") -> str:
     dropped = [tensor for tensor in file.tensors if tensor.action == "dropped"]
     decisions = sum(tensor.decisions for tensor in dropped)
     count = sum(tensor.dropped for tensor in dropped)
-    copied = f"{len(file.tensors) - len(dropped):,} copied"
+    copied = f"{len(file.tensors) - len(dropped):,} {'left out' if file.mask else 'copied'}"
     if file.status == "planned":
         return (
             f"dry run: nothing written; {counted(len(dropped), 'tensor')} to drop "
             f"({decisions:,} decisions), {copied}"
         )
     rate = f" ({count:,} of {decisions:,}, rate {count / decisions:.4f})" if decisions else ""
-    return f"{counted(len(dropped), 'tensor')} dropped{rate}, {copied}"
+    done = counted(len(dropped), "mask" if file.mask else "tensor")
+    return f"{done}{'' if file.mask else ' dropped'}{rate}, {copied}"
 
 
 def file_success(file: "FileReport", screen: Screen) -> Iterator[str]:
@@ -226,7 +228,7 @@ def _file_row(file: dict[str, Any]) -> list[str]:
     dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
     decisions = sum(tensor["decisions"] for tensor in dropped)
     count = sum(tensor["dropped"] or 0 for tensor in dropped)
-    done = decisions and any(tensor["after"] for tensor in dropped)
+    done = decisions and any(tensor["rate"] is not None for tensor in dropped)
     return [
         *(printable(file["output"]), printable(file["source"]), file["status"]),
         *(size_text(file["bytes"]), f"{decisions:,}"),

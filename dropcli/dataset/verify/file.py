@@ -101,7 +101,8 @@ def _derive(
     missing = entries[len(_provenance(source)) :] or entries[-1:]
     for number, recorded in enumerate(missing):
         dropout, entry = read_entry(recorded)
-        writing = Writing(concat=copies_from(entry), statistics=False)
+        mask = "mask" in entry
+        writing = Writing(concat=copies_from(entry), mask=mask, statistics=False)
         if number == len(missing) - 1:
             job = Job(source, name, entry["stream"], entry["copy"], writing)
             derive_file(job, dropout, entry, write, BytesProgress(on_bytes))
@@ -129,7 +130,8 @@ def _explained(
     """The same difference, by what the headers say where they do not agree."""
     with located(source), closing(open_source(source)) as opened:
         root, before = opened.root, opened.provenance or []
-        reason = _difference_of_tensors(tensors, opened.tensors)
+        mask = "mask" in entries[-1]
+        reason = None if mask else _difference_of_tensors(tensors, opened.tensors)
     if not reason and before != entries[: len(before)]:
         reason = "the recorded applications do not begin with those of the source"
     if not reason and root and name not in ("x.safetensors", f"{root}.pt"):

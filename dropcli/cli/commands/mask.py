@@ -1,0 +1,29 @@
+"""`dropcli mask`: the keep mask of a file or a dataset."""
+
+from typing import Any
+
+from dropcli.cli import options, run_options
+from dropcli.cli.commands.apply import run
+from dropcli.errors import UsageError
+
+_NOT_HERE = ("eval", "in_place", "keep_original", "copy_others")
+
+
+@options.taking(options.Dropping, run_options.Running, without=_NOT_HERE)
+def mask(inputs: options.Inputs = None, **chosen: Any) -> int:
+    """Write the keep mask: bool tensors, True where `dropcli apply` keeps an element.
+
+    Examples:
+      dropcli mask x.safetensors -o mask.safetensors -p 0.3 --seed 7
+      dropcli mask x.pt -o mask.pt --like y.pt
+      dropcli mask data/ -o masks/ --like augmented/0001.pt
+
+    The tensors have the names and shapes of those that drop; others are left out. The options
+    are those of `dropcli apply`, and so is the mask. Use it to know what was hidden, as in the
+    loss of a denoising model.
+    """
+    if inputs and chosen["output"] is None:
+        raise UsageError(
+            "no-output", "no output is given", "add -o MASK, or -o - for standard output"
+        )
+    return run(inputs or [], {**chosen, "mask": True})
