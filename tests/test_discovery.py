@@ -1,6 +1,7 @@
 """Which files of a dataset are found, and what their outputs are called."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,62 @@ def test_lists_name_files_below_the_folder_given_beside_them(
         result = run("apply", *words, "-o", "out", "--json")
         assert (result.code, result.errors) == (2, [code])
         assert not Path("out").exists()
+
+
+FOUND = (
+    *("a.ckpt", "pytorch_model.bin", "m.pth.tar", "train/x.sav", "old.weights", "archive", "s.bin"),
+    *("train/plain", ".hidden"),
+)
+
+
+def test_files_of_shared_names_are_found_by_their_first_bytes(run: Run) -> None:
+    x = sample("data/x.pt")
+    sample("data/s.safetensors")
+    Path("data/train").mkdir()
+    saved, tensors = Path("data/x.pt").read_bytes(), Path("data/s.safetensors").read_bytes()
+    torch.save({"x": x}, "old", _use_new_zipfile_serialization=False)
+    for name in FOUND:
+        data = tensors if name == "s.bin" else saved
+        Path(f"data/{name}").write_bytes(Path("old").read_bytes() if "old" in name else data)
+    others = {
+        "Makefile": b"all:\n",
+        "LICENSE": b"PK\3\4",
+        "firmware.bin": bytes(600),
+        "short.bin": b"\x08",
+        "empty": b"",
+        "labels.ckpt": b"1 2 3",
+        "x.zip": saved,
+        "x.onnx": saved,
+    }
+    for name, content in others.items():
+        Path(f"data/{name}").write_bytes(content)
+    os.mkfifo("data/pipe")
+    for archive, members in {
+        "script.bin": ("s/data.pkl", "s/constants.pkl"),
+        "npz": ("a.npy",),
+    }.items():
+        with zipfile.ZipFile(f"data/{archive}", "w") as file:
+            for member in members:
+                file.writestr(member, b"x")
+    os.symlink("nowhere", "data/link")
+
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--json")
+    assert (result.code, result.errors) == (0, []), result.err
+    assert set(tree("out")) == {"x.pt", "s.safetensors", *FOUND}
+    assert {file["source"] for file in run("info", "data", "--json").json["files"]} == {
+        f"data/{name}" for name in ("x.pt", "s.safetensors", *FOUND)
+    }
+    run("apply", "data/m.pth.tar", "-o", "alone.pt", *SETTINGS)
+    assert Path("alone.pt").read_bytes() == tree("out")["m.pth.tar"]
+    assert run("verify", "out", "--source", "data").code == 0
+    again = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--json").json["files"]
+    assert {file["status"] for file in again} == {"skipped"}
+
+
+def test_a_truncated_checkpoint_is_found_and_said_to_be_damaged(run: Run) -> None:
+    sample("data/x.pt")
+    data = Path("data/x.pt").read_bytes()
+    Path("data/x.ckpt").write_bytes(data[: len(data) // 2])
+    result = run("apply", "data", "-o", "out", *SETTINGS, "--json")
+    assert (result.code, result.errors) == (3, ["damaged-archive"])
+    assert set(tree("out")) == {"x.pt"}

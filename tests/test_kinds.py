@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch.package.package_exporter import PackageExporter
 
-from tests.conftest import Run
+from tests.conftest import Run, shell
 
 NEITHER = "neither a .pt (zip) nor a safetensors file"
 
@@ -61,13 +62,13 @@ KINDS = {
     "Parquet": (b"PAR1\x15\x04\x15\x10" + bytes(60), "a Parquet file", "header-too-large"),
     "gzip": (gzip.compress(TENSORS), "gzip data", "compressed"),
     "npy": (numpy_file(one=True), "a numpy array (.npy)", "unsupported-format"),
-    "npz": (numpy_file(), "numpy arrays (.npz)", "no-root"),
-    "npz, compressed": (numpy_file(compressed=True), "numpy arrays (.npz)", "compressed-member"),
-    "package": (package(), "a torch.package archive", "no-member"),
+    "npz": (numpy_file(), "numpy arrays (.npz)", "numpy-archive"),
+    "npz, compressed": (numpy_file(compressed=True), "numpy arrays (.npz)", "numpy-archive"),
+    "package": (package(), "a torch.package archive", "torch-package"),
     "export": (
         zipped("e/archive_format", "e/models/model.json"),
         "a torch.export program",
-        "no-member",
+        "torch-export",
     ),
     "zip": (zipped("a/b.txt"), "a zip archive without the data.pkl", "no-member"),
     "zip of two": (zipped("a.txt", "b.txt"), "a zip archive without the data.pkl", "no-root"),
@@ -118,3 +119,44 @@ def test_a_header_whose_length_is_the_byte_of_a_brace_is_read(run: Run) -> None:
     Path("x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data[-8:])
     assert Path("x.safetensors").read_bytes()[:1] == b"{"
     assert run("info", "x.safetensors").code == 0
+
+
+def test_a_part_of_a_distributed_checkpoint_is_called_one(run: Run) -> None:
+    Path("__0_0.distcp").write_bytes(saved(torch.ones(3)) + saved(torch.ones(4)))
+    result = run("info", "__0_0.distcp", "--json")
+    assert (result.code, result.errors) == (1, ["distributed-checkpoint"])
+    assert "dcp_to_torch" in result.err
+
+
+def packed(*options: str) -> None:
+    """A checkpoint unpacked, and packed again by the `zip` command."""
+    Path("m.pt").write_bytes(TENSORS)
+    assert (
+        shell(f"unzip -q m.pt -d u && cd u && zip -q {' '.join(options)} ../x.pt .").returncode == 0
+    )
+
+
+@pytest.mark.skipif(not shutil.which("zip"), reason="needs the zip command")
+def test_a_checkpoint_packed_by_zip_is_read_without_its_folders(run: Run) -> None:
+    packed("-0r")
+    assert any(name.endswith("/") for name in zipfile.ZipFile("x.pt").namelist())
+    assert run("apply", "x.pt", "-o", "y.pt", "--eval", "-q").code == 0
+    assert torch.equal(torch.load("y.pt", weights_only=True, mmap=True)["x"], torch.ones(40))
+    assert not any(name.endswith("/") for name in zipfile.ZipFile("y.pt").namelist())
+    assert run("verify", "y.pt", "--source", "x.pt").code == 0
+
+
+@pytest.mark.skipif(not shutil.which("zip"), reason="needs the zip command")
+def test_a_compressed_checkpoint_is_told_how_to_be_packed(run: Run) -> None:
+    packed("-r")
+    result = run("info", "x.pt", "--json")
+    assert (result.code, result.errors) == (1, ["compressed-member"])
+    assert "zip -0r" in result.err
+
+
+def test_a_folder_entry_with_content_is_refused(run: Run) -> None:
+    with zipfile.ZipFile("x.pt", "w") as archive:
+        for name, data in {"x/data.pkl": b"N.", "x/version": b"3", "x/data/": b"hidden"}.items():
+            archive.writestr(name, data)
+    result = run("info", "x.pt", "--json")
+    assert (result.code, result.errors) == (1, ["doubtful-archive"])

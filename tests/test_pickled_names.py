@@ -74,5 +74,5 @@ def test_a_key_that_is_not_unicode_is_named_as_the_reason(run: Run) -> None:
     data = b"}X\3\0\0\0" + key + tensor_pickle()[:-1] + b"s."
     Path("x.pt").write_bytes(archive(data, **{"data/0": bytes(16)}))
     result = run("info", "x.pt", "--json")
-    assert (result.code, result.errors) == (1, ["damaged-tensor"])
+    assert (result.code, result.errors) == (1, ["name-not-unicode"])
     assert "its name is not valid Unicode" in result.json["errors"][0]["message"]

@@ -16,6 +16,9 @@ from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary, place_of
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
+# Other files have such names too: the first bytes decide.
+_SHARED_SUFFIXES = ("", ".bin", ".ckpt", ".sav", ".weights")
+_TARS = (".pth.tar", ".pt.tar")
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,7 @@ class _Walk:
     def sort(self, item: Input, is_file: bool) -> None:
         """Count a file to those with tensors, or to the others."""
         name = os.path.basename(item.name)
-        if is_file and _has_tensors(name):
+        if is_file and (_has_tensors(name) or _holds_tensors(item.path)):
             self.found.inputs.append(item)
         elif name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(name):
             self.found.others.append(item)
@@ -233,6 +236,18 @@ class _Walk:
 
 def _has_tensors(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in TENSOR_SUFFIXES
+
+
+def _holds_tensors(path: str) -> bool:
+    """Whether a file of a name that others have too holds tensors."""
+    name = os.path.basename(path).lower()
+    if PurePath(name).suffix not in _SHARED_SUFFIXES and not name.endswith(_TARS):
+        return False
+    if name in (JOURNAL, JOURNAL_IN_PLACE) or not os.path.isfile(path):
+        return False
+    from dropcli.formats import is_tensor_file  # slow to import
+
+    return is_tensor_file(path)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -14,3 +14,4 @@ from dropcli.formats.detect import convert_to_mask as convert_to_mask
 from dropcli.formats.detect import open_source as open_source
 from dropcli.formats.info import FileInfo as FileInfo
 from dropcli.formats.info import read_info as read_info
+from dropcli.formats.recognize import is_tensor_file as is_tensor_file

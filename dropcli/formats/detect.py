@@ -10,8 +10,8 @@ from dropcli.formats.base import Source
 from dropcli.formats.safetensors import SafetensorsSource
 
 _HEAD_BYTES = 512
-_ZIP = b"PK\x03\x04"
-_LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, within the first pickle
+ZIP = b"PK\x03\x04"
+LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, within the first pickle
 _STAND_IN = "torch.serialization.StorageType"  # how torch writes such a class, and cannot read it
 
 
@@ -23,10 +23,10 @@ def open_source(path: str) -> Source:
     reader = Reader(path)
     try:
         head = reader.peek(_HEAD_BYTES)
-        if _LEGACY in head[:32]:
+        if LEGACY in head[:32]:
             return _open_legacy(reader)
         try:
-            return _open_archive(reader) if head.startswith(_ZIP) else SafetensorsSource(reader)
+            return _open_archive(reader) if head.startswith(ZIP) else SafetensorsSource(reader)
         except FormatError as error:
             from dropcli.formats.kinds import explain  # slow to import, and rarely needed
 

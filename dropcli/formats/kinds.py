@@ -16,6 +16,10 @@ _ARRAYS = "load it in Python and save its arrays with torch.save or safetensors"
 _IMAGE = "load it in Python and save its pixels with torch.save or safetensors"
 _PIPE = "pipe it in: `{} -dc FILE | dropcli ... -`"
 _EXPORT = "save the state_dict() of its module with torch.save"
+_SHARD = "a part of a distributed checkpoint, not a file of its own"
+_JOIN = (
+    "join the parts: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER x.pt"
+)
 _OTHER = "unsupported-format"
 
 
@@ -60,14 +64,16 @@ _KINDS = {
 # Zip archives by a pattern for one of their members.
 _ZIPS = {
     r"(.*/)?(archive_format|serialized_exported_program\.json)": Kind(
-        "a torch.export program (.pt2)", _EXPORT
+        "a torch.export program (.pt2)", _EXPORT, "torch-export"
     ),
-    r".*/\.data/extern_modules": Kind("a torch.package archive", _EXPORT),
+    r".*/\.data/extern_modules": Kind("a torch.package archive", _EXPORT, "torch-package"),
 }
 
 
 def explain(error: FormatError, head: bytes, reader: Reader) -> FormatError:
     """The error of a file that begins with `head`, in terms of what the file looks like."""
+    if reader.path.lower().endswith(".distcp"):
+        return FormatError("distributed-checkpoint", _SHARD, _JOIN)
     if head.startswith(b"PK\3\4"):
         kind = None if error.code == "damaged-archive" else _zip_kind(_members(reader))
     else:
@@ -112,7 +118,7 @@ def _zip_kind(members: Collection[str]) -> Kind | None:
         if any(re.fullmatch(pattern, name) for name in members):
             return kind
     if members and all(name.endswith(".npy") for name in members):
-        return Kind("numpy arrays (.npz)", _ARRAYS)
+        return Kind("numpy arrays (.npz)", _ARRAYS, "numpy-archive")
     if not any(re.split(r"[/\\]", name)[-1] == "data.pkl" for name in members):
         return Kind("a zip archive without the data.pkl of torch.save")
     return None

@@ -172,7 +172,7 @@ FILES: dict[str, tuple[bytes, str, str]] = {
     "P21 TorchScript": (torchscript(), "torchscript", ""),
     "P22 tar": (tarfile.TarInfo("pickle").tobuf(), "unsupported-format", "tar"),
     "P26 gzip": (gzip.compress(GOOD), "compressed", "gzip"),
-    "npz": (npz(), "no-root", ""),
+    "npz": (npz(), "numpy-archive", ""),
 }  # fmt: skip
 
 

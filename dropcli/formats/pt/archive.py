@@ -67,11 +67,12 @@ def read_members(reader: Reader) -> list[Member]:
     members: list[Member] = []
     end = 0
     for info in infos:
-        if info.header_offset < end or (not members and info.header_offset):
+        if info.header_offset < end or (not end and info.header_offset):
             raise _doubtful(info.filename, "it overlaps another member, or bytes precede it")
         member = _member(reader, info)
         end = member.offset + member.nbytes
-        members.append(member)
+        if not _is_folder(info):  # such entries are left out: they hold nothing
+            members.append(member)
     if end > reader.size:
         raise _doubtful(infos[-1].filename, "it ends beyond the file")
     for name, count in Counter(member.name for member in members).items():
@@ -124,7 +125,7 @@ def _is_sound(reader: Reader, members: int) -> bool:
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     """Check a member's own header against the directory: readers differ in which one they use."""
-    if info.volume or info.external_attr & _IS_FOLDER:  # torch reads it as an empty file
+    if info.volume or (info.external_attr & _IS_FOLDER and not _is_folder(info)):
         raise _doubtful(info.filename, "it is a folder, or lies in another part of the archive")
     if info.comment:
         raise _doubtful(info.filename, "it has a comment, which could hide other members")
@@ -134,7 +135,7 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
         raise FormatError(
             "compressed-member",
             f"member '{info.filename}' is compressed, which torch.save never does",
-            "load it with torch and save it again",
+            "unpack it and pack it with `zip -0r`, or load it with torch and save it again",
         )
     head = reader.read(info.header_offset, _LOCAL.size)
     signature, _, flags, method, _, _, crc, *sizes, name_size, extra_size = _LOCAL.unpack(head)
@@ -146,6 +147,11 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
         raise _doubtful(info.filename, "its two zip headers disagree")
     offset = info.header_offset + _LOCAL.size + name_size + extra_size
     return Member(info.filename, offset, info.file_size, info.CRC)
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """Whether this is an entry for a folder, as `zip -r` makes them."""
+    return info.filename.endswith("/") and not info.file_size and not info.CRC
 
 
 def _doubtful(name: str, problem: str) -> FormatError:

@@ -192,7 +192,8 @@ def _found(name: str, node: _Node) -> FoundTensor:
         return _view(name, call, node.inside)
     except UnicodeEncodeError:
         problem = f"tensor '{name}': its name is not valid Unicode"
-        raise FormatError("damaged-tensor", problem) from None
+        hint = "load it with torch, and save it under another key"
+        raise FormatError("name-not-unicode", problem, hint) from None
     except (AttributeError, TypeError, IndexError, ValueError):
         problem = f"tensor '{name}': its record in the pickle is not one that torch writes"
         raise FormatError("damaged-tensor", problem) from None
