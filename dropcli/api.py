@@ -6,6 +6,7 @@ from typing import Unpack
 
 from dropcli.dataset import (
     Request,
+    Shard,
     choose_output,
     is_several,
     prepare,
@@ -36,6 +37,7 @@ def apply(
     force: bool = False,
     resume: bool = False,
     fail_fast: bool = False,
+    shard: str | None = None,
     jobs: int | None = None,
     provenance: bool = True,
     sync: bool = True,
@@ -64,6 +66,7 @@ def apply(
         provenance=provenance,
         sync=sync,
         fail_fast=fail_fast,
+        shard=None if shard is None else Shard.parse(shard),
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
     )
     return _run(source, request, seed, like, settings)

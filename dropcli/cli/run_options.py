@@ -82,6 +82,14 @@ Jobs = Annotated[
 ]
 Resume = Annotated[bool, option(_FILES, "--resume", "Continue a run; skip files that are done.")]
 FailFast = Annotated[bool, option(_FILES, "--fail-fast", "Stop at the first file that fails.")]
+ShardOfFiles = Annotated[
+    str | None,
+    option(
+        _FILES,
+        "--shard I/N",
+        "Do the I-th of N parts of the files, as on one of N machines; then --resume without it.",
+    ),
+]
 
 Stats = Annotated[
     str | None,
@@ -122,6 +130,7 @@ class Running:
     jobs: Jobs = 0
     resume: Resume = False
     fail_fast: FailFast = False
+    shard: ShardOfFiles = None
     stats: Stats = None
     json: Json = False
     dry_run: DryRun = False

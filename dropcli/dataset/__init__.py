@@ -2,6 +2,7 @@
 
 from dropcli.dataset.apply import Dataset, SingleFile, prepare
 from dropcli.dataset.discover import is_several, read_list, tensor_files
+from dropcli.dataset.journal import Shard
 from dropcli.dataset.plan import Request
 from dropcli.dataset.request import choose_output
 from dropcli.dataset.tally import NameTotals, Tally
@@ -11,6 +12,7 @@ __all__ = [
     "Dataset",
     "NameTotals",
     "Request",
+    "Shard",
     "SingleFile",
     "Tally",
     "Verdict",

@@ -103,7 +103,8 @@ class Dataset(Application):
         journal = [request.journal] if request.journal else []
         super().__init__(request, dropout, notices, chain(paths, journal), request.output)
         self.errors: list[DropcliError] = []
-        left = 0 if request.copy_others else len(found.others)
+        others = found.part(request.shard).others if request.shard else found.others
+        left = 0 if request.copy_others else len(others)
         self.tally = Tally(keep=request.keep_files, kept_names=found.kept_names, left=left)
 
     def _run(self, report: Report, progress: Progress) -> None:
@@ -118,11 +119,21 @@ class Dataset(Application):
             raise
         report.entries += tally.files
         self.errors = tally.errors
-        # A run with nothing left to do has said so before.
-        if tally.written and (error := tally.nothing_selected):
+        if self._judges and (error := tally.nothing_selected):
             self.errors.append(error)
             report.failed = True
         report.errors = [error.document() for error in self.errors]
+
+    @property
+    def _judges(self) -> bool:
+        """Whether it is an error that nothing was selected.
+
+        A run with nothing left to do has said so before, and a shard does not know the others.
+        """
+        request = self.request
+        gathers = request.resume and bool(request.other_journals)
+        can_judge = not (request.shard or self.dropout.drops_nothing)
+        return can_judge and bool(self.tally.written or gathers)
 
 
 def prepare(

@@ -7,10 +7,10 @@ makes the stream, so a file has the same mask alone, in its folder, and in any s
 import glob
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE
+from dropcli.dataset.journal import Shard, is_journal
 from dropcli.dataset.urls import check_local
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary, place_of
@@ -44,6 +44,14 @@ class Found:
     notes: list[str] = field(default_factory=list)  # links that were not followed
     folders: list[str] = field(default_factory=list)  # that were walked, without those in them
     kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
+
+    def part(self, shard: Shard) -> "Found":
+        """What belongs to a shard; every shard has what could not be read."""
+        inputs, others = (
+            [item for item in items if shard.holds(item.name)]
+            for items in (self.inputs, self.others)
+        )
+        return replace(self, inputs=inputs, others=others)
 
 
 def is_several(operands: list[str]) -> bool:
@@ -230,7 +238,7 @@ class _Walk:
         name = os.path.basename(item.name)
         if is_file and (_has_tensors(name) or _holds_tensors(item.path)):
             self.found.inputs.append(item)
-        elif name not in (JOURNAL, JOURNAL_IN_PLACE) and not is_temporary(name):
+        elif not (is_journal(name) or is_temporary(name)):
             self.found.others.append(item)
 
 
@@ -243,7 +251,7 @@ def _holds_tensors(path: str) -> bool:
     name = os.path.basename(path).lower()
     if PurePath(name).suffix not in _SHARED_SUFFIXES and not name.endswith(_TARS):
         return False
-    if name in (JOURNAL, JOURNAL_IN_PLACE) or not os.path.isfile(path):
+    if is_journal(name) or not os.path.isfile(path):
         return False
     from dropcli.formats import is_tensor_file  # slow to import
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dropcli.dataset.discover import Found, Input
-from dropcli.dataset.journal import JOURNAL, JOURNAL_IN_PLACE, Stamp
+from dropcli.dataset.journal import Shard, Stamp, journal_name, journals_beside
 from dropcli.dataset.outputs import copy_names, is_made_folder
 from dropcli.dataset.tasks import Task
 from dropcli.errors import DropcliError, FileError, UsageError, located
@@ -45,6 +45,7 @@ class Request:
     sync: bool = True  # whether outputs are on the disk before they are published
     fail_fast: bool = False
     seed_drawn: bool = False
+    shard: Shard | None = None  # the part of the files that is done
     jobs: int | None = None  # None: as many workers as are useful
     stats: str | None = None  # where the report is also written
     statistics: bool = True  # of a single file, where they double the time
@@ -67,6 +68,9 @@ class Request:
         ):
             if wrong:
                 raise UsageError(code, message)
+        if self.shard and self.seed_drawn:
+            message = "--shard needs --seed, or each shard would draw another"
+            raise UsageError("shard-without-seed", message, "add the same --seed to all shards")
 
     @property
     def all_copies(self) -> range:
@@ -98,9 +102,22 @@ class Request:
     @property
     def journal(self) -> str | None:
         """Where the journal lies: in the output folder or, in place, in the one that is walked."""
-        if self.output is not None:
-            return os.path.join(self.output, JOURNAL)
-        return os.path.join(self.walked, JOURNAL_IN_PLACE) if self.walked else None
+        in_place = self.output is None
+        folder = self.walked if in_place else self.output
+        return os.path.join(folder, journal_name(self.shard, in_place=in_place)) if folder else None
+
+    @property
+    def other_journals(self) -> list[tuple[str, Shard | None]]:
+        """Those of shards, or of the whole, in the same folder."""
+        return [*journals_beside(self.journal)] if self.journal else []
+
+    @property
+    def used_journals(self) -> list[str]:
+        """The journals of earlier runs, which are not of this one and of its other shards."""
+        total = self.shard and self.shard.total
+        others = (path for path, shard in self.other_journals if not shard or shard.total != total)
+        own = [self.journal] if self.journal else []
+        return [path for path in (*own, *others) if is_file(path) and os.path.getsize(path)]
 
     @property
     def continues(self) -> bool:
@@ -148,21 +165,19 @@ class Plan:
                 )
             )
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request, whole: Found) -> None:
         """UsageError for outputs that collide or are inputs, FileError for those that exist."""
         self._check_collisions(request)
         if request.output is None:
-            if _is_used(request.journal) and not request.continues:
+            if request.used_journals and not request.continues:
                 raise FileError(
                     "interrupted-run",
                     "an interrupted run has already replaced some files",
                     "continue it with --resume, or drop all files again with --force",
-                    request.journal,
+                    request.used_journals[0],
                 )
             return
-        existing = self._existing(request)
-        if not existing and _is_used(request.journal):
-            existing = [request.journal or ""]
+        existing = self._existing(whole) or request.used_journals
         if existing and not request.continues:
             more = f" (the first of {len(existing):,} outputs)" if len(existing) > 1 else ""
             raise FileError(
@@ -174,8 +189,8 @@ class Plan:
 
     def _check_collisions(self, request: Request) -> None:
         seen: dict[str, str] = {}
-        if request.output is not None:
-            seen[os.path.normpath(os.path.join(request.output, JOURNAL))] = "the journal"
+        if request.output is not None and request.journal:
+            seen[os.path.normpath(request.journal)] = "the journal"
         resolve = os.path.normpath if request.output is not None else os.path.realpath
         for task in self.tasks:
             source = task.job.source
@@ -188,26 +203,29 @@ class Plan:
                     task.job.output,
                 )
 
-    def _existing(self, request: Request) -> list[str]:
+    def _existing(self, whole: Found) -> list[str]:
         """Outputs that are there already; UsageError for one that is an input."""
-        found = []
+        found: dict[str, str] = {}  # by their absolute paths
         for task in self.tasks:
             output = identity(task.job.output)
             if output is None:
                 continue
             if source := self._sources.get(output):
-                raise UsageError(
-                    "same-file",
-                    f"is also an input, as '{source}'",
-                    "write to another folder, or replace the inputs with --in-place",
-                    task.job.output,
-                )
-            found.append(task.job.output)
-        return found
+                raise _is_input(source, task.job.output)
+            found[os.path.abspath(task.job.output)] = task.job.output
+        for item in whole.inputs if found else ():  # those of other shards have no identity here
+            if same := found.get(os.path.abspath(item.path)):
+                raise _is_input(item.path, same)
+        return list(found.values())
 
 
-def _is_used(journal: str | None) -> bool:
-    return journal is not None and is_file(journal) and os.path.getsize(journal) > 0
+def _is_input(source: str, output: str) -> UsageError:
+    return UsageError(
+        "same-file",
+        f"is also an input, as '{source}'",
+        "write to another folder, or replace the inputs with --in-place",
+        output,
+    )
 
 
 def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
@@ -229,23 +247,24 @@ def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
         )
 
 
-def plan_batch(request: Request, found: Found) -> Plan:
-    """The plan for these files; raises for what must be settled before any work."""
+def plan_batch(request: Request, whole: Found) -> Plan:
+    """The plan for these files, or for the shard; raises for what must be settled before work."""
+    found = whole.part(request.shard) if request.shard else whole
     plan = Plan(failures=list(found.failures))
     for item in found.inputs:
         plan.add(request, item, others=False)
     for item in found.others if request.copy_others else ():
         if not _is_special(item.path):  # pipes and devices hold nothing
             plan.add(request, item, others=True)
-    if not (plan.tasks or plan.failures):
-        count = len(found.others)
+    if not (plan.tasks or plan.failures or (request.shard and whole.inputs)):
+        count = len(whole.others)
         raise FileError(
             "no-files",
             "no .safetensors or .pt files" + (f", only others ({count:,})" if count else ""),
             "name files of another suffix one by one, or with a glob" if count else None,
-            ", ".join(found.folders) or None,
+            ", ".join(whole.folders) or None,
         )
-    plan.check(request)
+    plan.check(request, whole)
     return plan
 
 

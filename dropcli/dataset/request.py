@@ -36,6 +36,7 @@ def is_dataset(operands: list[str], request: Request) -> bool:
         ("--resume", request.resume),
         ("--fail-fast", request.fail_fast),
         ("--copy-others", request.copy_others),
+        ("--shard", bool(request.shard)),
     ):
         if given and not into_folder:
             raise UsageError(
@@ -93,7 +94,9 @@ def prepare_several(
 
 def _resumed(request: Request, dropout: Dropout) -> Dropout:
     """Resume with the seed that was drawn when the run began."""
-    settings = settings_of(request.journal) if request.journal else None
+    paths = [request.journal, *(path for path, _ in request.other_journals)]
+    known = (settings_of(path) for path in paths if path)
+    settings = next(filter(None, known), None)
     seed = (settings or {}).get("seed")
     if request.output is None and settings is None and not dropout.eval:
         raise UsageError(

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from dropcli.dataset.journal import Journal, check_settings
+from dropcli.dataset.journal import Journal, check_idle, check_settings, settings_of
 from dropcli.dataset.plan import Plan, Request
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, recall, worker_died
@@ -34,10 +34,9 @@ def run_batch(
     tally.failures = plan.failures
     tally.planned = len(plan.tasks)
     settings = _settings(request, dropout)
-    with _journal(request) as journal:
-        known = journal is not None and journal.settings is not None
-        if journal and journal.settings is not None:
-            check_settings(journal.path, journal.settings, settings)
+    with _journal(request, settings) as journal:
+        known = journal is not None and journal.is_known
+        if journal and known:
             _check_names(plan.tasks, journal)
         if request.continues and not request.dry_run:
             _sweep(plan.tasks)
@@ -72,7 +71,7 @@ def run_batch(
             engine = choose_engine(work, sizes, request.jobs)
             _work_off(engine, waiting, request, tally, take, progress)
         if journal and request.output is None and not (tally.errors or request.dry_run):
-            journal.clear()  # nothing is left to resume
+            _end_in_place(request, journal)
 
 
 def _unfit(tasks: list[Task], request: Request, dropout: Dropout) -> list[Outcome]:
@@ -132,24 +131,67 @@ def _work_off(
             _sweep(tasks)
 
 
-def _journal(request: Request) -> AbstractContextManager[Journal | None]:
-    if request.journal is None:  # the provenance of the files says what is done
-        return nullcontext()
+@contextmanager
+def _journal(request: Request, settings: dict[str, Any]) -> Iterator[Journal | None]:
+    """The journal of a run, held; with those of shards in its folder, if it resumes them."""
+    path, others = request.journal, [path for path, _ in request.other_journals]
     if request.dry_run:
-        if request.resume and os.path.exists(request.journal):
-            return closing(Journal(request.journal, read_only=True))
-        return nullcontext()
-    if request.output is not None:
-        with located(request.output):
-            os.makedirs(request.output, exist_ok=True)
-    return closing(
+        present = [p for p in (path, *others) if p and request.resume and os.path.exists(p)]
+        path, others = (present[0], present[1:]) if present else (None, [])
+    if path is None:  # the provenance of the files says what is done
+        yield None
+        return
+    if not request.dry_run:
+        with located(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with closing(
         Journal(
-            request.journal,
+            path,
             fresh=not request.resume,
             replace=request.force,
+            read_only=request.dry_run,
             sync=request.sync,
         )
-    )
+    ) as journal:
+        if not request.dry_run:
+            _check_others(request)
+        for other in others if request.resume else ():
+            journal.include(other)
+        for place, before in ((path, journal.settings), *journal.others.items()):
+            if before is not None:
+                check_settings(place, before, settings)
+        if not (request.resume or request.dry_run):
+            _replace_others(request, settings)
+        yield journal
+
+
+def _check_others(request: Request) -> None:
+    """FileError if another run is at work: for a shard the whole, for the whole any shard."""
+    for path, shard in request.other_journals:
+        if not (request.shard and shard):
+            check_idle(path)
+
+
+def _replace_others(request: Request, settings: dict[str, Any]) -> None:
+    """Remove the journals of earlier runs whose files are now replaced.
+
+    For a shard, those with its settings may be of the other shards.
+    """
+    for path, _ in request.other_journals if request.force else ():
+        before = settings_of(path)
+        if not request.shard or before != settings:
+            with located(path):
+                check_idle(path)
+                os.unlink(path)
+
+
+def _end_in_place(request: Request, journal: Journal) -> None:
+    """Nothing is left to resume; what a shard has done is known until all are gathered."""
+    if not request.shard:
+        journal.clear()
+        for path, _ in request.other_journals:
+            with located(path):
+                os.unlink(path)
 
 
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:

@@ -165,13 +165,14 @@ class Tally:
     @property
     def nothing_selected(self) -> DropcliError | None:
         """The error of a run that dropped nothing, as no tensor of any file was selected."""
-        if self.selected or not self._unselected_hint:
+        if self.selected or not self.unselected:
             return None
         files = (
             f"none of {self.unselected:,} files has a" if self.unselected > 1 else "the file has no"
         )
         message = f"{files} selected tensor, so nothing is dropped"
-        return TensorError("nothing-selected", message, self._unselected_hint[1])
+        _, hint = self._unselected_hint or (0, None)  # a journal records none
+        return TensorError("nothing-selected", message, hint)
 
     @property
     def files(self) -> list[Outcome]:

@@ -36,19 +36,21 @@ def apply(inputs: options.Inputs = None, **chosen: Any) -> int:
 def run(inputs: list[str], chosen: dict[str, Any]) -> int:
     """Write outputs as the options of `Dropping` and `Running` say, and show what was done."""
     with signals.deferred():
-        from dropcli.dataset import Request, SingleFile, choose_output, prepare, read_list
+        from dropcli.dataset import Request, Shard, SingleFile, choose_output, prepare, read_list
 
     command = "mask" if chosen.get("mask") else "apply"
     settings = options.settings_of(chosen)
     files_from, null, output = (chosen.pop(name) for name in ("files_from", "null", "output"))
     json, quiet, verbose = (chosen.pop(name) for name in ("json", "quiet", "verbose"))
     in_place, jobs, stats = chosen.pop("in_place", False), chosen.pop("jobs"), chosen["stats"]
+    shard = chosen.pop("shard", None)
     chosen.pop("color")  # which was chosen before any of this
     _check_words(command, inputs, files_from, null=null, quiet=quiet, verbose=verbose)
     if output is None and not in_place:
         _check_second(inputs)
     request = Request(
         choose_output(output, in_place),
+        shard=None if shard is None else Shard.parse(shard),
         jobs=jobs or None,
         statistics=json or stats is not None or not quiet,
         keep_files=json or stats is not None or verbose,

@@ -13,19 +13,11 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from dropcli.errors import NOT_SUPPORTED, FileError, FormatError, UsageError, located
-from dropcli.files import is_file
+from dropcli.errors import NOT_SUPPORTED, FileError, FormatError, located
 
-JOURNAL = "dropcli.jsonl"
-JOURNAL_IN_PLACE = "dropcli-in-place.jsonl"  # beside the journal that an output folder may have
-
-_RULES = {  # what to do about another `select` than that of the run that is resumed
-    "all": "resume with --all-floats, as it began",
-    "data/1": "resume without --all-floats, as it began",
-}
 _SYNC_EVERY = 256  # lines
 _NO_LOCKS = NOT_SUPPORTED | {errno.ENOLCK}
-_NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # from reading damaged lines
+NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # from reading damaged lines
 
 try:
     import fcntl
@@ -57,7 +49,8 @@ class _Entry(NamedTuple):
     output: tuple[int, int]  # bytes and time of change
     stream: str
     copy: int
-    offset: int  # in the journal
+    offset: int
+    journal: str  # which may be that of a shard
 
 
 class Journal:
@@ -87,6 +80,8 @@ class Journal:
         self._syncs = sync
         self._holds_files = False
         self.settings: dict[str, Any] | None = None  # what all its lines were made with
+        self.others: dict[str, dict[str, Any]] = {}  # the settings of journals that were added
+        self._begun = False
         writing = os.O_RDWR | os.O_CREAT | os.O_APPEND
         flags = (os.O_RDONLY | os.O_NONBLOCK if read_only else writing) | os.O_CLOEXEC
         with located(path):
@@ -117,7 +112,7 @@ class Journal:
         if source not in (None, entry.source):
             return None
         try:
-            return self._line_at(entry.offset) if Stamp.of(path)[:2] == entry.output else None
+            return self._line_of(entry) if Stamp.of(path)[:2] == entry.output else None
         except OSError:
             return None
 
@@ -125,12 +120,28 @@ class Journal:
         """The name of this copy's output in the journal."""
         return self._outputs.get((stream, copy, suffix))
 
+    def include(self, path: str) -> None:
+        """Read another journal of the same folder too; of each output the last line counts."""
+        with closing(Journal(path, read_only=True)) as other:
+            if other.settings is not None:
+                self.others[path] = other.settings
+            for output, entry in other._entries.items():
+                known = self._entries.get(output)
+                if known is None or known.output[1] < entry.output[1]:
+                    self._entries[output] = entry
+            self._outputs |= other._outputs
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it, or one that it includes, records the settings of a run."""
+        return self.settings is not None or bool(self.others)
+
     def begin(self, settings: dict[str, Any]) -> None:
         """Record the settings before the first file is finished."""
-        if self.settings is None:
-            self.settings = settings
+        if not self._begun:
+            holds_files = self._holds_files
             self.add(json.dumps({"settings": settings}, allow_nan=False))
-            self._holds_files = bool(self._entries)
+            self._holds_files = holds_files
             with located(self.path):
                 self._sync()
 
@@ -150,7 +161,7 @@ class Journal:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
             self._unsynced += 1
-            self._holds_files = True
+            self._begun = self._holds_files = True
             if self._unsynced >= _SYNC_EVERY:
                 self._sync()
 
@@ -204,7 +215,7 @@ class Journal:
                     break
                 try:
                     settings = self._read(json.loads(line), offset)
-                except _NOT_OURS:
+                except NOT_OURS:
                     message = f"line {number} is damaged"
                     raise FormatError(
                         "damaged-journal", message, "start again with --force"
@@ -212,7 +223,7 @@ class Journal:
                 if self.settings not in (None, settings):
                     message = f"line {number} has other settings than the lines before"
                     raise FormatError("damaged-journal", message)
-                self.settings = settings
+                self.settings, self._begun = settings, True
                 offset += len(line)
         return offset
 
@@ -227,14 +238,15 @@ class Journal:
             source = Stamp(*(int(line[key]) for key in numbers))
             made = int(line["bytes"]), int(line["output_mtime_ns"])
             output, stream, copy = line["output"], line["stream"], int(line["copy"])
-            self._entries[output] = _Entry(source, made, stream, copy, offset)
+            self._entries[output] = _Entry(source, made, stream, copy, offset, self.path)
             self._outputs[stream, copy, PurePath(output).suffix] = output
             self._holds_files = True
         return settings
 
-    def _line_at(self, offset: int) -> dict[str, Any]:
-        with open(self._fd, "rb", closefd=False) as file:
-            file.seek(offset)
+    def _line_of(self, entry: _Entry) -> dict[str, Any]:
+        own = entry.journal == self.path
+        with open(self._fd if own else entry.journal, "rb", closefd=not own) as file:
+            file.seek(entry.offset)
             line: dict[str, Any] = json.loads(file.readline())
         return line
 
@@ -250,42 +262,20 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
-def missing_outputs(folder: str) -> list[str]:
-    """The outputs in the journal of this folder that are not there any more."""
-    path = os.path.join(folder, JOURNAL)
-    if not is_file(path):
-        return []
-    with closing(Journal(path, read_only=True)) as journal:
-        outputs = [os.path.join(folder, name) for name in journal.outputs]
-    return [output for output in outputs if not os.path.lexists(output)]
-
-
-def settings_of(path: str) -> dict[str, Any] | None:
-    """The settings of the run that wrote this journal, None if there is none."""
-    if not is_file(path):
-        return None
-    try:
-        with open(path, "rb") as file:
-            settings = json.loads(file.readline())["settings"]
-    except (OSError, *_NOT_OURS):
-        return None
-    return settings if isinstance(settings, dict) else None
-
-
-def check_settings(path: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """UsageError, naming what differs, unless a journal's settings are those of this run."""
-    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    if differing:
-        was, is_now = (
-            ", ".join(f"{key} {json.dumps(settings.get(key))}" for key in differing)
-            for settings in (before, now)
-        )
-        hint = "resume with the same settings, or write to another folder"
-        if differing == ["select"]:
-            hint = _RULES.get(before["select"], "start again in another folder")
-        raise UsageError(
-            "other-settings", f"--resume: the run began with {was}, now {is_now}", hint, path
-        )
+def check_idle(path: str) -> None:
+    """FileError if another run holds this journal, as far as locks reach."""
+    with located(path):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if fcntl is not None:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use() from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        finally:
+            os.close(fd)
 
 
 def _in_use() -> FileError:

@@ -1,0 +1,74 @@
+"""Shards: the files of a dataset, divided among runs that do not know of one another.
+
+A file belongs to the shard that its name says, so that a listing that has changed moves no other
+file. Each shard has a journal of its own: not every shared disk can have several writers of one.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
+from dropcli.errors import UsageError
+
+_JOURNAL = "dropcli"
+_JOURNAL_IN_PLACE = "dropcli-in-place"  # beside the journal that an output folder may have
+_NUMBER = "[1-9][0-9]{0,8}"
+_JOURNALS = re.compile(
+    rf"(?P<root>{_JOURNAL}|{_JOURNAL_IN_PLACE})(\.(?P<number>{_NUMBER})-of-(?P<count>{_NUMBER}))?"
+    r"\.jsonl"
+)
+
+
+class Shard(NamedTuple):
+    """One of `total` parts of the files, by its number from 1."""
+
+    number: int
+    total: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """The shard that `3/8` means; UsageError for what means none."""
+        found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+        if not found:
+            hint = None if re.search(r"\w", text) else "is a shell variable unset?"
+            raise UsageError("bad-shard", f"--shard: '{text}' is not I/N, as in 3/8", hint)
+        number, count = map(int, found.groups())
+        if not 1 <= number <= count:
+            message = f"--shard: there is no shard {number} of {count}"
+            hint = (
+                f"shards are numbered from 1 to {count}" if count else "1/1 is the smallest number"
+            )
+            if count and not number:
+                hint += "; add 1 to a number that starts at 0"
+            raise UsageError("bad-shard", message, hint)
+        return cls(number, count)
+
+    def holds(self, name: str) -> bool:
+        """Whether a file of this name belongs to it, which depends on nothing else."""
+        return int.from_bytes(sha256(os.fsencode(name)).digest()) % self.total == self.number - 1
+
+
+def journal_name(shard: Shard | None, *, in_place: bool) -> str:
+    """The name of a journal in its folder."""
+    root = _JOURNAL_IN_PLACE if in_place else _JOURNAL
+    return f"{root}.{shard.number}-of-{shard.total}.jsonl" if shard else f"{root}.jsonl"
+
+
+def is_journal(name: str) -> bool:
+    """Whether a file of this name is the journal of a run or of a shard."""
+    return _JOURNALS.fullmatch(name) is not None
+
+
+def journals_beside(path: str) -> Iterator[tuple[str, Shard | None]]:
+    """The other journals of this kind in a journal's folder, in order, and whose they are."""
+    folder, own = os.path.split(path)
+    kind = _JOURNALS.fullmatch(own)
+    names = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
+    for name in names:
+        found = _JOURNALS.fullmatch(name)
+        if found and kind and found["root"] == kind["root"] and name != own:
+            number = found["number"]
+            shard = Shard(int(number), int(found["count"])) if number else None
+            yield os.path.join(folder, name), shard
