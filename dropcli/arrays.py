@@ -18,7 +18,7 @@ from dropcli.dropout import (
     check_torch_input,
 )
 from dropcli.dropout import Dropout as BaseDropout
-from dropcli.errors import ArgumentError, TensorError, UsageError
+from dropcli.errors import ArgumentError, TensorError, UsageError, in_python
 from dropcli.masks import FileMasks, drawn_stream
 from dropcli.pipeline import drop_run, recipe_for
 from dropcli.tensors import BY_TORCH_NAME, DTYPES, Dtype, Layout, TensorInfo
@@ -43,7 +43,8 @@ def _value_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **kwargs)
         except (UsageError, TensorError) as error:
-            raise ArgumentError(error.code, error.message, error.hint, error.place) from None
+            message, hint = in_python(error.message), error.hint and in_python(error.hint)
+            raise ArgumentError(error.code, message, hint, error.place) from None
 
     return wrapper
 

@@ -14,6 +14,7 @@ Messages contain names as they are; control characters are escaped when they are
 """
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -21,6 +22,13 @@ from typing import ClassVar
 STDOUT_NAME = "standard output"  # as the place of an error
 # What file systems answer to calls that they lack. On macOS ENOTSUP and EOPNOTSUPP differ.
 NOT_SUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+_OPTION = re.compile(
+    r"(?<![\w-])(-|--(?P<no>no-)?)(?P<name>(?<=--)[a-z][a-z-]+[a-z]|(?<=--no-)[a-z]+|(?<=-)p\b)"
+    r"( (?P<value>-?[0-9]+([-:,.]+[0-9]+)*|"
+    r"(channel|pixel|sample|feature|patch:[0-9]+|torch|file)\b))?"
+)
+_NUMBER = re.compile("-?[0-9.]+")
 
 
 class DropcliError(Exception):
@@ -80,6 +88,23 @@ class Interrupted(BaseException):
         self.number = number
         self.done: str | None = None  # how many of several files are finished
         self.words: tuple[str, ...] = ()  # arguments to add in order to continue
+
+
+def in_python(text: str) -> str:
+    """A message with the parameters of Python in place of the options of the command."""
+
+    def parameter(found: re.Match[str]) -> str:
+        off, name, value = found["no"], found["name"].replace("-", "_"), found["value"]
+        if off:
+            return f"{name}=False"
+        if not value:
+            return name
+        low, colon, high = value.partition(":")
+        if name == "p" and colon:
+            value = f"({low}, {high})"
+        return f"{name}={value if name == 'p' or _NUMBER.fullmatch(value) else repr(value)}"
+
+    return re.sub(_OPTION, parameter, text)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ HINTS = {
     f"{APPLY} -p 0.5:0.1": "did you mean 0.1:0.5?",
     f"{APPLY} -p 5": "did you mean 0.05?",
     f"{APPLY} -p .5%": "did you mean 0.005?",
-    f"{APPLY} -p 1.5": None,
+    f"{APPLY} -p 1.5": "as in -p 0.3, or -p 0.1:0.5",
+    f"{APPLY} -p -0.3": "did you mean 0.3?",
     f"{APPLY} -p 0.3-0.5": "did you mean 0.3:0.5?",
     f"{APPLY} -p 0.3..0.5": "did you mean 0.3:0.5?",
     f"{APPLY} -p .3,.5": "did you mean .3:.5?",
@@ -64,6 +65,22 @@ HINTS = {
     "y.safetensors",
     f"{APPLY} --cuda": "dropcli always runs on the CPU",
     f"{APPLY} --zzz": "dropcli apply --help",
+    f"{APPLY} --seed:7": "did you mean --seed 7?",
+    f"{APPLY} /seed 7": "did you mean --seed 7?",
+    f"{APPLY} --no-seed": "leave --seed out",
+    f"{APPLY} -n 4": "for copies use --copies 4, for workers -j 4; -n writes nothing",
+    f"{APPLY} -n4": "for copies use --copies 4, for workers -j 4; -n writes nothing",
+    f"{APPLY} --exact 0.3": "use --exact -p 0.3",
+    f"{APPLY} --pixel": "use --mode pixel",
+    f"{APPLY} --patch 4": "use --mode patch:4",
+    f"{APPLY} --block-size": "use --mode patch:8",
+    f"{APPLY} --batch-size 3": "files are read in pieces, however large they are; leave this out",
+    f"{APPLY} --fill mean": "it is one number for all dropped elements, as in --fill 0.5",
+    f"{APPLY} --fill 0,5": "did you mean 0.5?",
+    f"{APPLY} --over 0;1": "did you mean 0,1?",
+    "apply x.pt -o y.pt.gz": "outputs are not compressed: write y.pt, and compress that",
+    "apply x.pt -o y.safetensor": "did you mean y.safetensors?",
+    "apply --files-from x.pt -o y/": "it is no list of files: give it without --files-from",
     f"{APPLY} -Z": "dropcli apply --help",
     f"{APPLY} --json=yes": "use --json",
     f"{APPLY} --over 0 1": "did you mean --over 0,1?",
@@ -184,6 +201,40 @@ def test_data_that_waits_in_a_pipe_is_seen() -> None:
 
 def test_help_wins(run: Run) -> None:
     assert run("apply", "x.pt", "--rescale", "no", "-p", "7", "--help").code == 0
+
+
+# Paths of files that do not exist, and the hint. x.pt is there, and folder/photos.pt.
+PATHS = {
+    "y.pt": None,
+    "X.pt": "did you mean x.pt?",
+    "x.tp": "did you mean x.pt?",
+    "x.safetensors": "did you mean x.pt?",
+    "folder/photo.pt": "did you mean folder/photos.pt?",
+    "foldr/photos.pt": "did you mean folder/photos.pt?",
+    "other/photos.pt": None,
+    r"folder\photos.pt": "did you mean folder/photos.pt?",
+    r"C:\data\x.pt": "in WSL this is /mnt/c/data/x.pt",
+    "“x.pt”": "did you mean x.pt?",
+    "x.pt,folder/photos.pt": "separate the inputs with spaces: x.pt folder/photos.pt",
+    "~/no/such/x.pt": "the shell expands ~ only outside quotes",
+    "$HOME/x.pt": "the shell does not expand variables in single quotes",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_missing_file_has_its_hint(run: Run, path: str) -> None:
+    Path("folder").mkdir()
+    torch.save(torch.ones(4, 3), "folder/photos.pt")
+    for words in (("apply", path, "-o", "new.pt"), ("info", path)):
+        result = run(*words)
+        hint = f"hint: {PATHS[path]}\n" if PATHS[path] else ""
+        assert (result.code, result.err) == (1, f"error: {path}: no such file or directory\n{hint}")
+
+
+def test_a_missing_file_of_several_has_its_hint(run: Run) -> None:
+    result = run("apply", "x.pt", "x.pt,", "-o", "out/")
+    assert result.code == 3
+    assert result.err.endswith("no such file or directory\nhint: did you mean x.pt?\n")
 
 
 @pytest.mark.parametrize("words", ["--version", "-V", "version"])

@@ -9,75 +9,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from dropcli.cli.synonyms import COMMANDS, MEANT, NOT_NEEDED, TRUTHS
 from dropcli.errors import UsageError
 
-# Options of other programs, with the one that does it here.
-_OPTIONS = {
-    "-p": "--dropout --drop --drop-p --drop-prob --drop-rate --dropout-p --dropout-prob "
-    "--dropout-rate --percent --prob --probability --proba --rate --ratio",
-    "-k": "--include --layer --layers --match --name --names --only --select --tensor --tensors",
-    "--exclude": "--ignore --skip --except",
-    "--mode channel": "--channel --channels --channelwise --dropout2d --2d",
-    "--over": "--axes --axis --dim --dims --dimension --dimensions",
-    "--no-rescale": "--no-scale --noscale --unscaled",
-    "--rescale": "--scale",
-    "--fill": "--value --fill-value --constant",
-    "--p-per sample": "--per-sample --p-per-sample --sample-p",
-    "--p-per file": "--per-file --p-per-file --file-p",
-    "--seed": "--random-seed --random-state --manual-seed -s",
-    "-o": "--out --out-dir --out-file --outdir --outfile --output-dir --output-file "
-    "--output-folder --output-path --dest --destination --save --save-to --target --to -d -O",
-    "--in-place": "--inplace",
-    "--force": "--overwrite --clobber --replace --yes -y",
-    "--copies": "--n-copies --num-copies --repeat --repeats --times --augment -c",
-    "-j": "--cpus --cores --nproc --num-workers --parallel --processes --threads --worker "
-    "--workers -t -w",
-    "--files-from": "--file-list --input-list --list --from-file -T",
-    "--null": "--print0 --zero -z",
-    "--resume": "--continue --restart",
-    "--dry-run": "--dry --dryrun --simulate --no-act --what-if",
-    "--stats": "--report --statistics --summary --csv --log",
-    "-q": "--silent --no-progress --no-output",
-    "-v": "--debug --all --verbosity",
-    "--color never": "--no-color --no-colour --nocolor",
-    "--color": "--colour --colors",
-    "--source": "--src --input --original --reference --from --against",
-}
-_MEANT = {name: option for option, names in _OPTIONS.items() for name in names.split()}
-_NOT_NEEDED = {
-    **dict.fromkeys(("--recursive", "-r", "-R"), "folders are read with all folders in them"),
-    **dict.fromkeys(
-        ("--format", "--type", "--to-pt", "--to-safetensors"),
-        "the suffix of the output chooses the format: -o y.pt or -o y.safetensors",
-    ),
-    **dict.fromkeys(
-        ("--dtype", "--half", "--fp16", "--bf16", "--float16", "--bfloat16"),
-        "tensors keep their data types; leave this out",
-    ),
-    **dict.fromkeys(("--device", "--cuda", "--gpu", "--cpu"), "dropcli always runs on the CPU"),
-    **dict.fromkeys(
-        ("--input", "--inputs", "--in", "--file", "--files", "-i"),
-        "give the input files without an option",
-    ),
-    **dict.fromkeys(
-        ("--keep", "--keep-prob", "--keep-rate", "--retain"),
-        "-p is the probability of dropping: 1 minus that of keeping",
-    ),
-    **dict.fromkeys(("--version", "-V"), "dropcli --version"),
-    "--no-clobber": "files that exist are kept, unless --force is given",
-    **dict.fromkeys(
-        ("--training", "--train"), "dropout is on unless --eval is given; leave this out"
-    ),
-}
-_COMMANDS = {
-    "apply": "augment convert do drop dropout run",
-    "info": "cat describe inspect list ls print show stat stats",
-    "verify": "check compare test validate",
-}
-_TRUTHS = {
-    **dict.fromkeys(("yes", "true", "on", "1", "y", "t"), True),
-    **dict.fromkeys(("no", "false", "off", "0", "n", "f", "none"), False),
-}
 _DASHES = "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 _TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -85,7 +19,7 @@ _TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
 def no_such_command(commands: Mapping[str, Any], args: Sequence[str]) -> UsageError:
     """The error for a command line that begins with none of the commands."""
     word = args[0]
-    meant = [name for name, words in _COMMANDS.items() if word.lower() in words.split()]
+    meant = [name for name, words in COMMANDS.items() if word.lower() in words.split()]
     meant += difflib.get_close_matches(word.lower(), commands, 1)
     if _is_path(word):
         hint = _apply(args)
@@ -103,6 +37,8 @@ def _is_path(word: str) -> bool:
 def _apply(args: Sequence[str]) -> str:
     """The command line with `apply` and an output."""
     has_output = any(re.match("-o|--output|--in-place", arg) for arg in args)
+    if len(args) == 2 and args[1].endswith(_TENSOR_SUFFIXES) and not os.path.lexists(args[1]):
+        return shlex.join(["dropcli", "apply", args[0], "-o", args[1]])
     return shlex.join(["dropcli", "apply", *args]) + ("" if has_output else " -o OUTPUT")
 
 
@@ -164,18 +100,41 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
     if option.swapcase() in known:
         return f"did you mean {option.swapcase()}?"
     spelled = option.lower().replace("_", "-") if option.startswith("--") else option
-    meant = _MEANT.get(option) or _MEANT.get(spelled, "")
+    meant = MEANT.get(option) or MEANT.get(spelled, "")
+    if meant.endswith(":"):  # of --mode patch:8
+        meant += _value_of(option, args).strip() or "8"
     if (name := meant.split(" ")[0]) in known:
         takes_value = name == meant and not is_flag(known[name])
         return f"use {meant}{_value_of(option, args) if takes_value else ''}"
-    if option in _NOT_NEEDED:
-        return _NOT_NEEDED[option]
-    if (flag := option.replace("--no-", "--", 1)) in known and is_flag(known[flag]):
-        return f"leave {flag} out"
-    for name, other in ctx.parent.command.commands.items():
+    if option in NOT_NEEDED:
+        return NOT_NEEDED[option]
+    return _form_hint(option, args, known) or _other_command(ctx, option) or closest
+
+
+def _form_hint(option: str, args: Sequence[str], known: Mapping[str, Any]) -> str | None:
+    """The hint for `--no-seed`, `--seed:7` and `-n4`."""
+    for no in ("--no-", "--no"):
+        positive = option.replace(no, "--", 1) if option.startswith(no) else ""
+        if positive in known:
+            opposites = known[positive].secondary_opts
+            return f"use {opposites[0]}" if opposites else f"leave {positive} out"
+    head, *values = re.split("[:,]", option, maxsplit=1)
+    if values and head in known:
+        return f"did you mean {' '.join([head, *values]).strip()}?"
+    number = option[1:]
+    flags = [arg[:2] for arg in args if arg[2:] == number and number.isdecimal()]
+    return _number_hint(flags[0], number) if flags else None
+
+
+def _other_command(ctx: Any, option: str) -> str | None:
+    """The hint for an option of another command, and for a command written as an option."""
+    commands = ctx.parent.command.commands
+    if option[2:] in commands:
+        return f"{option[2:]} is a command: dropcli {option[2:]} --help"
+    for name, other in commands.items():
         if option in _names(other.params):
             return f"{option} is an option of dropcli {name}"
-    return closest
+    return None
 
 
 def _value_of(option: str, args: Sequence[str]) -> str:
@@ -222,9 +181,9 @@ def _odd_dash(word: str, known: Mapping[str, Any]) -> tuple[str, str]:
         hint = f"use {'--' if len(word) > 2 else '-'}{word.lstrip(_DASHES + '-')}"
         return f"'{word}' begins with a dash that is not the one on the keyboard", hint
     long = f"-{word}".partition("=")[0]
-    if len(long) <= 3 or long not in known.keys() | _MEANT.keys():
+    if len(long) <= 3 or long not in known.keys() | MEANT.keys():
         return "", ""
-    hint = f"did you mean {long}?" if long in known else f"use {_MEANT[long]}"
+    hint = f"did you mean {long}?" if long in known else f"use {MEANT[long]}"
     return f"no such option: {word.partition('=')[0]}", hint
 
 
@@ -241,6 +200,8 @@ def _wants_value(word: str, known: Mapping[str, Any]) -> str:
 def _after_flag(flag: str, word: str, opposites: Sequence[str]) -> tuple[str, str]:
     """The error and the hint for `--rescale no`, in which `no` would be an input."""
     hint = "" if os.path.exists(word) else _flag_hint(flag, word, opposites)
+    if not hint and re.fullmatch("[0-9.]+", word) and not os.path.exists(word):
+        hint = _number_hint(flag, word)
     return (f"{flag}: takes no value, but '{word}' follows it", hint) if hint else ("", "")
 
 
@@ -248,11 +209,18 @@ def _flag_hint(flag: str, value: str, opposites: Sequence[str]) -> str:
     """What to type instead of a flag with a value, if the value says it."""
     if flag == "--json" and value.endswith(".json"):
         return f"use --stats {shlex.quote(value)}"
-    truth = _TRUTHS.get(value.lower())
+    truth = TRUTHS.get(value.lower())
     if truth is None:
         return ""
     meant = [flag] if truth else opposites
     return f"use {meant[0]}" if meant else f"leave {flag} out"
+
+
+def _number_hint(flag: str, number: str) -> str:
+    """What to type instead of a flag with a number."""
+    if flag in ("-n", "--dry-run"):
+        return f"for copies use --copies {number}, for workers -j {number}; -n writes nothing"
+    return f"use {flag} -p {number}" if "." in number else f"leave '{number}' out"
 
 
 def _after_value(option: str, value: str, word: str) -> tuple[str, str]:
@@ -265,8 +233,8 @@ def _after_value(option: str, value: str, word: str) -> tuple[str, str]:
 
 
 def _without_dashes(word: str, following: str, known: Mapping[str, Any]) -> tuple[str, str]:
-    """The error and the hint for `seed=7` and `seed 7` behind the inputs."""
-    name, equals, value = word.partition("=")
+    """The error and the hint for `seed=7`, `seed 7` and `/seed 7` behind the inputs."""
+    name, equals, value = word.removeprefix("/").partition("=")
     option = f"{'--' if len(name) > 1 else '-'}{name}"
     if option not in known or not name[:1].isalpha() or os.path.exists(word):
         return "", ""

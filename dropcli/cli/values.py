@@ -144,7 +144,10 @@ def _p_hint(text: str) -> str | None:
     if hint := _without_equals("-p", text):
         return hint
     meant = -1.0
-    if percent := re.fullmatch(_PERCENT, text):
+    text = text.replace("\N{MINUS SIGN}", "-")
+    if re.fullmatch(_NUMBER, text) and -1 <= float(text) < 0:
+        meant = -float(text)
+    elif percent := re.fullmatch(_PERCENT, text):
         meant = float(percent[1] or percent[2]) / 100
     elif fraction := re.fullmatch(_FRACTION, text):
         meant = int(fraction[1]) / int(fraction[2])
@@ -154,7 +157,7 @@ def _p_hint(text: str) -> str | None:
         meant = float(text.replace(",", "."))
     elif re.fullmatch(_NUMBER, bare := text.strip(_QUOTES)) and bare != text:
         meant = float(bare)
-    return f"did you mean {meant:g}?" if 0 <= meant <= 1 else None
+    return f"did you mean {meant:g}?" if 0 <= meant <= 1 else "as in -p 0.3, or -p 0.1:0.5"
 
 
 def completion(words: Callable[[], Sequence[str]] | None) -> Callable[[str], list[str]] | None:
@@ -203,7 +206,7 @@ def parse_over(text: str) -> str:
     """The dimensions along which decisions differ, as in 0,2:8."""
     from dropcli.dropout import MODES, Over  # slow for --help
 
-    bare = re.sub(r"[][() ]", "", text).strip(",")
+    bare = re.sub(r"[,x; ]+", ",", re.sub(r"[][(){}]", "", text)).strip(",")
     mode = text if text in MODES else _mode_meant(text)
     if mode:
         hint = f"did you mean --mode {mode}?"
@@ -215,12 +218,19 @@ def parse_over(text: str) -> str:
     return text
 
 
+def _fill_hint(text: str) -> str:
+    bare = text.strip(_QUOTES).replace(",", ".", 1)
+    if re.fullmatch(_NUMBER, bare):
+        return f"did you mean {bare}?"
+    return "it is one number for all dropped elements, as in --fill 0.5"
+
+
 def parse_fill(text: str) -> float | int:
     """A finite number; an integer stays one, so that it is exact in 64-bit tensors."""
     if re.fullmatch(_INTEGER, text) and len(text) < 100 and text not in ("-0", "-00"):
         return int(text)
     if not re.fullmatch(_NUMBER, text) or not math.isfinite(float(text)):
-        raise UsageError("bad-fill", f"--fill: '{text}' is not a finite number")
+        raise UsageError("bad-fill", f"--fill: '{text}' is not a finite number", _fill_hint(text))
     if float(text) == 0 and re.match(r"[^eE]*[1-9]", text):
         raise UsageError("bad-fill", f"--fill: '{text}' rounds to 0", "write 0 if you mean it")
     return float(text)

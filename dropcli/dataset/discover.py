@@ -113,7 +113,9 @@ def read_list(path: str, null: bool) -> list[str]:
         with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
             data = file.read()
         if b"\0" in data and not null:
-            raise UsageError("null-bytes", "--files-from: the list holds null bytes", "add -0")
+            is_list = PurePath(path).suffix.lower() not in TENSOR_SUFFIXES
+            hint = "add -0" if is_list else "it is no list of files: give it without --files-from"
+            raise UsageError("null-bytes", "--files-from: the list holds null bytes", hint)
         return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
 
 

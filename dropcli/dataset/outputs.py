@@ -1,5 +1,6 @@
 """Names of outputs: what OUTPUT means, and what copies are called, and back again."""
 
+import difflib
 import os
 import re
 import shlex
@@ -11,16 +12,19 @@ from dropcli.errors import UsageError
 from dropcli.files import STDOUT, goes_to_stdout, is_folder, is_piped
 
 _PICTURES = "`-o x.safetensors` writes tensors, which other tools turn into pictures"
-_REPORT = "`--stats {}` writes the statistics; tensors go to .safetensors or .pt"
+_REPORT = "`--stats {0}` writes the statistics; tensors go to .safetensors or .pt"
 _TENSORS = "write to a name that ends in .safetensors or .pt, and convert that"
+_PLAIN = "outputs are not compressed: write {1}, and compress that"
 _FOREIGN = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif"), _PICTURES),
     **dict.fromkeys((".json", ".jsonl", ".csv"), _REPORT),
     **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".parquet", ".zip"), _TENSORS),
     **dict.fromkeys((".txt", ".html", ".md"), _TENSORS),
+    **dict.fromkeys((".gz", ".xz", ".bz2", ".zst"), _PLAIN),
 }
 
 _INPUTS_SHOWN = 4
+_ALIKE = 0.85  # .safetensor and .safetensors
 _ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)
 
 
@@ -35,9 +39,13 @@ def check_suffix(output: str) -> None:
     if suffix in _FOREIGN and not is_folder(output):
         raise UsageError(
             "foreign-suffix",
-            f"-o: '{output}' would hold tensors, which a {suffix} file cannot",
-            _FOREIGN[suffix].format(shlex.quote(output)),
+            f"-o: '{output}': a {suffix} file cannot hold tensors from dropcli",
+            _FOREIGN[suffix].format(shlex.quote(output), shlex.quote(os.path.splitext(output)[0])),
         )
+    near = difflib.get_close_matches(suffix, [".safetensors"], 1, _ALIKE)
+    if near and near[0] != suffix and not os.path.lexists(output):
+        hint = f"did you mean {shlex.quote(os.path.splitext(output)[0] + near[0])}?"
+        raise UsageError("foreign-suffix", f"-o: '{output}': {suffix} is not a known suffix", hint)
 
 
 def file_target(source: str, output: str) -> str:
@@ -88,7 +96,7 @@ def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
         more = ", ..." if len(shown) > _INPUTS_SHOWN else ""
         message += f"; the inputs are {', '.join(shown[:_INPUTS_SHOWN])}{more}"
         hint = f"leave out '{missing[0]}'; each pattern needs its option, as in -k a -k b"
-    raise UsageError("not-a-folder", message, None if exists and not (copies or missing) else hint)
+    raise UsageError("not-a-folder", message, hint)
 
 
 def copy_names(name: str, copies: Iterable[int], last: int) -> Iterator[tuple[int, str]]:

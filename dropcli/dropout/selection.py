@@ -21,6 +21,9 @@ from dropcli.tensors import TensorInfo
 LEAVE_OUT = "leave it out with --exclude: it is then copied"
 
 _NAMES_SHOWN = 10
+_QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
+    "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}'\"[] "
+)
 _CLASH = re.compile(r"#[0-9]+$")  # added to a name that another tensor has
 _LABELS = frozenset(["label", "labels", "target", "targets", "class", "classes", "score", "scores"])
 _STATE = frozenset(
@@ -127,7 +130,12 @@ def nothing_selected(
     """
     code = "nothing-selected"
     if not tensors:
-        return TensorError(code, f"holds {others} and no tensors" if others else "holds no tensors")
+        hint: str | None = "save torch.from_numpy(ARRAY) with torch.save instead"
+        if others != "a numpy array":
+            hint = "`dropcli info FILE` shows what it holds" if others else None
+        return TensorError(
+            code, f"holds {others} and no tensors" if others else "holds no tensors", hint
+        )
     if reasons:
         name, reason = next(iter(reasons.items()))
         more = f" (and {len(reasons) - 1} more like it)" if len(reasons) > 1 else ""
@@ -237,7 +245,12 @@ def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
 def _pattern_hint(option: str, pattern: str, names: list[str]) -> str | None:
     if not names:
         return None
-    if "," in pattern:
+    if not pattern:
+        return "is a shell variable unset?"
+    if (bare := pattern.strip(_QUOTES)) in names:
+        return f"did you mean '{bare}'?"
+    parts = re.split("[, ]+", pattern.strip("[]"))
+    if "," in pattern or set(parts) <= set(names):
         return f"give each pattern its own {option}"
     if names == ["tensor"]:
         return f"remove {option}: the file is a single tensor, which is called 'tensor'"

@@ -21,6 +21,7 @@ _JOIN = (
     "join the parts: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER x.pt"
 )
 _OTHER = "unsupported-format"
+_FEW_BYTES = 2  # could be text as well as the beginning of a safetensors file
 
 
 class Kind(NamedTuple):
@@ -90,11 +91,11 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _kind(head: bytes) -> Kind | None:
-    """The kind of a file that is neither; None for one that is too short for any."""
+    """The kind of a file that is neither; None for one that is too short to tell."""
     for pattern, kind in _KINDS.items():
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             return kind
-    if len(head) > 8 and _is_text(head):
+    if len(head) > _FEW_BYTES and _is_text(head):
         return Kind("text", "tensors are saved with torch.save or safetensors")
     return Kind("", "if it should be one, copy or download it again") if len(head) > 8 else None
 

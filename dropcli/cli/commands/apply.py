@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dropcli.cli import options, run_options
+from dropcli.cli.missing import add_hint
 from dropcli.cli.mistakes import no_input_hint
 from dropcli.cli.terminal import console
 from dropcli.errors import UsageError
@@ -61,7 +62,7 @@ def run(inputs: list[str], chosen: dict[str, Any]) -> int:
     drawn = application.request.seed_drawn
     if isinstance(application, SingleFile):
         return _run_file(application, drawn=drawn, json=json, quiet=quiet, verbose=verbose)
-    return _run_dataset(application, drawn=drawn, json=json, quiet=quiet, verbose=verbose)
+    return _run_dataset(application, inputs, drawn=drawn, json=json, quiet=quiet, verbose=verbose)
 
 
 def _check_words(
@@ -117,7 +118,13 @@ def _run_file(
 
 
 def _run_dataset(
-    application: "Dataset", *, drawn: bool, json: bool, quiet: bool, verbose: bool
+    application: "Dataset",
+    inputs: list[str],
+    *,
+    drawn: bool,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     from dropcli.cli.terminal.progress import progress
 
@@ -141,6 +148,9 @@ def _run_dataset(
             console.show_end(
                 tally, request, seconds, failed=bool(application.errors), verbose=verbose
             )
+    for error in application.errors:
+        if error.place in inputs:
+            add_hint(error)
     of_all = f"the first {{:,}} of {tally.unfit:,} files" if tally.unfit else "{:,} files"
     console.show_errors(application.errors, of_all, verbose=verbose)
     return 0 if not application.errors else 3 if tally.done and not report.failed else 1

@@ -1,0 +1,58 @@
+"""Which path was meant, where there is no such file."""
+
+import os
+import re
+import shlex
+
+from dropcli.errors import DropcliError
+
+_ALIKE = 0.7
+_QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
+    "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}'\"` "
+)
+
+
+def add_hint(error: DropcliError) -> None:
+    """Complete an error about a file that does not exist, if it is clear what was meant."""
+    if error.message == "no such file or directory" and error.place and not error.hint:
+        error.hint = _hint(error.place)
+
+
+def _hint(path: str) -> str | None:
+    parts = [part for part in re.split("[,;] ?", path) if part]
+    if parts != [path] and all(map(os.path.exists, parts)):
+        return f"separate the inputs with spaces: {shlex.join(parts)}"
+    if "$" in path:
+        return "the shell does not expand variables in single quotes"
+    if re.match(r"[A-Za-z]:[\\/]", path):
+        folders = path[2:].replace("\\", "/")
+        return f"in WSL this is {shlex.quote(f'/mnt/{path[0].lower()}{folders}')}"
+    meant = os.path.expanduser(path.strip(_QUOTES))
+    if not os.path.exists(meant):
+        meant = meant.replace("\\", "/")
+    if not os.path.exists(meant):
+        meant = _nearest(meant)
+    if meant and meant.isprintable():
+        return f"did you mean {shlex.quote(meant)}?"
+    return "the shell expands ~ only outside quotes" if path.startswith("~") else None
+
+
+def _nearest(path: str) -> str:
+    """The path with its first part that does not exist replaced by a name like it, or ""."""
+    import difflib  # slow for --help
+
+    folder, name = os.path.split(path)
+    rest = ""
+    while folder and not os.path.exists(folder):
+        (folder, name), rest = os.path.split(folder), os.path.join(name, rest)
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return ""
+    stems = {other: os.path.splitext(other)[0].lower() for other in names}
+    stem = os.path.splitext(name)[0].lower()
+    like = set(difflib.get_close_matches(stem, stems.values(), 3, _ALIKE))
+    names = sorted(other for other in names if stems[other] in like)
+    found = difflib.get_close_matches(name.lower(), names, 1, 0.0)
+    near = os.path.join(folder, found[0], rest).rstrip("/") if found else ""
+    return near if os.path.exists(near) else ""
