@@ -73,6 +73,7 @@ KINDS = {
     "zip": (zipped("a/b.txt"), "a zip archive without the data.pkl", "no-member"),
     "zip of two": (zipped("a.txt", "b.txt"), "a zip archive without the data.pkl", "no-root"),
     "text": ("naïve,text\n1,2\n".encode() * 50, "text", "header-too-large"),
+    "a few letters": (b"hello", "text", "truncated-header"),
     "HTML": (b"<!DOCTYPE html>\n<html>", "an HTML page", "not-tensors"),
     "JSON": (json.dumps({"weight_map": {"x": "a"}}).encode(), "JSON", "not-tensors"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS", "git-lfs-pointer"),

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from dropcli.__version__ import __version__
 from dropcli.cli import commands, run_options
-from dropcli.cli.missing import add_hint
+from dropcli.cli.missing import add_hints
 from dropcli.cli.parsing import Command, Group
 from dropcli.cli.terminal import console
 from dropcli.cli.terminal.usage import help_text
@@ -155,7 +155,7 @@ def _resuming(words: list[str], more: tuple[str, ...]) -> str:
 
 def _fail(words: list[str], error: DropcliError) -> int:
     """Report on standard error, and as a document on standard output if one was asked for."""
-    add_hint(error)
+    add_hints([error])
     console.show_error(error)
     if error.place == STDOUT_NAME:
         _forget_stdout()

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from collections.abc import Collection, Iterable
 
 from dropcli.errors import DropcliError
 
@@ -12,15 +13,24 @@ _QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
 )
 
 
-def add_hint(error: DropcliError) -> None:
-    """Complete an error about a file that does not exist, if it is clear what was meant."""
+def add_hints(errors: Iterable[DropcliError], paths: Collection[str] | None = None) -> None:
+    """Complete errors about files that do not exist, where it is clear what was meant.
+
+    Of several files only `paths`, those that were typed: the others were found in folders.
+    """
+    for error in errors:
+        if paths is None or error.place in paths:
+            _add_hint(error)
+
+
+def _add_hint(error: DropcliError) -> None:
     if error.message == "no such file or directory" and error.place and not error.hint:
         error.hint = _hint(error.place)
 
 
 def _hint(path: str) -> str | None:
     parts = [part for part in re.split("[,;] ?", path) if part]
-    if parts != [path] and all(map(os.path.exists, parts)):
+    if len(parts) > 1 and all(map(os.path.exists, parts)):
         return f"separate the inputs with spaces: {shlex.join(parts)}"
     if "$" in path:
         return "the shell does not expand variables in single quotes"

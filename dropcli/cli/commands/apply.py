@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dropcli.cli import options, run_options
-from dropcli.cli.missing import add_hint
+from dropcli.cli.missing import add_hints
 from dropcli.cli.mistakes import no_input_hint
 from dropcli.cli.terminal import console
 from dropcli.errors import UsageError
@@ -148,9 +148,7 @@ def _run_dataset(
             console.show_end(
                 tally, request, seconds, failed=bool(application.errors), verbose=verbose
             )
-    for error in application.errors:
-        if error.place in inputs:
-            add_hint(error)
+    add_hints(application.errors, inputs)
     of_all = f"the first {{:,}} of {tally.unfit:,} files" if tally.unfit else "{:,} files"
     console.show_errors(application.errors, of_all, verbose=verbose)
     return 0 if not application.errors else 3 if tally.done and not report.failed else 1

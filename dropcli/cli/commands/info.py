@@ -3,6 +3,7 @@
 import os
 
 from dropcli.cli import options, run_options, values
+from dropcli.cli.missing import add_hints
 from dropcli.cli.terminal import console
 from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
@@ -29,6 +30,7 @@ def info(
             from dropcli.dataset import tensor_files  # slow to import
 
             paths, errors = tensor_files(paths)
+            add_hints(errors, files)
 
     report = Report("info", errors=[error.document() for error in errors])
     for error in errors:

@@ -1,6 +1,7 @@
 """`dropcli verify`: derive outputs again, and compare."""
 
 from dropcli.cli import options, run_options
+from dropcli.cli.missing import add_hints
 from dropcli.cli.terminal import console
 from dropcli.parallel import signals
 
@@ -29,6 +30,7 @@ def verify(
 
     with progress("verifying", enabled=not quiet, lines=True) as shown:
         verdicts, errors = verify_outputs(list(outputs), source, jobs or None, shown)
+    add_hints(errors, [*outputs, source])
     different = sum(bool(verdict.difference) for verdict in verdicts)
     documents = [error.document() for error in errors]
     report = Report("verify", None, [*verdicts], documents, different=different)
