@@ -21,7 +21,7 @@ HINTS = {
     f"{APPLY} -p 0.5:0.1": "did you mean 0.1:0.5?",
     f"{APPLY} -p 5": "did you mean 0.05?",
     f"{APPLY} -p .5%": "did you mean 0.005?",
-    f"{APPLY} -p 1.5": "as in -p 0.3, or -p 0.1:0.5",
+    f"{APPLY} -p 1.5": "as in -p 0.3, or -p 0.1:0.5 for a range",
     f"{APPLY} -p -0.3": "did you mean 0.3?",
     f"{APPLY} -p 0.3-0.5": "did you mean 0.3:0.5?",
     f"{APPLY} -p 0.3..0.5": "did you mean 0.3:0.5?",

@@ -41,6 +41,7 @@ def info(
         except UsageError:
             raise
         except DropcliError as error:
+            add_hints([error], files)
             report.errors.append(error.document())
             console.show_error(error)
             continue
