@@ -157,7 +157,9 @@ def _p_hint(text: str) -> str | None:
         meant = float(text.replace(",", "."))
     elif re.fullmatch(_NUMBER, bare := text.strip(_QUOTES)) and bare != text:
         meant = float(bare)
-    return f"did you mean {meant:g}?" if 0 <= meant <= 1 else "as in -p 0.3, or -p 0.1:0.5 for a range"
+    return (
+        f"did you mean {meant:g}?" if 0 <= meant <= 1 else "as in -p 0.3, or -p 0.1:0.5 for a range"
+    )
 
 
 def completion(words: Callable[[], Sequence[str]] | None) -> Callable[[str], list[str]] | None:
