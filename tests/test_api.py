@@ -250,12 +250,13 @@ def test_nothing_is_imported_that_is_not_used() -> None:
 
 def test_errors_name_parameters_where_the_command_names_options() -> None:
     x = np.ones((3, 4), "f4")
-    for settings, problem in {
+    problems: dict[tuple[tuple[str, Any], ...], str] = {
         (("exact", True),): "exact needs over or mode",
         (("over", 5),): "over=5: the tensor has 2 dimensions",
         (("mode", "channel"),): "mode='channel' needs 4 or more dimensions",
         (("p_per", "sample"),): "p_per='sample' needs a range, not p=0.5",
         (("alpha", True), ("rescale", False)): "alpha and rescale=False",
-    }.items():
+    }
+    for settings, problem in problems.items():
         with pytest.raises(ValueError, match=re.escape(problem)):
             dropcli.drop(x, seed=1, stream="x", **dict(settings))

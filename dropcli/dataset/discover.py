@@ -216,7 +216,7 @@ class _Walk:
                     if folder == self._left_out:
                         continue
                     if folder in above:
-                        note = f"{path}: not followed, since it links to a folder that it lies in"
+                        note = f"{path}: not followed: it links to a folder above it"
                         self.found.notes.append(note)
                         continue
                     folders = [*self._entries(path, name)]

@@ -229,7 +229,7 @@ def _is_input(source: str, output: str) -> UsageError:
 
 
 def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
-    """The warning about files with one name in mask keys, as `a.pt` and `a.bin`."""
+    """The warning about files with one name in mask keys, such as `a.pt` and `a.bin`."""
     first: dict[tuple[str, int], str] = {}
     shared = []
     for task in tasks:
@@ -242,8 +242,8 @@ def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
         more = f" (and {len(shared) - 1:,} more like them)" if len(shared) > 1 else ""
         yield Notice(
             "same-stream",
-            f"'{other}' and '{job.source}'{more} are both called '{job.stream}' in mask keys, so "
-            "tensors of the same name get the same mask",
+            f"'{other}' and '{job.source}'{more} share the mask name '{job.stream}', so tensors of "
+            "the same name get the same mask",
         )
 
 

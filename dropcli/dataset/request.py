@@ -87,7 +87,7 @@ def prepare_several(
         message = "--rng torch takes one input, since all files would get the same mask"
         raise UsageError("torch-several", message)
     if len(found.inputs) != 1 and request.stream:
-        message = "--stream takes one input: each file of several has its path as its stream"
+        message = "--stream takes one input: with several files, each uses its own path"
         raise UsageError("stream-of-several", message)
     return found, request, dropout
 

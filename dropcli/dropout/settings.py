@@ -247,4 +247,4 @@ def _check_torch(dropout: Dropout, groupings: list[str]) -> None:
 
 
 def _clash(option: str, other: str, hint: str) -> UsageError:
-    return UsageError("do-not-go-together", f"{option} and {other} do not go together", hint)
+    return UsageError("do-not-go-together", f"{option} and {other} cannot be combined", hint)

@@ -26,7 +26,7 @@ class Threads(ThreadPoolExecutor):
         except RuntimeError as error:
             raise DropcliError(
                 "no-threads",
-                "the system starts no more threads",
+                "the system cannot start more threads",
                 "end other processes, or raise the limits on memory and processes",
             ) from error
 

@@ -151,8 +151,8 @@ class FileReport:
             more = ", ..." if len(shown) < len(self.unknown_classes) else ""
             yield Notice(
                 "unknown-classes",
-                f"holds objects of other classes than torch's ({', '.join(shown)}{more}), which "
-                "are copied unread; load the output only if you trust the input",
+                f"holds objects of classes outside torch ({', '.join(shown)}{more}), which are "
+                "copied unread; load the output only if you trust the input",
             )
         if self.unselected:
             what = "its mask is empty" if self.mask else "copied unchanged"
@@ -187,8 +187,8 @@ class FileReport:
             yield Notice(
                 "rate-far-from-p",
                 f"tensor '{tensor.name}': the rate {tensor.rate:.4g} is "
-                f"{abs(tensor.rate_sigma or 0):.1f} standard deviations from p {p.mean:.4g}, as "
-                "chance makes it once in a million tensors",
+                f"{abs(tensor.rate_sigma or 0):.1f} standard deviations from p {p.mean:.4g}, which "
+                "happens by chance once in a million tensors",
             )
 
 

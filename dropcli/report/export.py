@@ -69,7 +69,9 @@ def check_stats_path(
         suffixes = ", ".join(_STATS_FORMATS)
         raise UsageError("bad-stats", f"--stats: the suffix of '{path}' is none of {suffixes}")
     if any(same_file(other, path) for other in others):
-        raise UsageError("same-file", f"--stats: the run reads or writes '{path}' itself")
+        raise UsageError(
+            "same-file", f"--stats: '{path}' is also an input or an output of this run"
+        )
     folder = os.path.dirname(os.path.abspath(path))
     if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
         check_destination(path, replace=replace)

@@ -75,7 +75,7 @@ def _check_words(
     verbose: bool,
 ) -> None:
     if quiet and verbose:
-        raise UsageError("quiet-and-verbose", "-q and -v do not go together")
+        raise UsageError("quiet-and-verbose", "-q and -v cannot be combined")
     if not inputs and files_from is None:
         raise UsageError("no-input", "missing argument: INPUT", no_input_hint(f"dropcli {command}"))
     if null and files_from is None:

@@ -202,5 +202,5 @@ def _source_of(item: Input, stream: str, source: str) -> str:
     raise FileError(
         "no-source",
         f"its source '{stream}' is not in '{source}'",
-        "name the file that it was made from with --source",
+        "use --source to name the file that it was made from",
     )
