@@ -91,7 +91,7 @@ def test_help_has_colour_on_terminals_alone() -> None:
 
 
 ERROR, HINT = f"{ESCAPE}[1;31merror:{ESCAPE}[0m ", f"{ESCAPE}[36mhint:{ESCAPE}[0m "
-WARNING = f"{ESCAPE}[33mwarning:{ESCAPE}[0m "
+WARNING = f"{ESCAPE}[35mwarning:{ESCAPE}[0m "
 
 
 def test_errors_hints_and_warnings_have_colour() -> None:

@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from dropcli.errors import STDOUT_NAME, DropcliError, FileError, located
 from dropcli.report import printable
 
 if TYPE_CHECKING:  # slow for --help
     from rich.console import Console as RichConsole
+    from rich.syntax import ANSISyntaxTheme
 
     from dropcli.cli.terminal.layout import Screen, Styler
     from dropcli.dataset import Request, Tally, Verdict
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # slow for --help
 # Of the 8 standard colours, those that can be read on light and dark backgrounds.
 _STYLES = {
     "error": "1;31",
-    "warning": "33",
+    "warning": "35",
     "hint": "36",
     "success": "32",
     "heading": "1;32",
@@ -205,8 +206,19 @@ def show_markdown(text: str) -> None:
     console.width = min(_width(sys.stdout), _PAGE)
     theme = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})  # on dark and light
     with located(STDOUT_NAME), console.use_theme(theme):
-        console.print(Markdown(text, code_theme="ansi_light"))
+        # Annotated as text, and passed on to what takes a theme too.
+        console.print(Markdown(text, code_theme=cast("str", _code_theme())))
         console.file.flush()
+
+
+def _code_theme() -> "ANSISyntaxTheme":
+    """Colours of code that can be read on light and dark backgrounds, unlike yellow and blue."""
+    from pygments.token import Comment, Keyword, Literal  # type: ignore[import-untyped]
+    from rich.style import Style
+    from rich.syntax import ANSISyntaxTheme
+
+    colors = {Comment: "green", Keyword: "magenta", Literal: "cyan"}
+    return ANSISyntaxTheme({token: Style(color=color) for token, color in colors.items()})
 
 
 def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False) -> None:
