@@ -103,8 +103,10 @@ def test_errors_hints_and_warnings_have_colour() -> None:
 
 @pytest.mark.parametrize("columns", [40, 60, 80])
 def test_errors_keep_words_whole_on_terminals_and_hints_can_be_copied(columns: int) -> None:
-    words = ("apply", "x.safetensors", "-o", "y.pt", "-p", "0.30000000000000000000000004.0")
-    error = "error: -p: '0.30000000000000000000000004.0' is not a number from 0 to 1"
+    words = ("apply", "x.safetensors", "-o", "y.pt", "--over", "0.3000000000000004")
+    error = (
+        "error: --over: '0.3000000000000004' is not a list of dimensions, such as 0,1 or 0,2:8,3:8"
+    )
     shown = shown_on_terminal(*words, "--color", "never", COLUMNS=str(columns))
     assert " ".join(shown.split()) == error
     assert max(map(len, shown.splitlines())) <= columns
