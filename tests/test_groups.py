@@ -234,3 +234,16 @@ def test_a_p_that_groups_cannot_reach(run: Run, p: float, shape: Shape) -> None:
     assert ("0.125 to 0.875" in result.err) == (shape[1] == 8)
     assert not os.path.exists("out.safetensors")
     assert run("apply", "in.safetensors", *options, "-p", f"0:{p}").code == 0
+
+
+@pytest.mark.parametrize(("least", "warned"), [("2", False), ("3", True), ("9", True)])
+def test_a_min_keep_that_keeps_all_is_warned_about(run: Run, least: str, warned: bool) -> None:
+    save_file({"x": torch.ones(4, 3, 2, 2)}, "x.safetensors")
+    given = f"apply x.safetensors -o y.safetensors --seed 7 --over 0,1 --min-keep {least}"
+    words = given.split()
+    (*_, file), warnings = (
+        run(*words, "--json").json["files"],
+        run(*words, "-n", "--json", "-f").json,
+    )
+    assert [warning["code"] for warning in warnings["warnings"]] == ["file-note"] * warned
+    assert (file["tensors"][0]["dropped"] == 0) == warned

@@ -19,7 +19,8 @@ _TENSOR_SUFFIXES = (".pt", ".pth", ".safetensors")
 def no_such_command(commands: Mapping[str, Any], args: Sequence[str]) -> UsageError:
     """The error for a command line that begins with none of the commands."""
     word = args[0]
-    meant = [name for name, words in COMMANDS.items() if word.lower() in words.split()]
+    called = {name: words.split() for name, words in COMMANDS.items() if name in commands}
+    meant = [name for name, words in called.items() if word.lower() in words]
     meant += difflib.get_close_matches(word.lower(), commands, 1)
     if _is_path(word):
         hint = _apply(args)

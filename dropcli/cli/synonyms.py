@@ -75,6 +75,8 @@ COMMANDS = {
     "apply": "augment convert do drop dropout run",
     "info": "cat describe inspect list ls print show stat stats",
     "verify": "check compare test validate",
+    "preview": "display image images plot view visualize",
+    "mask": "masks",
 }
 TRUTHS = {
     **dict.fromkeys(("yes", "true", "on", "1", "y", "t"), True),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dropcli.dropout.selection import check_dtype as check_dtype
     from dropcli.dropout.selection import check_exact as check_exact
     from dropcli.dropout.selection import in_tensor as in_tensor
+    from dropcli.dropout.selection import kept_note as kept_note
     from dropcli.dropout.selection import nothing_selected as nothing_selected
     from dropcli.dropout.selection import select as select
     from dropcli.dropout.selection import shell_pattern as shell_pattern
@@ -39,8 +40,8 @@ _NAMES = {
     "checks": "Range whole_number",
     "kernels": "Kernel fixed_kernel kernel_for",
     "rounding": "Array Keep Raw Share",
-    "selection": "LEAVE_OUT Selection check_dtype check_exact in_tensor nothing_selected select "
-    "shell_pattern",
+    "selection": "LEAVE_OUT Selection check_dtype check_exact in_tensor kept_note nothing_selected "
+    "select shell_pattern",
     "settings": "ArraySettings Dropout FileSettings MaskSettings Settings check_torch_input "
     "torch_version",
 }

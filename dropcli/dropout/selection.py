@@ -225,6 +225,20 @@ def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
     raise in_tensor(tensor, TensorError("exact-out-of-reach", message, hint))
 
 
+def kept_note(dropout: Dropout, tensor: TensorInfo) -> str | None:
+    """The warning about a --min-keep that leaves nothing to drop."""
+    if not (dropout.min_keep and dropout.over and tensor.elements) or dropout.drops_nothing:
+        return None
+    size = grid_of(tensor.shape, dropout.over)[dropout.over.blocks[-1][0]].cells
+    if dropout.min_keep < size:
+        return None
+    decisions = f"{size} decision{'s' if size > 1 else ''}"
+    return (
+        f"tensor '{tensor.name}': --min-keep {dropout.min_keep} keeps each group of {decisions} "
+        "whole, so nothing drops"
+    )
+
+
 def _matches(name: str, pattern: str) -> bool:
     """Glob match; a name always matches itself, even with brackets."""
     return name == pattern or fnmatchcase(name, pattern)

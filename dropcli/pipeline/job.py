@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dropcli.dropout import Dropout, Selection, check_exact, nothing_selected, select
+from dropcli.dropout import Dropout, Selection, check_exact, kept_note, nothing_selected, select
 from dropcli.errors import DropcliError, FileError, TensorError, located
 from dropcli.files import Reader, Transaction, place_of
 from dropcli.formats import Concatenated, Source, convert, convert_to_mask, label, open_source
@@ -46,7 +46,9 @@ def run_file(
     entry = record(dropout, job.stream, job.copy)
     report.applied_before = was_applied(source.provenance or [], dropout, entry)
     report.unselected = unselected
-    report.notes = list(source.notes)
+    selected = [tensor for tensor in ready.tensors if tensor.name in ready.selection.names]
+    kept = [note for tensor in selected if (note := kept_note(dropout, tensor))]
+    report.notes = [*source.notes, *kept]
     report.unknown_classes = list(source.unknown_classes)
     report.channels_last = _channels_last(ready, dropout)
     return report
