@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import pickle
 import struct
 import zipfile
 import zlib
@@ -72,6 +73,70 @@ def saved(content: Any, **options: Any) -> bytes:
 def legacy(content: Any, **options: Any) -> bytes:
     """As torch saved before version 1.6."""
     return saved(content, _use_new_zipfile_serialization=False, **options)
+
+
+def legacy_file(
+    pickled: bytes, storages: dict[str, tuple[int, bytes]], *, little: bool = True
+) -> bytes:
+    """A legacy file of this pickle: by key the elements of each storage, counted."""
+    system = {"protocol_version": 1001, "little_endian": little, "type_sizes": {"int": 4}}
+    head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system))
+    contents = b"".join(struct.pack("<q", count) + data for count, data in storages.values())
+    return head + pickled + pickle.dumps([*storages], 2) + contents
+
+
+def _storage_of(storage: Any) -> str:
+    name: str = storage._pickle_storage_type()
+    return name
+
+
+def numbered_legacy(content: Any, protocol: int = 2) -> bytes:
+    """As torch saved before version 1.6, but the same at each run: storages are numbered."""
+    storages: dict[str, tuple[int, bytes]] = {}
+    keys: dict[int, str] = {}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            if not isinstance(obj, torch.storage.TypedStorage):
+                return None
+            untyped = obj._untyped_storage
+            key = keys.setdefault(untyped._cdata, str(len(keys)))
+            count = len(untyped) // obj.dtype.itemsize
+            storages[key] = count, bytes(untyped)
+            kind = getattr(torch, _storage_of(obj))
+            return ("storage", kind, key, "cpu", count, None)
+
+    buffer = io.BytesIO()
+    Pickler(buffer, protocol).dump(content)
+    return legacy_file(buffer.getvalue(), storages)
+
+
+def string2(text: str) -> bytes:
+    """A string as Python 2 pickles it."""
+    data = text.encode()
+    return b"U" + bytes([len(data)]) + data if len(data) < 256 else long_string2(data)
+
+
+def long_string2(data: bytes) -> bytes:
+    return b"T" + struct.pack("<I", len(data)) + data
+
+
+def tensor2(key: str, numel: int, *shape: int, offset: int = 0, part: bytes = b"N") -> bytes:
+    """A float32 tensor as Python 2 pickles it; `part`: which of another storage it views."""
+    strides = [math.prod(shape[at + 1 :]) for at in range(len(shape))]
+    numbers = [b"(" + b"".join(b"K%c" % n for n in sizes) + b"t" for sizes in (shape, strides)]
+    kind = g("torch", "FloatStorage")
+    parts = (string2("storage"), kind, string2(key), string2("cpu"), b"K%c" % numel, part)
+    storage = b"(" + b"".join(parts) + b"tQ"
+    hooks = g("collections", "OrderedDict") + b")R"
+    arguments = storage + b"K%c" % offset + numbers[0] + numbers[1] + b"\x89" + hooks
+    return g("torch._utils", "_rebuild_tensor_v2") + b"(" + arguments + b"tR"
+
+
+def dict2(*pairs: tuple[bytes, bytes]) -> bytes:
+    """An OrderedDict as Python 2 pickles it: a list of lists of two."""
+    lists = b"".join(b"](" + key + value + b"e" for key, value in pairs)
+    return g("collections", "OrderedDict") + b"(](" + lists + b"etR"
 
 
 def changed(data: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:

@@ -211,8 +211,15 @@ class Sources:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             nodes = _returned(scope.module.tree, node.func.id)
         elif isinstance(node, ast.Name):
-            nodes = _given(node.id, scope)
+            nodes = _given(node.id, scope) or self._constant(node.id)
         return [(choice, scope) for choice in nodes]
+
+    def _constant(self, name: str) -> list[ast.expr]:
+        """What another module gives a public name in capitals."""
+        trees = [module.tree for module in self.modules] if name.isupper() else []
+        return (
+            [value for tree in trees for value in _assigned(tree, name)] if name[0] != "_" else []
+        )
 
 
 def _called(call: ast.Call) -> str:

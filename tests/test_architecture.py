@@ -31,7 +31,7 @@ LAYER = {name: -number for number, row in enumerate(ROWS) for name in row}
 ONLY = {
     "typer": {"cli.app", "cli.commands.help", "cli.options", "cli.parsing"},
     "rich": {"cli.terminal.console", "cli.terminal.progress"},
-    "torch": {"formats.pt.legacy", "masks.torch_rng"},
+    "torch": {"masks.torch_rng"},
     "cryptography": {"masks.keystream"},
     "hatchling": {"native.build"},
 }

@@ -59,14 +59,6 @@ def test_a_disk_that_is_full_for_the_statistics() -> None:
     assert len(load_file("y.safetensors")) == 100
 
 
-def test_a_disk_that_is_full_for_the_conversion_of_a_legacy_file() -> None:
-    """It is converted in a temporary file, whose disk may be another and full too."""
-    torch.save({"x": torch.rand(1 << 20)}, "x.pt", _use_new_zipfile_serialization=False)
-    done = limited(100, "apply x.pt -qo y.pt")
-    assert (done.returncode, done.stderr) == (1, b"error: x.pt: file too large\n")
-    assert not Path("y.pt").exists()
-
-
 def test_a_disk_that_is_full_for_what_is_piped_in() -> None:
     torch.save({"x": torch.rand(1 << 20)}, "x.pt")
     done = limited(100, "apply - -qo y.pt", after=" < x.pt")

@@ -1,6 +1,8 @@
 """Memory, start-up, and what is not imported: promises that hold for files of any size."""
 
+import os
 import shlex
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.builders import sparse
+from tests.builders import legacy_file, sparse, tensor2
 from tests.conftest import Run, peak_megabytes, shell
 
 
@@ -26,6 +28,18 @@ def test_f16_memory_does_not_grow_with_the_file(options: tuple[str, ...]) -> Non
 def test_memory_does_not_grow_with_a_pt_file() -> None:
     torch.save({"x": torch.zeros(150_000_000)}, "x.pt")
     assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < 100
+
+
+@pytest.mark.parametrize(
+    "megabytes", [300, pytest.param(6000, marks=pytest.mark.slow)], ids=["small", "large"]
+)
+def test_memory_does_not_grow_with_a_legacy_file(megabytes: int) -> None:
+    numel = b"J" + struct.pack("<i", megabytes << 18)
+    pickled = tensor2("0", 1, 1).replace(b"K\1", numel, 1).replace(b"(K\1t", b"(" + numel + b"t", 1)
+    Path("x.pt").write_bytes(legacy_file(pickled + b".", {"0": (megabytes << 18, b"")}))
+    os.truncate("x.pt", Path("x.pt").stat().st_size + (megabytes << 20))
+    assert peak_megabytes("apply", "x.pt", "-o", "/dev/null", "-q") < 100
+    assert peak_megabytes("info", "x.pt") < 100
 
 
 def _numbers() -> object:
@@ -75,12 +89,15 @@ def test_f16_six_gigabytes() -> None:
         ["info", "x.pt"],
         ["apply", "x.pt", "-o", "y.pt"],
         ["apply", "x.pt", "-o", "z.safetensors"],
+        ["info", "old.pt"],
+        ["apply", "old.pt", "-o", "y.pt"],
     ],
     ids=str,
 )
 def test_torch_is_not_imported(command: list[str]) -> None:
     save_file({"x": torch.ones(3), "b": torch.ones(3).bfloat16()}, "x.safetensors")
     torch.save({"x": torch.ones(3), "b": torch.ones(3).bfloat16()}, "x.pt")
+    torch.save({"x": torch.ones(3)}, "old.pt", _use_new_zipfile_serialization=False)
     code = "import sys; from dropcli.cli import main; code = main(sys.argv[1:]);"
     code += "print('torch' in sys.modules, file=sys.stderr); sys.exit(code)"
     done = shell(shlex.join((sys.executable, "-c", code, *command)))

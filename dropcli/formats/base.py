@@ -74,6 +74,9 @@ class Made:
         return self.tensor.elements
 
 
+INCOMPLETE = "the file is incomplete: copy, download or save it again"
+
+
 Segment: TypeAlias = bytes | Extent | Deferred | Gathered | Made
 
 

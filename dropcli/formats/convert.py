@@ -4,14 +4,12 @@ A safetensors output holds each tensor under its dotted name, row-major; a `.pt`
 dict of tensors. Content that the other format cannot store is refused before anything is written.
 """
 
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dropcli.errors import FormatError
-from dropcli.formats.base import Checksum, Derived, Segment, Source, dump_entries
-from dropcli.formats.pt import MAX_DIMENSIONS, PtSource, Writer
-from dropcli.formats.pt import PROVENANCE as PT_PROVENANCE
+from dropcli.formats.base import Checksum, Derived, Segment, Source
+from dropcli.formats.pt import MAX_DIMENSIONS, PtSource, archive_of, pickled_int, pickled_text
 from dropcli.formats.safetensors import METADATA, PROVENANCE, new_header
 from dropcli.tensors import TensorInfo, row_major_strides
 
@@ -88,21 +86,18 @@ class PtFromSafetensors(Derived):
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The pickle, the members that torch requires, and a storage for each tensor."""
-        writer, root = Writer(), self._root
-        yield from writer.add_known(f"{root}/data.pkl", _pickle(self.tensors))
-        yield from writer.add_known(f"{root}/byteorder", b"little")
-        for number, tensor in enumerate(self.tensors):
+        storages = (
+            (f"{self._root}/data/{number}", tensor.nbytes, self._payload(tensor))
+            for number, tensor in enumerate(self.tensors)
+        )
+        yield from archive_of(self._root, _pickle(self.tensors), storages, provenance)
 
-            def payload(written: Checksum, tensor: TensorInfo = tensor) -> Iterator[Segment]:
-                if tensor.nbytes:
-                    yield self._source.segment(tensor, written)
+    def _payload(self, tensor: TensorInfo) -> Callable[[Checksum], Iterable[Segment]]:
+        def payload(written: Checksum) -> Iterator[Segment]:
+            if tensor.nbytes:
+                yield self._source.segment(tensor, written)
 
-            yield from writer.add(f"{root}/data/{number}", tensor.nbytes, payload)
-        yield from writer.add_known(f"{root}/version", b"3\n")
-        if provenance is not None:
-            data = dump_entries(provenance).encode()
-            yield from writer.add_known(f"{root}/{PT_PROVENANCE}", data)
-        yield from writer.end()
+        return payload
 
 
 def _folder_named(stem: str) -> str:
@@ -129,7 +124,7 @@ def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
     """A dict of tensors in pickle protocol 2; the storage of each is named by its number."""
     parts = [b"\x80\x02}("]
     for number, tensor in enumerate(tensors):
-        parts += [_text(tensor.name), _tensor(tensor, number)]
+        parts += [pickled_text(tensor.name), _tensor(tensor, number)]
     return b"".join([*parts, b"u."])
 
 
@@ -143,20 +138,16 @@ def _tensor(tensor: TensorInfo, number: int) -> bytes:
         rebuild, storage = b"_rebuild_tensor_v3", b"ctorch.storage\nUntypedStorage\n"
         count, dtype = tensor.nbytes, b"ctorch\n" + dtype_name.encode() + b"\n"
     where = (
-        b"(" + _text("storage") + storage + _text(str(number)) + _text("cpu") + _int(count) + b"tQ"
+        b"("
+        + pickled_text("storage")
+        + storage
+        + pickled_text(str(number))
+        + pickled_text("cpu")
+        + pickled_int(count)
+        + b"tQ"
     )
     hooks = b"ccollections\nOrderedDict\n)R"
-    shape = b"(" + b"".join(map(_int, tensor.shape)) + b"t"
-    stride = b"(" + b"".join(map(_int, row_major_strides(tensor.shape))) + b"t"
+    shape = b"(" + b"".join(map(pickled_int, tensor.shape)) + b"t"
+    stride = b"(" + b"".join(map(pickled_int, row_major_strides(tensor.shape))) + b"t"
     call = b"ctorch._utils\n" + rebuild + b"\n"
-    return call + b"(" + where + _int(0) + shape + stride + b"\x89" + hooks + dtype + b"tR"
-
-
-def _text(value: str) -> bytes:
-    data = value.encode("utf-8", "surrogatepass")
-    return b"X" + struct.pack("<I", len(data)) + data
-
-
-def _int(value: int) -> bytes:
-    data = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
-    return b"\x8a" + struct.pack("<B", len(data)) + data
+    return call + b"(" + where + pickled_int(0) + shape + stride + b"\x89" + hooks + dtype + b"tR"

@@ -1,7 +1,7 @@
 """Detect a file's format by its content, whatever its name, and open it."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import PurePath
 
 from dropcli.errors import FormatError
@@ -12,7 +12,6 @@ from dropcli.formats.safetensors import SafetensorsSource
 _HEAD_BYTES = 512
 ZIP = b"PK\x03\x04"
 LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, within the first pickle
-_STAND_IN = "torch.serialization.StorageType"  # how torch writes such a class, and cannot read it
 
 
 def open_source(path: str) -> Source:
@@ -24,9 +23,9 @@ def open_source(path: str) -> Source:
     try:
         head = reader.peek(_HEAD_BYTES)
         if LEGACY in head[:32]:
-            return _open_legacy(reader)
+            return _open_pt(reader, legacy=True)
         try:
-            return _open_archive(reader) if head.startswith(ZIP) else SafetensorsSource(reader)
+            return _open_pt(reader) if head.startswith(ZIP) else SafetensorsSource(reader)
         except FormatError as error:
             from dropcli.formats.kinds import explain  # slow to import, and rarely needed
 
@@ -36,24 +35,12 @@ def open_source(path: str) -> Source:
         raise
 
 
-def _open_archive(reader: Reader, notes: Sequence[str] = ()) -> Source:
-    from dropcli.formats.pt import PtSource  # slow to import
+def _open_pt(reader: Reader, *, legacy: bool = False) -> Source:
+    from dropcli.formats.pt import LegacySource, PtSource  # slow to import
 
     if not reader.seekable:
         reader.spool()
-    return PtSource(reader, notes)
-
-
-def _open_legacy(reader: Reader) -> Source:
-    from dropcli.formats.pt import convert_legacy
-
-    if not reader.seekable:
-        reader.spool()
-    convert_legacy(reader)
-    source = _open_archive(reader, ["a file from before torch 1.6, written as a zip file"])
-    if _STAND_IN in source.unknown_classes:
-        raise FormatError("unreadable-legacy", "its content includes the class of a storage")
-    return source
+    return LegacySource(reader) if legacy else PtSource(reader)
 
 
 def convert(source: Source, output: str) -> Source:

@@ -43,6 +43,9 @@ _KINDS = {
     rb"\x80[\1-\5]": Kind(
         "a pickle", "where you trust it, load it with pickle and save it with torch", _OTHER
     ),
+    rb"(sys_info|pickle|tensors|storages)\0.{245,252}ustar": Kind(
+        "a tar archive of torch before version 0.1.10", _RESAVE, _OTHER
+    ),
     rb".{257}ustar": Kind("a tar archive", _RESAVE, _OTHER),
     rb"\x93NUMPY": Kind("a numpy array (.npy)", _ARRAYS, _OTHER),
     rb"\{": Kind("JSON", "of an index file, name the .safetensors files in it", "not-tensors"),

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from dropcli.errors import FormatError, located
 from dropcli.files import Reader
-from dropcli.formats.base import Extent, Segment, Source, dump_entries, parse_entries
+from dropcli.formats.base import INCOMPLETE, Extent, Segment, Source, dump_entries, parse_entries
 from dropcli.tensors import DTYPES, TensorInfo
 
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit
@@ -22,7 +22,6 @@ _KNOWN_BYTES = 1 << 16  # of headers that are remembered
 _MAX_VALUES = 1 << 21  # in a header of few tensors; parsing them takes half a gigabyte
 _MAX_VALUES_EACH = 16  # for each tensor, in a header of many
 _MAX_BYTES = 1 << 43  # 8 TiB; file systems allow 16
-_INCOMPLETE = "the file is incomplete: copy, download or save it again"
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
@@ -102,13 +101,13 @@ def _read_header(reader: Reader) -> bytes:
     prefix = reader.peek(8)
     if len(prefix) < 8:
         problem = f"the file has only {len(prefix)} bytes" if prefix else "the file is empty"
-        raise FormatError("truncated-header", problem, _INCOMPLETE)
+        raise FormatError("truncated-header", problem, INCOMPLETE)
     length = int.from_bytes(prefix, "little")
     if length > _MAX_HEADER_BYTES:
         raise FormatError("header-too-large", f"a header cannot have {length:,} bytes")
     if reader.size is not None and length > reader.size - 8:
         problem = f"the header has {length:,} bytes, but the file only {reader.size:,}"
-        raise FormatError("truncated-header", problem, _INCOMPLETE)
+        raise FormatError("truncated-header", problem, INCOMPLETE)
     header = reader.read(0, 8 + length)[8:]
     values = header.count(b",")
     if values > max(_MAX_VALUES, _MAX_VALUES_EACH * header.count(b'"data_offsets"')):
@@ -155,7 +154,7 @@ def _check(reader: Reader, header: bytes, size: int) -> None:
         _check_twin(header, size)  # errors of the header come first
         problem = f"the file has {reader.size:,} bytes, but its header describes {size:,}"
         if reader.size < size:
-            raise FormatError("truncated-data", problem, _INCOMPLETE)
+            raise FormatError("truncated-data", problem, INCOMPLETE)
         raise FormatError("trailing-data", problem)
     if reader.seekable:
         _safe_open(reader.path)

@@ -10,13 +10,15 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from isal import isal_zlib
 
 from dropcli.errors import FormatError
 from dropcli.files import Reader
-from dropcli.formats.base import Checksum, Deferred, Segment
+from dropcli.formats.base import INCOMPLETE, Checksum, Deferred, Segment, dump_entries
 
+PROVENANCE = "dropcli.json"
 _MAX_32 = 0xFFFFFFFF
 _FLAGS = 0x0808  # names in UTF-8; checksum and sizes after the payload
 _DATE = 0x21  # 1980-01-01: no time is recorded
@@ -51,7 +53,7 @@ def read_members(reader: Reader) -> list[Member]:
         raise FormatError(
             "damaged-archive",
             f"damaged .pt file: its zip archive cannot be read ({reason})",
-            "the file is incomplete: copy, download or save it again",
+            INCOMPLETE,
         ) from None
 
     if not _is_sound(reader, len(infos)):
@@ -154,6 +156,27 @@ def _is_folder(info: zipfile.ZipInfo) -> bool:
     return info.filename.endswith("/") and not info.file_size and not info.CRC
 
 
+Payload: TypeAlias = Callable[[Checksum], Iterable[Segment]]
+
+
+def archive_of(
+    root: str,
+    pickled: bytes,
+    storages: Iterable[tuple[str, int, Payload]],
+    provenance: list[Any] | None,
+) -> Iterator[Segment]:
+    """An archive as torch reads it: storages with their names, bytes and payloads."""
+    writer = Writer()
+    yield from writer.add_known(f"{root}/data.pkl", pickled)
+    yield from writer.add_known(f"{root}/byteorder", b"little")
+    for name, nbytes, payload in storages:
+        yield from writer.add(name, nbytes, payload)
+    yield from writer.add_known(f"{root}/version", b"3\n")
+    if provenance is not None:
+        yield from writer.add_known(f"{root}/{PROVENANCE}", dump_entries(provenance).encode())
+    yield from writer.end()
+
+
 def _doubtful(name: str, problem: str) -> FormatError:
     return FormatError("doubtful-archive", f"member '{name}': {problem}")
 
@@ -170,7 +193,7 @@ class Writer:
         self,
         name: str,
         nbytes: int,
-        payload: Callable[[Checksum], Iterable[Segment]],
+        payload: Payload,
         verify: Callable[[], None] = lambda: None,
     ) -> Iterator[Segment]:
         """A streamed member; `payload` updates the checksum, and `verify` runs after it."""

@@ -1,63 +1,168 @@
-"""`.pt` files from before torch 1.6, which torch itself must read."""
+"""`.pt` files from before torch 1.6: five pickles, then the storages, written as zip files.
 
-import os
-import tempfile
-import warnings
+The pickles are a magic number, a version, the writer's system, the object, and the keys of the
+storages; for each key follow its number of elements, in 8 bytes, and the elements.
+"""
 
-from dropcli.errors import FormatError, needing
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from dropcli.errors import FormatError
 from dropcli.files import Reader
-from dropcli.formats.pt.calls import check_calls
+from dropcli.formats.base import INCOMPLETE, Segment
+from dropcli.formats.pt.archive import Member, archive_of
+from dropcli.formats.pt.rebuild import FoundTensor
+from dropcli.formats.pt.rewrite import Rewriter, loose_part
 from dropcli.formats.pt.safe_globals import check_globals
-from dropcli.formats.pt.unpickle import Global, Machine
+from dropcli.formats.pt.source import MAX_PICKLE_BYTES, PtSource, big_endian, dtype_and_size
+from dropcli.formats.pt.unpickle import Dict, Global, Loaded, Machine, MadeCall, Reference
+from dropcli.tensors import Dtype
 
-# A magic number, a version, the system and the object; the storages' keys and contents follow.
-_PICKLES = 4
-_MAX_PICKLE_BYTES = 1 << 26
+_MAGIC = 0x1950A86A20F9469CFC6C
+_VERSION = 1001
+_FIRST_BYTES = 1 << 16  # what most pickles need
+_MOST_FOR_AN_OPCODE = 16  # bytes, if it is not a text
+_KEY = re.compile(r"[\w-]{1,100}", re.ASCII)
 
 
-def convert_legacy(reader: Reader) -> None:
-    """Replace the reader's file by the same content as a zip file.
+class LegacySource(PtSource):
+    """An open legacy file. FormatError if it is damaged, hostile, or big-endian."""
 
-    Takes memory for the whole content, and imports torch, which refuses unknown classes.
-    """
-    size = min(reader.size or 0, _MAX_PICKLE_BYTES)
-    data = reader.read(0, size)
-    at = 0
-    for _ in range(_PICKLES):
-        machine = Machine(data, at)
-        machine.run()
-        at = machine.at
-    names, references = [*machine.globals], machine.references
-    check_globals(names)
-    check_calls(machine.calls, names)
-    if {Global(module, "bytearray") for module in ("builtins", "__builtin__")} & set(names):
-        raise FormatError("program-in-data", "its pickle could run code: it names bytearray")
-    keys = Machine(data, at, whole=True).run()
-    wanted = {str(reference.id[2:3]) for reference in references if reference.id[0] == "storage"}
-    if not isinstance(keys, list) or wanted - {str((key,)) for key in keys}:
-        # torch would return uninitialized memory as their content.
-        raise FormatError("no-storage", "damaged .pt file: some of its storages are missing")
+    format = "legacy-pt"
 
-    with needing("torch"):
-        import torch
+    def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
+        """A zip archive of our own making."""
+        storages = (
+            (member.name, member.nbytes, self._payload(member, inside))
+            for member, inside in self._placed()
+        )
+        yield from archive_of(self.root, self._pickled, storages, provenance)
 
-    with (
-        os.fdopen(os.dup(reader.fd), "rb") as file,
-        tempfile.TemporaryFile() as converted,
-        warnings.catch_warnings(action="ignore"),  # torch's, on what it then does or refuses
-    ):
-        file.seek(0)
+    def verify(self) -> None:
+        """There are no checksums."""
+
+    def _load(self) -> Loaded:
+        self.root = "archive"
+        self.notes.append("a file from before torch 1.6, written as a zip file")
+        pickles = _read_pickles(self._reader)
+        self._members = {}
+        end = pickles.end
+        counts = {reference.id[2]: reference.id for reference in reversed(pickles.references)}
+        for key in pickles.keys:
+            end = self._add_member(key, counts.pop(key, None), end)
+        if counts:
+            problem = "damaged .pt file: some of its storages are missing"
+            raise FormatError("no-storage", problem)
+        if end > self.size:
+            problem = f"the file has {self.size:,} bytes, but its storages end at {end:,}"
+            raise FormatError("truncated-data", problem, INCOMPLETE)
+        if end < self.size:
+            self.notes.append(f"{self.size - end:,} bytes after its storages are left out")
+        self._pickled = pickles.rewritten
+        return Loaded(pickles.record, pickles.globals, pickles.calls, pickles.references, 0)
+
+    def _add_member(self, key: str, reference: Any, position: int) -> int:
+        """Find the storage at this position of the file; the position after it."""
+        if reference is None:
+            raise _damaged("no tensor has one of its storages, or two have one key")
+        _, kind, _, _, numel, _ = reference
+        if not _KEY.fullmatch(key) or numel < 0:
+            raise _damaged("the id of a storage is not one that torch writes")
+        count = int.from_bytes(self._reader.read(position, 8), "little", signed=True)
+        name = f"{self.root}/data/{key}"
+        if count != numel:
+            problem = f"member 'data/{key}': expected {numel:,} elements, got {count:,}"
+            raise FormatError("wrong-size", problem)
+        member = Member(name, position + 8, count * dtype_and_size(kind)[1], 0)
+        self._members[name] = member
+        return member.offset + member.nbytes
+
+    def _pickle(self) -> bytes:
+        return self._pickled
+
+    def _entries(self) -> list[Any]:
+        return []
+
+    def _check_loose(self, reference: Reference) -> None:
+        if reference.id[5] is not None:
+            raise loose_part()
+        super()._check_loose(reference)
+
+    def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
+        *whole, view = found.storage
+        member, dtype, numel = super()._storage(replace(found, storage=tuple(whole)))
+        if view is not None:
+            numel = min(numel, view[1] + view[2])
+        return member, dtype, numel
+
+
+class _Pickles:
+    """The pickles at the beginning of a file of `size` bytes, of which `data` is the first part."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self._data, self._size = data, size
+        self._names: dict[Global, None] = {}
+        self.calls: list[MadeCall] = []
+        self.end = 0
+        self.machine = Machine(data, whole=True)
+
+    def read(self) -> None:
+        """Read them, and check all but the object."""
+        magic, version, system = (
+            self._run(Machine(self._data, self.end, whole=True)) for _ in range(3)
+        )
+        rewriter = Rewriter(self._data, self.end)
+        self.record = self._run(rewriter)
+        self.references = rewriter.references
+        self.keys = self._run(Machine(self._data, self.end, whole=True))
+        self.globals = [*self._names]
+        check_globals(self.globals)
+        if magic != _MAGIC or type(version) is not int:
+            raise _damaged("it does not begin as torch writes it")
+        if version != _VERSION:
+            problem = f"version {version} of the legacy .pt format is not supported"
+            raise FormatError("newer-version", problem)
+        if isinstance(system, Dict) and ("little_endian", False) in system.pairs:
+            raise big_endian()
+        if not (isinstance(self.keys, list) and all(isinstance(key, str) for key in self.keys)):
+            raise _damaged("the keys of its storages are not a list of strings")
+        self.rewritten = rewriter.rewritten()
+
+    def _run(self, machine: Machine) -> Any:
+        self.machine = machine
+        machine.size = self._size
+        value = machine.run()
+        self.end = machine.at
+        self._names |= machine.globals
+        self.calls += machine.calls
+        return value
+
+
+def _read_pickles(reader: Reader) -> _Pickles:
+    """Read as much of the file as the pickles need."""
+    size = reader.size or 0
+    most = min(size, MAX_PICKLE_BYTES)
+    count = min(most, _FIRST_BYTES)
+    while True:
+        pickles = _Pickles(reader.read(0, count), size)
         try:
-            content = torch.load(file, weights_only=True, map_location="cpu")
-            torch.save(content, converted)
-        except Exception as error:  # noqa: BLE001  # torch raises many types
-            if isinstance(error.__context__, OSError):  # such as a full disk
-                raise error.__context__ from None
-            raise FormatError(
-                "unreadable-legacy",
-                "a legacy .pt file that torch cannot load safely: it is damaged or holds classes "
-                "of other packages",
-                "where you trust it, load it with torch and save it again",
-            ) from None
-        converted.flush()
-        reader.replace(converted)
+            pickles.read()
+        except FormatError as error:
+            needed = max(pickles.machine.needed, pickles.machine.at + _MOST_FOR_AN_OPCODE)
+            if error.code != "damaged-pickle" or needed <= count:
+                raise
+            if needed > size or count == most == size:
+                problem = f"the file ends within its pickles, after {size:,} bytes"
+                raise FormatError("truncated-data", problem, INCOMPLETE) from None
+            if count == most:
+                problem = f"its pickles have more than {most:,} bytes"
+                raise FormatError("member-too-large", problem) from None
+            count = min(most, max(needed, 8 * count))
+        else:
+            return pickles
+
+
+def _damaged(problem: str) -> FormatError:
+    return FormatError("damaged-legacy", f"damaged .pt file: {problem}")

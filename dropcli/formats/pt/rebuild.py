@@ -131,11 +131,20 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(value, Dict):
         yield from value.pairs
     else:
-        yield from enumerate(value.arguments)
+        yield from _pairs_in(value) or enumerate(value.arguments)
         yield from enumerate(value.items)
         yield from value.pairs
         if value.function != _ORDERED_DICT:  # its attribute is torch's record of module versions
             yield from _attributes(value.state)
+
+
+def _pairs_in(call: Call) -> list[tuple[Any, Any]]:
+    """The items of an OrderedDict of Python 2, which are its argument."""
+    match call.arguments:
+        case (list() as pairs,) if call.function == _ORDERED_DICT:
+            if all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+                return [(key, value) for key, value in pairs]
+    return []
 
 
 def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:

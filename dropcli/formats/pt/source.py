@@ -5,7 +5,7 @@ copied; only the bytes of selected tensors and the checksums after them change.
 """
 
 import gc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,19 +14,19 @@ from isal import isal_zlib
 from dropcli.errors import FormatError
 from dropcli.files import Reader
 from dropcli.formats.base import Checksum, Extent, Segment, Source, dump_entries, parse_entries
-from dropcli.formats.pt.archive import Member, Writer, read_members, trailing_bytes
+from dropcli.formats.pt.archive import PROVENANCE, Member, Writer, read_members, trailing_bytes
 from dropcli.formats.pt.calls import check_calls
 from dropcli.formats.pt.overlaps import check_apart, clusters, tie
 from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
 from dropcli.formats.pt.safe_globals import check_globals
-from dropcli.formats.pt.unpickle import Global, load
+from dropcli.formats.pt.unpickle import Global, Loaded, Reference, load
 from dropcli.tensors import BY_STORAGE, BY_TORCH_NAME, Dtype, Layout, TensorInfo
 
-PROVENANCE = "dropcli.json"
 _UNKNOWN = Dtype("?", 8, "opaque", "")
 _ITEM_SIZES = {"UntypedStorage": 1, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
 _CHUNK = 1 << 20  # bytes
-_MAX_BYTES = {"data.pkl": 1 << 28, PROVENANCE: 1 << 24}  # enough for 3 million tensors
+MAX_PICKLE_BYTES = 1 << 28  # enough for 3 million tensors
+_MAX_BYTES = {"data.pkl": MAX_PICKLE_BYTES, PROVENANCE: 1 << 24}
 _MAX_SMALL_BYTES = 1 << 10  # for other members that are read whole
 _PICKLES = (".pkl", ".pickle")
 _SAVE_AGAIN = "where you trust it, load it with torch and save it again"
@@ -38,29 +38,20 @@ class PtSource(Source):
     format = "pt"
     metadata: dict[str, str] = {}  # noqa: RUF012  # such files have none
 
-    def __init__(self, reader: Reader, notes: Sequence[str] = ()) -> None:
+    def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
         self._reader = reader
-        self.notes = list(notes)
-        self._members = {member.name: member for member in read_members(reader)}
-        self.root = _root(self._members)
+        self.notes = []
         self.size = reader.size or 0
-        self._check_container()
-        data = self._read("data.pkl")
-
         # None of the many records is garbage, and collecting it would double the time.
         with _no_collection():
-            loaded = load(data)
+            loaded = self._load()
             found = list(find_tensors(loaded.record))
         self._kinds: dict[str, str] = {}
         in_tensors = {id(tensor.storage) for tensor in found}
         for reference in loaded.references:  # storages that belong to no tensor are checked too
             if id(reference.id) not in in_tensors:
-                self._storage(FoundTensor("(a storage)", reference.id))
-        if loaded.rest:
-            self.notes.append(f"{loaded.rest:,} bytes after its pickle are copied unread")
-        if after := trailing_bytes(reader):
-            self.notes.append(f"{after:,} bytes after the archive are left out")
+                self._check_loose(reference)
         self.unknown_classes = check_globals(loaded.globals)
         check_calls(loaded.calls, loaded.globals)
         self.holds_arrays = any(
@@ -70,8 +61,26 @@ class PtSource(Source):
         self.tensors = tie([self._info(tensor) for tensor in found if not tensor.inside])
         # The parts of special tensors must not change, so they count as overlaps.
         self._inside = [self._info(tensor) for tensor in found if tensor.inside]
+        self.provenance = self._entries()
+
+    def _load(self) -> Loaded:
+        """Find the members and read the pickle."""
+        self._members = {member.name: member for member in read_members(self._reader)}
+        self.root = _root(self._members)
+        self._check_container()
+        loaded = load(self._pickle())
+        if loaded.rest:
+            self.notes.append(f"{loaded.rest:,} bytes after its pickle are copied unread")
+        if after := trailing_bytes(self._reader):
+            self.notes.append(f"{after:,} bytes after the archive are left out")
+        return loaded
+
+    def _pickle(self) -> bytes:
+        return self._read("data.pkl")
+
+    def _entries(self) -> list[Any] | None:
         kept = f"{self.root}/{PROVENANCE}" in self._members
-        self.provenance = parse_entries(self._read(PROVENANCE)) if kept else []
+        return parse_entries(self._read(PROVENANCE)) if kept else []
 
     def check_selected(self, names: Collection[str]) -> None:
         """TensorError if one of these shares only some of its elements with another tensor."""
@@ -81,13 +90,7 @@ class PtSource(Source):
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The members in file order, then the provenance, then the directory."""
         writer = Writer(self._alignment())
-        waiting = clusters(self.tensors)
-        cluster = next(waiting, None)
-        for member in self._members.values():
-            inside = []
-            while cluster and cluster[0].offset < member.offset + member.nbytes:
-                inside.append(cluster)
-                cluster = next(waiting, None)
+        for member, inside in self._placed():
             if provenance is None or member.name != f"{self.root}/{PROVENANCE}":
                 yield from self._copy(writer, member, inside)
         if provenance is not None:
@@ -98,7 +101,7 @@ class PtSource(Source):
     def first_non_tensor(self) -> str | None:
         """The name of the first value in the file that is not a tensor; None if all are."""
         with _no_collection():
-            return first_non_tensor(load(self._read("data.pkl")).record)
+            return first_non_tensor(load(self._pickle()).record)
 
     def verify(self) -> None:
         """Read all members; FormatError for one whose checksum is wrong."""
@@ -116,6 +119,26 @@ class PtSource(Source):
     ) -> Iterator[Segment]:
         """The member with the tensors in it; what was read is checked against its checksum."""
         read = Checksum()
+        payload = self._payload(member, inside, read)
+        yield from writer.add(
+            member.name, member.nbytes, payload, lambda: self._check_crc(member, read.value)
+        )
+
+    def _placed(self) -> Iterator[tuple[Member, list[list[TensorInfo]]]]:
+        """The members in file order, each with the clusters of tensors in it."""
+        waiting = clusters(self.tensors)
+        cluster = next(waiting, None)
+        for member in self._members.values():
+            inside = []
+            while cluster and cluster[0].offset < member.offset + member.nbytes:
+                inside.append(cluster)
+                cluster = next(waiting, None)
+            yield member, inside
+
+    def _payload(
+        self, member: Member, inside: list[list[TensorInfo]], read: Checksum | None = None
+    ) -> Callable[[Checksum], Iterable[Segment]]:
+        """What makes the segments of a member; checksums are updated as they are written."""
 
         def payload(written: Checksum) -> Iterator[Segment]:
             position, stop = member.offset, member.offset + member.nbytes
@@ -129,9 +152,7 @@ class PtSource(Source):
             if position < stop:
                 yield Extent(position, stop - position, (), read, written)
 
-        yield from writer.add(
-            member.name, member.nbytes, payload, lambda: self._check_crc(member, read.value)
-        )
+        return payload
 
     def _check_crc(self, member: Member, crc: int) -> None:
         if crc != member.crc and not self._unchecked:
@@ -172,9 +193,7 @@ class PtSource(Source):
         if self._unchecked and any(member.nbytes for member in members):
             self.notes.append("it was saved without checksums, so damage cannot be detected")
         if f"{self.root}/byteorder" in self._members and self._read("byteorder") != b"little":
-            raise FormatError(
-                "byte-order", "the file is big-endian: save it on a little-endian machine"
-            )
+            raise big_endian()
         for member in members:
             self._check_no_pickle(member)
         self._alignment()
@@ -210,6 +229,10 @@ class PtSource(Source):
         strided = None if layout.contiguous else layout
         return TensorInfo(found.name, dtype, found.shape, offset, nbytes, strided, unsupported)
 
+    def _check_loose(self, reference: Reference) -> None:
+        """FormatError for a storage that belongs to no tensor and is not one of torch's."""
+        self._storage(FoundTensor("(a storage)", reference.id))
+
     def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
         """The member of a storage, its dtype and its number of elements."""
         match found.storage:
@@ -223,10 +246,9 @@ class PtSource(Source):
             raise FormatError("no-member", f"damaged .pt file: {name} is missing")
         if kind.module not in ("torch", "torch.storage"):
             raise FormatError("damaged-storage", f"{name}: {kind} is not a storage of torch")
-        dtype = BY_STORAGE.get(kind.name, _UNKNOWN)
+        dtype, itemsize = dtype_and_size(kind)
         if found.dtype is not None:
             dtype = BY_TORCH_NAME.get(found.dtype, _UNKNOWN)
-        itemsize = _ITEM_SIZES.get(kind.name, dtype.bits // 8)
         known = dtype is not _UNKNOWN or kind.name in _ITEM_SIZES
         if known and numel * itemsize != member.nbytes:
             problem = f"{name}: expected {numel * itemsize:,} bytes, got {member.nbytes:,}"
@@ -235,6 +257,18 @@ class PtSource(Source):
             problem = f"{name}: used as both {self._kinds[key]} and {kind.name}"
             raise FormatError("two-dtypes", problem)
         return member, dtype, member.nbytes * 8 // dtype.bits
+
+
+def dtype_and_size(storage: Global) -> tuple[Dtype, int]:
+    """What the elements of a class of storages are, and how many bytes each has."""
+    dtype = BY_STORAGE.get(storage.name, _UNKNOWN)
+    return dtype, _ITEM_SIZES.get(storage.name, dtype.bits // 8)
+
+
+def big_endian() -> FormatError:
+    """The error of a file whose elements are in the other byte order."""
+    problem = "the file is big-endian: save it on a little-endian machine"
+    return FormatError("byte-order", problem)
 
 
 @contextmanager

@@ -104,7 +104,8 @@ def load(data: bytes) -> Loaded:
 class Machine:
     """The pickle machine, protocols 0 to 5, one method for each group of opcodes.
 
-    It reads the pickle at byte `at` of the data. `whole`: plain values of long containers stay.
+    It reads the pickle at byte `at` of the data, the first of `size` bytes. `whole`: plain values
+    of long containers stay.
     """
 
     def __init__(self, data: bytes, at: int = 0, *, whole: bool = False) -> None:
@@ -113,7 +114,7 @@ class Machine:
         self.references: list[Reference] = []
         self.at = at
         self.needed = 0  # bytes of data, if there were too few
-        self.data = data
+        self.data, self.size = data, len(data)
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # the stack below each open mark
         self.memo: list[Any] = []
@@ -126,25 +127,22 @@ class Machine:
     def run(self) -> Any:
         """The object that the pickle describes; `at` is then the byte after it."""
         try:
-            self.execute()
+            self.execute(len(self.data))
+            self.take(1)
             return self.pop()
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error):
             self.damaged()
 
-    def execute(self) -> None:
-        """Run all opcodes up to the last."""
+    def execute(self, end: int) -> None:
+        """Run the opcodes before byte `end`, or before the last of the pickle."""
         data = self.data
-        while (code := data[self.at]) != STOP:
+        while self.at < end and (code := data[self.at]) != STOP:
             self.at += 1
             OPCODES[code](self)
-        self.at += 1
 
     def damaged(self) -> NoReturn:
-        size = len(self.data)
-        raise FormatError(
-            "damaged-pickle",
-            f"its pickle is damaged at byte {self.at:,} of {size:,}",
-        )
+        problem = f"its pickle is damaged at byte {self.at:,} of {self.size:,}"
+        raise FormatError("damaged-pickle", problem)
 
     # Steps shared by the opcodes.
 
@@ -167,7 +165,7 @@ class Machine:
         most = self.at + _MAX_LINE
         end = self.data.find(b"\n", self.at, most)
         if end < 0:
-            self.needed = most
+            self.needed = len(self.data) + 1 if len(self.data) < most else 0
             self.damaged()
         return self.take(end + 1 - self.at)[:-1].decode()
 
@@ -227,9 +225,7 @@ class Machine:
             self.needed = end
             self.damaged()
         self._framed = True
-        while self.at < end and (code := self.data[self.at]) != STOP:
-            self.at += 1
-            OPCODES[code](self)
+        self.execute(end)
         self._framed = False
         if self.at > end:
             self.damaged()
@@ -398,8 +394,8 @@ STOP = ord(".")
 # Named as in the standard library's `pickletools`. Sets become lists, which hash nothing.
 _NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
-    b"\x95": Machine.frame,  # FRAME
-    b"(": Machine.open_mark,  # MARK
+    b"\x95": lambda m: m.frame(),  # FRAME
+    b"(": lambda m: m.open_mark(),  # MARK
     b"0": lambda m: m.pop() if m.stack else m.close_mark(),  # POP
     b"1": Machine.close_mark,  # POP_MARK
     b"2": lambda m: m.stack.append(m.top()),  # DUP
@@ -452,7 +448,7 @@ _NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"c": lambda m: m.push_global(m.line(), m.line()),  # GLOBAL
     b"\x93": Machine.stack_global,  # STACK_GLOBAL
     b"P": Machine.damaged,  # PERSID: its text cannot name a storage
-    b"Q": Machine.reference,  # BINPERSID
+    b"Q": lambda m: m.reference(),  # BINPERSID
     b"R": Machine.reduce,  # REDUCE
     b"\x81": Machine.new_object,  # NEWOBJ
     b"\x92": Machine.new_object_with_keywords,  # NEWOBJ_EX
