@@ -30,6 +30,8 @@ from tests.builders import (
 )
 from tests.conftest import Run, shell
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's, of quantized tensors and protocols
+
 ONES = {"0": (6, numpy.arange(6, dtype="<f4").tobytes())}
 
 
@@ -100,7 +102,6 @@ def test_what_is_in_a_file_is_in_the_output(run: Run, make: Any, protocol: int) 
     assert parts_of(after) == parts_of(loaded("x.pt"))
 
 
-@pytest.mark.filterwarnings("ignore")  # of quantized tensors
 @pytest.mark.parametrize("make", [_training, _various], ids=["training", "various"])
 def test_outputs_are_those_of_zip_files(run: Run, make: Any) -> None:
     content = make()
