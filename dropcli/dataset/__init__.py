@@ -5,12 +5,11 @@ from dropcli.dataset.discover import is_several, read_list, tensor_files
 from dropcli.dataset.journal import Shard
 from dropcli.dataset.plan import Request
 from dropcli.dataset.request import choose_output
-from dropcli.dataset.tally import NameTotals, Tally
+from dropcli.dataset.tally import Tally
 from dropcli.dataset.verify import Verdict, verify_outputs
 
 __all__ = [
     "Dataset",
-    "NameTotals",
     "Request",
     "Shard",
     "SingleFile",

@@ -11,11 +11,13 @@ from dropcli.dataset.discover import is_several
 from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
-from dropcli.dataset.tally import Tally
+from dropcli.dataset.tally import Samples, Tally
 from dropcli.dataset.urls import check_local
 from dropcli.dropout import Dropout, check_torch_input
 from dropcli.errors import DropcliError, Interrupted
 from dropcli.pipeline import (
+    SAMPLE,
+    SAMPLE_OF_ALL,
     FileReport,
     Notice,
     Progress,
@@ -26,7 +28,7 @@ from dropcli.pipeline import (
     run_file,
     settings_notices,
 )
-from dropcli.report import check_stats_path, write_stats
+from dropcli.report import Details, check_stats_path, has_histograms, write_stats
 
 
 class Application(ABC):
@@ -45,6 +47,7 @@ class Application(ABC):
     ) -> None:
         self.request = request
         self.dropout = dropout
+        self.details = Details()
         self.notices = [*settings_notices(dropout), *notices]
         if request.stats:
             replacing = request.continues or request.dry_run
@@ -61,7 +64,7 @@ class Application(ABC):
             report.notices.add(notice, number=-1)
         self._run(report, progress)
         if self.request.stats and not self.request.dry_run:
-            write_stats(self.request.stats, report, replace=self.request.continues)
+            write_stats(self.request.stats, report, self.details, replace=self.request.continues)
         return report
 
     @abstractmethod
@@ -81,6 +84,8 @@ class SingleFile(Application):
     def _run(self, report: Report, progress: Progress) -> None:
         self.file = run_file(self.job, self.dropout, progress)
         report.entries.append(self.file)
+        samples = {t.name: t.sample for t in self.file.tensors if t.sample}
+        self.details = Details(samples)
         for notice in self.file.notices():
             report.notices.add(notice, self.file.source)
 
@@ -94,6 +99,9 @@ class Dataset(Application):
         found, request, dropout = prepare_several(operands, listed, request, dropout)
         if listed is None and not is_several(operands) and not request.resume:
             check_selected(operands[0], dropout)  # before several copies of one file
+        if request.sample:
+            outputs = len(found.inputs) * max(1, request.copies)
+            request = replace(request, sample=max(1, SAMPLE_OF_ALL // max(1, outputs)))
         self._plan = plan_batch(request, found)
         notices = [Notice("link-to-above", note) for note in found.notes]
         if not dropout.drops_nothing:
@@ -105,7 +113,12 @@ class Dataset(Application):
         self.errors: list[DropcliError] = []
         others = found.part(request.shard).others if request.shard else found.others
         left = 0 if request.copy_others else len(others)
-        self.tally = Tally(keep=request.keep_files, kept_names=found.kept_names, left=left)
+        self.tally = Tally(
+            keep=request.keep_files,
+            kept_names=found.kept_names,
+            left=left,
+            samples=Samples(len(self._plan.tasks)),
+        )
 
     def _run(self, report: Report, progress: Progress) -> None:
         tally = self.tally
@@ -118,6 +131,7 @@ class Dataset(Application):
                 stop.words = ("--seed", str(self.dropout.seed))
             raise
         report.entries += tally.files
+        self.details = Details(tally.samples.all(), tally.names.rows())
         self.errors = tally.errors
         if self._judges and (error := tally.nothing_selected):
             self.errors.append(error)
@@ -147,7 +161,8 @@ def prepare(
     check_local(filter(None, [settings.get("like")]), piped=False)
     dropout, drawn = choose_settings(**settings)
     check_torch_input(dropout.rng, request.stream, request.copies or None)
-    request = replace(request, seed_drawn=drawn)
+    sample = SAMPLE if request.stats and has_histograms(request.stats) else 0
+    request = replace(request, seed_drawn=drawn, sample=sample)
     if listed is None and not is_dataset(operands, request):
         return SingleFile(operands[0], request, dropout)
     return Dataset(operands, listed, request, dropout)

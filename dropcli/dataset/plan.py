@@ -49,6 +49,7 @@ class Request:
     jobs: int | None = None  # None: as many workers as are useful
     stats: str | None = None  # where the report is also written
     statistics: bool = True  # of a single file, where they double the time
+    sample: int = 0  # at most how many elements of a tensor are sampled in each output
     in_dataset: bool = False
     keep_files: bool = True  # whether the report lists every file of a dataset
 
@@ -95,6 +96,7 @@ class Request:
             mask=self.mask,
             # The journal records them.
             statistics=(self.statistics or self.in_dataset) and not self.mask,
+            sample=self.sample,
             make_folder=self.output is not None and is_made_folder(self.output),
             in_dataset=self.in_dataset,
         )

@@ -1,61 +1,46 @@
 """What came of many files: totals, the slowest, the failed."""
 
 import heapq
-import math
 import re
 from bisect import insort
 from dataclasses import dataclass, field
 
 from dropcli.dataset.tasks import Outcome, TensorRow
 from dropcli.errors import DropcliError, TensorError
-from dropcli.pipeline import Notices
+from dropcli.pipeline import MAX_SAMPLED, SAMPLE_OF_ALL, Notices, Sample
+from dropcli.report import NameTotals
 
 _SLOWEST = 3
 _MAX_NAMES = 1000  # rows of tensor names; the others share one
-_MAX_REASONS = 5  # for one name
 # Warnings about a source, which its other copies would repeat.
 _ABOUT_SOURCES = {"looks-like-label", "looks-like-nhwc", "nothing-selected", "unknown-classes"}
 
 
-@dataclass
-class NameTotals:
-    """What was done to the tensors of one name."""
+class Samples:
+    """Samples by tensor name, of the first names in order; at most `SAMPLE_OF_ALL` elements each.
 
-    dropped_in: int = 0  # outputs
-    copied_in: int = 0  # outputs
-    reasons: set[str] = field(default_factory=set)  # why they are copied, the first few
-    decisions: int = 0
-    dropped: int = 0
-    expected: int = 0  # decisions that p drops on average, times 2**32
-    variance: int = 0  # of their number, times 2**32
-    by_chance: bool = True  # whether it is known for all
+    `outputs` says how many there will be: of very many, only some are sampled.
+    """
 
-    def add(self, more: "NameTotals") -> None:
-        self.dropped_in += more.dropped_in
-        self.copied_in += more.copied_in
-        self.reasons = set(sorted(self.reasons | more.reasons)[:_MAX_REASONS])
-        self.decisions += more.decisions
-        self.dropped += more.dropped
-        self.expected += more.expected
-        self.variance += more.variance
-        self.by_chance &= more.by_chance
+    def __init__(self, outputs: int) -> None:
+        self._every = -(-max(1, outputs) // SAMPLE_OF_ALL)
+        self._found: dict[str, Sample] = {}
 
-    @property
-    def asked(self) -> float | None:
-        """The rate asked for over all decisions."""
-        return self.expected / 2**32 / self.decisions if self.decisions else None
+    def add(self, number: int, samples: dict[str, Sample]) -> None:
+        """Add those of output `number`."""
+        if number % self._every:
+            return
+        for name, sample in samples.items():
+            self._found.setdefault(name, Sample()).merge(sample)
+        for name in self._in_order()[MAX_SAMPLED:]:
+            del self._found[name]
 
-    @property
-    def rate(self) -> float | None:
-        """The realised rate over all decisions."""
-        return self.dropped / self.decisions if self.decisions else None
+    def _in_order(self) -> list[str]:
+        return sorted(self._found, key=_natural)
 
-    @property
-    def sigma(self) -> float | None:
-        """How many standard deviations the rate is from p, if chance decides."""
-        if not (self.by_chance and self.variance):
-            return None
-        return (self.dropped - self.expected / 2**32) / math.sqrt(self.variance / 2**32)
+    def all(self) -> dict[str, Sample]:
+        """In the order of names."""
+        return {name: self._found[name] for name in self._in_order()}
 
 
 class TensorNames:
@@ -122,6 +107,7 @@ class Tally:
     skipped: int = 0
     nbytes: int = 0  # written
     names: TensorNames = field(default_factory=TensorNames)
+    samples: Samples = field(default_factory=lambda: Samples(0))
     selected: int = 0  # outputs in which tensors drop
     unselected: int = 0  # outputs in which none does, though some were meant to
     notices: Notices = field(default_factory=Notices)
@@ -138,13 +124,14 @@ class Tally:
             self._failed.append(outcome)
             return
         if self.keep:
-            self._done.append(outcome._replace(line=""))
+            self._done.append(outcome._replace(line="", samples=None))
         if outcome.skipped:
             self.skipped += 1
         else:
             self.written += 1
             self.nbytes += outcome.nbytes
             self._add_time(outcome.seconds, task.job.output)
+        self.samples.add(task.number, outcome.samples or {})
         for row in outcome.rows:
             self.names.add(row)
         if any(row.kept_as is None for row in outcome.rows):

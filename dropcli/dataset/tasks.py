@@ -20,6 +20,7 @@ from dropcli.pipeline import (
     FileReport,
     Job,
     Notice,
+    Sample,
     asked,
     copy_file,
     is_applied,
@@ -67,6 +68,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     notices: tuple[Notice, ...] = ()
     unselected: DropcliError | None = None  # why nothing drops in it
+    samples: dict[str, Sample] | None = None  # by the names of tensors
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document, if it is kept."""
@@ -265,6 +267,7 @@ def _outcome(
         done.seconds,
         tuple(done.report.notices()),
         done.report.unselected,
+        {t.name: t.sample for t in done.report.tensors if t.sample} or None,
     )
 
 

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from dropcli.pipeline.report import TensorReport as TensorReport
     from dropcli.pipeline.report import asked as asked
     from dropcli.pipeline.report import to_json as to_json
+    from dropcli.pipeline.stats import MAX_SAMPLED as MAX_SAMPLED
+    from dropcli.pipeline.stats import SAMPLE as SAMPLE
+    from dropcli.pipeline.stats import SAMPLE_OF_ALL as SAMPLE_OF_ALL
+    from dropcli.pipeline.stats import Sample as Sample
+    from dropcli.pipeline.stats import Summary as Summary
+    from dropcli.pipeline.stats import summarize as summarize
 
 _MODULES = {
     **dict.fromkeys(
@@ -39,6 +45,10 @@ _MODULES = {
         ("SeededSettings", "choose_settings", "copies_from", "read_entry"), "provenance"
     ),
     "recipe_for": "recipe",
+    **dict.fromkeys(("MAX_SAMPLED", "SAMPLE", "SAMPLE_OF_ALL"), "stats"),
+    **dict.fromkeys(("Sample", "Summary", "summarize"), "stats"),
+        ("MAX_SAMPLED", "SAMPLE", "SAMPLE_OF_ALL", "Sample", "Summary", "summarize"), "stats"
+    ),
     **dict.fromkeys(("Notice", "Notices", "settings_notices"), "notices"),
     **dict.fromkeys(("FileReport", "Report", "TensorReport", "asked", "to_json"), "report"),
 }

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from dropcli.dropout import Kernel
 from dropcli.native import Decisions, Moments, drop_natively
 from dropcli.pipeline.recipe import Recipe
-from dropcli.pipeline.stats import BLOCK, Summary, is_finite, summarize
+from dropcli.pipeline.stats import BLOCK, Sample, Summary, is_finite, summarize
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Dropped:
     elements: int = 0  # the number of dropped ones
     before: list[Summary] = field(default_factory=list)
     after: list[Summary] = field(default_factory=list)
+    sample: Sample = field(default_factory=Sample)
 
 
 def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Dropped:
@@ -30,12 +31,26 @@ def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Drop
     for start in range(0, len(raw), step):
         block, first = raw[start : start + step], first_element + start // itemsize
         count = len(block) // itemsize
+        sampled = _sampled(recipe, first, block)
+        if sampled is not None:
+            dropped.sample.before.append(recipe.values(sampled))
         words = None if factor is None else recipe.mask.words(first, count)
         decisions = words or recipe.mask.kept(first, count)
         if factor is None or not _drop_block(recipe, first, block, factor, decisions, dropped):
             keep = decisions[0] > decisions[1] if isinstance(decisions, tuple) else decisions
             drop_elements(recipe, recipe.kernel(first, count), block, keep, dropped)
+        if sampled is not None:
+            dropped.sample.after.append(recipe.values(sampled))
     return dropped
+
+
+def _sampled(recipe: Recipe, first: int, raw: NDArray[np.uint8]) -> NDArray[np.void] | None:
+    """A view of the elements that are sampled of those from `first` on; None if there are none."""
+    if not recipe.stride:
+        return None
+    elements = raw.view(f"V{recipe.tensor.dtype.bits // 8}")
+    sampled = elements[recipe.sampled(slice(first, None))]
+    return sampled if len(sampled) else None
 
 
 def drop_elements(

@@ -124,8 +124,15 @@ def _recipes(
     source: Source, selection: Selection, dropout: Dropout, job: Job, concat: tuple[int, ...] = ()
 ) -> Recipes:
     """What to do with the selected tensors, in each of the copies of one file."""
-    statistics = job.writing.statistics
-    make = partial(recipes_for, source, dropout, selection.names, job.stream, statistics=statistics)
+    make = partial(
+        recipes_for,
+        source,
+        dropout,
+        selection.names,
+        job.stream,
+        statistics=job.writing.statistics,
+        sample=-(-job.writing.sample // max(1, len(concat))),
+    )
     if not concat:
         return make(job.copy)
     return {

@@ -4,6 +4,8 @@ It knows no paths and prints nothing. Memory is a few pieces, whatever the size 
 output is produced strictly in order, so one path serves files, pipes and archives.
 """
 
+import os
+import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -25,7 +27,7 @@ from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run
 from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Recipes, cut
 from dropcli.pipeline.recipe import Recipe, recipe_for
 from dropcli.pipeline.report import TensorReport
-from dropcli.pipeline.stats import Summary
+from dropcli.pipeline.stats import MAX_SAMPLED, Sample, Summary
 from dropcli.tensors import TensorInfo
 
 _MAX_WORKERS = 4  # reading and writing bound the work; more workers only take memory
@@ -41,8 +43,12 @@ def recipes_for(
     copy: int,
     *,
     statistics: bool = True,
+    sample: int = 0,
 ) -> Recipes:
-    """The recipes of the selected tensors; raises TensorError if the settings do not fit one."""
+    """The recipes of the selected tensors; raises TensorError if the settings do not fit one.
+
+    `sample` is at most how many elements are sampled of each of the first of them.
+    """
     source.check_selected(selected)
     for tensor in source.tensors:
         if tensor.tied_to and (tensor.name in selected) != (tensor.tied_to in selected):
@@ -53,10 +59,14 @@ def recipes_for(
                 "select both or neither",
             )
     masks = FileMasks(dropout, stream, copy)
+    dropped = [
+        tensor for tensor in source.tensors if tensor.name in selected and not tensor.tied_to
+    ]
+    phase = zlib.crc32(b"%d/%b" % (copy, os.fsencode(stream)))
+    make = partial(recipe_for, dropout, masks, statistics=statistics, phase=phase)
     return {
-        tensor.name: recipe_for(dropout, masks, tensor, statistics=statistics)
-        for tensor in source.tensors
-        if tensor.name in selected and not tensor.tied_to
+        tensor.name: make(tensor, sample=sample if number < MAX_SAMPLED else 0)
+        for number, tensor in enumerate(dropped)
     }
 
 
@@ -96,9 +106,11 @@ def augment(
     """Write the output of `source`, and fill in the reports on its tensors."""
     named = {report.name: report for report in reports}
     for recipe in recipes.values():
+        report = named[recipe.tensor.name]
         if recipe.statistics:
-            report = named[recipe.tensor.name]
             report.before, report.after = Summary(), Summary()
+        if recipe.sample:
+            report.sample = Sample()
 
     # Starting a thread takes as long as dropping a small file.
     workers = 0 if source.size <= PIECE_BYTES else min(usable_cores(), _MAX_WORKERS)
@@ -267,13 +279,20 @@ def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> Dropped
     taken = elements[places - start]
     keep = recipe.mask.keep_at(logical)
     dropped = Dropped(tensor.name)
+    sampled = recipe.sampled(logical) if recipe.stride else None
+    if sampled is not None:
+        dropped.sample.before.append(recipe.values(taken[sampled]))
     drop_elements(recipe, recipe.kernel_at(logical), taken.view(np.uint8), keep, dropped)
+    if sampled is not None:
+        dropped.sample.after.append(recipe.values(taken[sampled]))
     elements[places - start] = taken
     return dropped
 
 
 def _merge(report: TensorReport, part: Dropped) -> None:
     report.elements_dropped += part.elements
+    if report.sample:
+        report.sample.merge(part.sample)
     for whole, summaries in ((report.before, part.before), (report.after, part.after)):
         if whole is not None:
             for summary in summaries:

@@ -38,6 +38,7 @@ class Writing:
     concat: tuple[int, ...] = ()
     mask: bool = False  # the keep mask instead of the tensors
     statistics: bool = True
+    sample: int = 0  # at most how many elements of a tensor are sampled
     make_folder: bool = False  # the folder of a single output, if it does not exist
     in_dataset: bool = False
 

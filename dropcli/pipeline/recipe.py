@@ -1,7 +1,10 @@
 """What is done to one tensor: its mask and its kernel."""
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,24 @@ class Recipe:
     mask: Mask
     _kernel: Kernel
     statistics: bool  # whether they are computed, which takes longer than the dropout
+    sample: int = 0  # at most how many elements are sampled
+    phase: int = 0  # a number that differs between files, as the sampled elements should
+
+    @cached_property
+    def stride(self) -> int:
+        """Of how many elements one is sampled; 0 for none.
+
+        A prime number has no factor in common with the sizes of dimensions, so samples come from
+        all rows and columns.
+        """
+        return _prime(-(-self.tensor.elements // self.sample)) if self.sample else 0
+
+    def sampled(self, elements: slice | NDArray[np.int64]) -> slice | NDArray[np.bool_]:
+        """Which of these elements are sampled; a slice for the elements of a slice."""
+        if isinstance(elements, slice):
+            return slice((self.phase - elements.start) % self.stride, None, self.stride)
+        chosen: NDArray[np.bool_] = elements % self.stride == self.phase % self.stride
+        return chosen
 
     @property
     def native_factor(self) -> float | None:
@@ -35,6 +56,10 @@ class Recipe:
         if not isinstance(p, SampleProbabilities) or not count:
             return self._kernel
         return kernel_for(self.dropout, self.tensor.dtype, *p.run(first, count, self._each))
+
+    def values(self, raw: NDArray[np.void]) -> NDArray[Any]:
+        """A copy of these elements, shape (n,), as real numbers."""
+        return self._kernel.values(raw.copy().view(np.uint8))
 
     def kernel_at(self, elements: NDArray[np.int64]) -> Kernel:
         """The kernel for these elements, by their row-major indices."""
@@ -59,7 +84,13 @@ class Recipe:
 
 
 def recipe_for(
-    dropout: Dropout, masks: FileMasks, tensor: TensorInfo, *, statistics: bool = True
+    dropout: Dropout,
+    masks: FileMasks,
+    tensor: TensorInfo,
+    *,
+    statistics: bool = True,
+    sample: int = 0,
+    phase: int = 0,
 ) -> Recipe:
     """The recipe of a tensor; raises TensorError if the settings do not fit it."""
     mask = masks.mask_for(tensor)
@@ -68,4 +99,11 @@ def recipe_for(
         kernel = fixed_kernel(dropout, tensor.dtype, mask.p if isinstance(mask.p, float) else 0.5)
     except TensorError as error:
         raise in_tensor(tensor, error) from None
-    return Recipe(tensor, dropout, mask, kernel, statistics)
+    return Recipe(tensor, dropout, mask, kernel, statistics, sample, phase)
+
+
+def _prime(least: int) -> int:
+    """The first prime from `least` on, and 1 for 0 and 1."""
+    while any(least % divisor == 0 for divisor in range(2, math.isqrt(least) + 1)):
+        least += 1
+    return max(least, 1)

@@ -13,7 +13,7 @@ from dropcli.pipeline.notices import Notice, Notices
 if TYPE_CHECKING:  # info has a report too, and does without
     from dropcli.masks import RateSummary
     from dropcli.pipeline.results import FileResult
-    from dropcli.pipeline.stats import Summary
+    from dropcli.pipeline.stats import Sample, Summary
 
 SCHEMA = 1
 
@@ -40,6 +40,7 @@ class TensorReport:
     asked: "RateSummary | None" = None  # the p asked for
     reason: str | None = None  # why a float tensor is copied
     counted: bool = False  # whether `dropped` is known
+    sample: "Sample | None" = None  # for histograms
 
     @property
     def rate(self) -> float | None:

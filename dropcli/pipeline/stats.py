@@ -6,13 +6,17 @@ on how many workers computed it. The merge is the pairwise update of Chan, Golub
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 1 << 16  # elements: a block, its words and its statistics stay in a core's cache
+
+SAMPLE = 1 << 16  # elements of a tensor that are sampled, at most
+SAMPLE_OF_ALL = 1 << 14  # elements of one name over all files of a dataset
+MAX_SAMPLED = 24  # tensors of a file that are sampled, the first that drop
 
 _LANES = 64  # element i of a block is added in lane i mod 64, as in native/block.h
 _SOUND = 1e-3  # the share of a sum of squares that may cancel without harm
@@ -68,6 +72,27 @@ class Summary:
             "nan": self.nan,
             "inf": self.inf,
         }
+
+
+@dataclass(slots=True)
+class Sample:
+    """Every so many elements of a tensor in row-major order, before and after dropout.
+
+    Which elements they are depends on the shape alone, so pieces may come in any order.
+    """
+
+    before: list[NDArray[Any]] = field(default_factory=list)
+    after: list[NDArray[Any]] = field(default_factory=list)
+
+    def merge(self, other: "Sample") -> None:
+        """Add what was taken elsewhere."""
+        self.before += other.before
+        self.after += other.after
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return sum(map(len, self.before))
 
 
 def summarize(values: NDArray[Any]) -> list[Summary]:

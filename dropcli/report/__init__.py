@@ -4,7 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dropcli.report.details import Details as Details
+    from dropcli.report.details import Picture as Picture
     from dropcli.report.export import check_stats_path as check_stats_path
+    from dropcli.report.export import has_histograms as has_histograms
     from dropcli.report.export import write_stats as write_stats
     from dropcli.report.text import counted as counted
     from dropcli.report.text import number_text as number_text
@@ -13,9 +16,12 @@ if TYPE_CHECKING:
     from dropcli.report.text import settings_text as settings_text
     from dropcli.report.text import sigma_text as sigma_text
     from dropcli.report.text import size_text as size_text
+    from dropcli.report.totals import NameTotals as NameTotals
 
 _MODULES = {
-    **dict.fromkeys(("check_stats_path", "write_stats"), "export"),
+    **dict.fromkeys(("Details", "Picture"), "details"),
+    "NameTotals": "totals",
+    **dict.fromkeys(("check_stats_path", "has_histograms", "write_stats"), "export"),
     **dict.fromkeys(("counted", "number_text", "printable", "provenance_line"), "text"),
     **dict.fromkeys(("settings_text", "sigma_text", "size_text"), "text"),
 }

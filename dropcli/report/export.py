@@ -2,14 +2,16 @@
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import PurePath
 from typing import Any
 
 from dropcli.dropout import shape_text
-from dropcli.errors import UsageError
+from dropcli.errors import DropcliError, UsageError
 from dropcli.files import check_destination, publish, same_file
 from dropcli.pipeline import Report, asked, to_json
+from dropcli.report.details import Details
 
 _SUMMARY_KEYS = ("mean", "std", "min", "max", "zeros", "nan", "inf")
 _CSV_COLUMNS = (
@@ -34,7 +36,7 @@ def _csv_rows(report: Report) -> Iterator[dict[str, Any]]:
             yield {column: row.get(column) for column in _CSV_COLUMNS}
 
 
-def _csv(report: Report) -> str:
+def _csv(report: Report, details: Details) -> str:
     """A header row, then one row per tensor (RFC 4180)."""
     import csv  # rarely needed
 
@@ -45,17 +47,38 @@ def _csv(report: Report) -> str:
     return text.getvalue()
 
 
-def _json_lines(report: Report) -> str:
+def _json(report: Report, details: Details) -> str:
+    return report.to_json()
+
+
+def _json_lines(report: Report, details: Details) -> str:
     """One line per file, each with the settings."""
     lines = [{"settings": report.settings, **entry.document()} for entry in report.entries]
     return "".join(to_json(line) for line in lines)
 
 
-_STATS_FORMATS = {
-    ".json": Report.to_json,
+def _html(report: Report, details: Details) -> str:
+    from dropcli.report import page, view  # with templates, 30 ms
+
+    return page.html(view.view_of(report, details))
+
+
+def _markdown(report: Report, details: Details) -> str:
+    from dropcli.report import page, view
+
+    return page.markdown(view.view_of(report, details))
+
+
+_DATA: dict[str, Callable[[Report, Details], str]] = {
+    ".json": _json,
     ".jsonl": _json_lines,
     ".csv": _csv,
 }
+_PAGES = {".html": _html, ".md": _markdown}
+_TEXTS = _DATA | _PAGES
+
+
+_FIGURES = (".png", ".pdf", ".svg")
 
 
 def check_stats_path(
@@ -65,9 +88,16 @@ def check_stats_path(
 
     `others` are the paths that the run reads and writes, `made` a folder that it will create.
     """
-    if PurePath(path).suffix.lower() not in _STATS_FORMATS:
-        suffixes = ", ".join(_STATS_FORMATS)
+    suffix = PurePath(path).suffix.lower()
+    if suffix not in _TEXTS and suffix not in _FIGURES:
+        suffixes = ", ".join((*_TEXTS, *_FIGURES))
         raise UsageError("bad-stats", f"--stats: the suffix of '{path}' is none of {suffixes}")
+    if suffix in _FIGURES and not find_spec("matplotlib"):
+        raise DropcliError(
+            "no-matplotlib",
+            f"--stats: a {suffix} file needs matplotlib, which is not installed",
+            "pip install 'dropcli[plots]', or write a page: --stats report.html",
+        )
     if any(same_file(other, path) for other in others):
         raise UsageError(
             "same-file", f"--stats: '{path}' is also an input or an output of this run"
@@ -77,9 +107,19 @@ def check_stats_path(
         check_destination(path, replace=replace)
 
 
-def write_stats(path: str, report: Report, *, replace: bool) -> None:
+def has_histograms(path: str) -> bool:
+    """Whether a report of this suffix shows histograms, for which elements are sampled."""
+    return PurePath(path).suffix.lower() not in _DATA
+
+
+def write_stats(path: str, report: Report, details: Details, *, replace: bool) -> None:
     """Publish the statistics in the format of the suffix."""
-    text = _STATS_FORMATS[PurePath(path).suffix.lower()](report)
-    data = text.encode("utf-8", "surrogateescape")
+    suffix = PurePath(path).suffix.lower()
+    if suffix in _FIGURES:
+        from dropcli.report import figure, view  # matplotlib is slow, and need not be installed
+
+        data = figure.figure(view.view_of(report, details), suffix)
+    else:
+        data = _TEXTS[suffix](report, details).encode("utf-8", "surrogateescape")
     with publish(path, size=len(data), replace=replace) as output:
         output.write(data)

@@ -29,7 +29,7 @@ def number_text(value: float | int | None) -> str:
 
 def sigma_text(sigma: float | None) -> str:
     """Standard deviations, as in `+1.2 sd`."""
-    return "" if sigma is None else f"{sigma:+.1f} sd"
+    return "" if sigma is None else f"{round(sigma, 1) + 0.0:+.1f} sd"
 
 
 def counted(count: int, noun: str) -> str:

@@ -24,9 +24,10 @@ from dropcli.report import (
 )
 
 if TYPE_CHECKING:
-    from dropcli.dataset import NameTotals, Request, Tally, Verdict
+    from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, TensorReport
+    from dropcli.report import NameTotals
 
 _ROWS = 10  # unless --verbose
 _NAME_ROWS = 20  # unless --verbose

@@ -1,0 +1,72 @@
+"""Histograms of sampled values, before and after dropout on one axis."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.pipeline import Sample
+
+BINS = 48
+_TAILS = (0.005, 0.995)  # beyond these quantiles lie outliers, if there are any
+_FAR = 4  # times as wide as what lies between them is an axis with outliers
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many sampled values lie in each of `BINS` bins from `low` to `high`.
+
+    Zeros are left out, as they would dwarf all else, and NaN and infinities. `beyond` counts
+    values off the axis, of both sides.
+    """
+
+    name: str
+    low: float
+    high: float
+    before: list[int]
+    after: list[int]
+    sampled: int
+    zeros: tuple[float, float]  # shares of the sample, before and after
+    beyond: int = 0
+
+    @classmethod
+    def of(cls, name: str, sample: Sample) -> "Histogram | None":
+        """The histogram of a sample; None without an element."""
+        if not sample.size:
+            return None
+        sides = [_joined(sample.before), _joined(sample.after)]
+        zeros = [float(np.count_nonzero(side == 0)) / len(side) for side in sides]
+        shown = [side[np.isfinite(side) & (side != 0)] for side in sides]
+        low, high = _axis(np.concatenate(shown))
+        before, after = (_counts(side, low, high) for side in shown)
+        beyond = sum(map(len, shown)) - sum(before) - sum(after)
+        return cls(name, low, high, before, after, sample.size, (zeros[0], zeros[1]), beyond)
+
+
+def _joined(parts: list[NDArray[Any]]) -> Floats:
+    with np.errstate(all="ignore"):  # of large integers and long doubles
+        return np.concatenate([part.astype(np.float64) for part in parts])
+
+
+def _axis(values: Floats) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    low, high = float(values.min()), float(values.max())
+    inner_low, inner_high = np.quantile(values, _TAILS, method="nearest").tolist()
+    if inner_low < inner_high and high / _FAR - low / _FAR > inner_high - inner_low:
+        return inner_low, inner_high
+    return low, high
+
+
+def _counts(values: Floats, low: float, high: float) -> list[int]:
+    values = values[(values >= low) & (values <= high)]
+    width = high / BINS - low / BINS  # halves and more, so that it stays finite
+    if width > 0:
+        bins = np.minimum((values / width - low / width).astype(np.int64), BINS - 1)
+    else:  # one value
+        bins = np.full(len(values), BINS // 2)
+    counts: list[int] = np.bincount(np.maximum(bins, 0), minlength=BINS).tolist()
+    return counts

@@ -1,0 +1,277 @@
+"""What a page shows, as values: sentences, tables and histograms, cut to a size that people read.
+
+Names are strangers' data: they are `Name`s here, printable and on one line, and each format
+escapes them in its own way.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dropcli.dropout import shape_text
+from dropcli.errors import STDOUT_NAME
+from dropcli.files import STDOUT, place_of
+from dropcli.pipeline import SAMPLE, SAMPLE_OF_ALL, Report, asked
+from dropcli.report.details import Details, Picture
+from dropcli.report.histogram import Histogram
+from dropcli.report.sentences import Done, methods, setting_rows, summary
+from dropcli.report.statistics import FileRates, pooled
+from dropcli.report.text import counted, number_text, printable, sigma_text, size_text
+from dropcli.report.totals import NameTotals
+
+_ROWS = 200  # of a table
+_MESSAGES = 50
+_MESSAGE_LIMIT = 400
+
+
+class Name(str):
+    """Text from a stranger's file, made printable."""
+
+    __slots__ = ()
+
+
+class Band(float):
+    """A rate as its distance from p in standard deviations, to be drawn."""
+
+
+Cell = str | Name | Band | None  # None: the cell above goes on
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; `right` for numbers."""
+
+    heading: str
+    right: bool = False
+    drawn: bool = False  # of pictures, which only pages have
+    counts: bool = False  # left out where all are 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table under a heading. A `note` says what is left out."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    note: str = ""
+
+    @property
+    def written(self) -> "Table":
+        """The table without what is drawn."""
+        kept = [number for number, column in enumerate(self.columns) if not column.drawn]
+        rows = [[row[number] for number in kept] for row in self.rows]
+        return Table(self.title, [self.columns[number] for number in kept], rows, self.note)
+
+
+@dataclass(frozen=True)
+class View:
+    """All that a page shows."""
+
+    title: str
+    summary: str
+    methods: str
+    settings: list[tuple[str, Name]]
+    tables: list[Table]
+    histograms: list[Histogram]
+    histograms_note: str
+    rates: FileRates | None
+    pictures: Sequence[Picture]
+
+
+def view_of(report: Report, details: Details) -> View:
+    """What there is to show of a run of `apply`."""
+    documents = [entry.document() for entry in report.entries]
+    settings = report.settings or {}
+    single = details.names is None
+    stream = printable(documents[0]["stream"]) if single else None
+    done = _done_single(documents[0]) if single else _done_several(documents)
+    tensors = list(_tensor_rows(documents[0], settings)) if single else _name_rows(details.names)
+    found = [Histogram.of(printable(name), part) for name, part in details.samples.items()]
+    histograms = [histogram for histogram in found if histogram]
+    tables = [
+        _cut("Tensors", _TENSORS if single else _NAMES, tensors, "tensor" if single else "name"),
+        _cut("Values before and after", _STATISTICS, _statistics(documents), "tensor", each=2),
+        *([] if single else [_files_table(documents, settings)]),
+        _messages("Failures", report.errors, "source"),
+        _messages("Warnings", report.warnings, "files"),
+    ]
+    return View(
+        f"Dropout of {done.title}",
+        summary(done, len(report.errors)),
+        methods(done, settings, stream),
+        [(name, Name(printable(value))) for name, value in setting_rows(settings, stream)],
+        [table for table in tables if table.rows],
+        histograms,
+        _sampling_note(histograms, documents),
+        None if single else FileRates.of(documents, settings),
+        details.pictures,
+    )
+
+
+_TENSORS = [
+    *(Column("tensor"), Column("shape"), Column("dtype"), Column("what")),
+    *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
+    *(Column("off by", right=True), Column("chance allows", right=True)),
+    Column("rate against p", drawn=True),
+]
+_NAMES = [
+    *(Column("tensor"), Column("dropped in", right=True), Column("copied in", right=True)),
+    Column("why copied"),
+    *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
+    *(Column("off by", right=True), Column("chance allows", right=True)),
+    Column("rate against p", drawn=True),
+]
+_STATISTICS = [
+    *(Column("tensor"), Column("when")),
+    *(Column(heading, right=True) for heading in ("mean", "std", "min", "max", "zeros")),
+    *(Column(heading, right=True, counts=True) for heading in ("NaN", "inf")),
+]
+_FILES = [
+    *(Column("output"), Column("source"), Column("status"), Column("size", right=True)),
+    *(Column(heading, right=True) for heading in ("decisions", "dropped", "rate", "off by")),
+]
+
+
+def _done_single(file: dict[str, Any]) -> Done:
+    dropped = [tensor for tensor in file["tensors"] if tensor["action"] == "dropped"]
+    source = printable(place_of(file["source"]))
+    names = [f"tensor '{printable(tensor['name'])}'" for tensor in dropped]
+    what = names[0] if len(names) == 1 else counted(len(names), "tensor") if names else ""
+    short = os.path.basename(source)
+    short = f"{what} of {short}" if len(names) == 1 else short
+    where = STDOUT_NAME if file["output"] == STDOUT else printable(file["output"])
+    return Done(
+        short,
+        f"{what} of {source}" if what else source,
+        where,
+        sum(tensor["decisions"] for tensor in dropped),
+        sum(tensor["dropped"] or 0 for tensor in dropped),
+    )
+
+
+def _done_several(files: list[dict[str, Any]]) -> Done:
+    sources = len({file["source"] for file in files})
+    dropped = [t for file in files for t in file["tensors"] if t["action"] == "dropped"]
+    return Done(
+        counted(sources, "file"),
+        counted(sources, "file"),
+        counted(len(files), "file"),
+        sum(tensor["decisions"] for tensor in dropped),
+        sum(tensor["dropped"] or 0 for tensor in dropped),
+    )
+
+
+def _tensor_rows(file: dict[str, Any], settings: dict[str, Any]) -> Iterator[list[Cell]]:
+    for tensor in sorted(file["tensors"], key=lambda tensor: tensor["action"] != "dropped"):
+        name: list[Cell] = [Name(printable(tensor["name"]))]
+        kind = [shape_text(tensor["shape"]), tensor["dtype"]]
+        if tensor["action"] != "dropped":
+            why = tensor.get("reason") or tensor.get("tied_to")
+            what = f"{tensor['action']}: {printable(why)}" if why else tensor["action"]
+            yield [*name, *kind, Name(what), *[""] * 7]
+            continue
+        p, sigma = asked(tensor, settings), tensor["rate_sigma"]
+        cells = _rate_cells(p, tensor["rate"], sigma, tensor["rate_sd"])
+        counts = [f"{tensor['decisions']:,}", number_text(tensor["dropped"])]
+        yield [*name, *kind, "dropped", *counts, *cells]
+
+
+def _rate_cells(
+    p: float | None, rate: float | None, sigma: float | None, sd: float | None
+) -> list[Cell]:
+    """p, the rate, the distance between them in words, and what chance allows, to 2 sd."""
+    allowed = ""
+    if p is not None and sd:
+        low, high = max(0.0, p - 2 * sd), min(1.0, p + 2 * sd)
+        allowed = f"{number_text(low)} to {number_text(high)}"
+    drawn = "" if sigma is None else Band(sigma)
+    return [number_text(p), number_text(rate), sigma_text(sigma), allowed, drawn]
+
+
+def _name_rows(names: list[tuple[str, NameTotals]] | None) -> list[list[Cell]]:
+    return [
+        [
+            Name(printable(name)),
+            *(f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)),
+            Name(printable(", ".join(sorted(totals.reasons)))),
+            *(f"{n:,}" if totals.decisions else "" for n in (totals.decisions, totals.dropped)),
+            *_rate_cells(totals.asked, totals.rate, totals.sigma, totals.rate_sd),
+        ]
+        for name, totals in names or ()
+    ]
+
+
+def _statistics(documents: list[dict[str, Any]]) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    for name, before, after in pooled(documents):
+        for when, side in (("before", before), ("after", after)):
+            shown: Cell = Name(printable(name)) if when == "before" else None
+            rows.append([shown, when, *(number_text(side[key]) for key in side)])
+    return rows
+
+
+def _files_table(documents: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
+    rows: list[list[Cell]] = []
+    for file in documents[:_ROWS]:
+        rates = FileRates.of([file], settings)
+        totals = rates.total
+        rows.append(
+            [
+                *(Name(printable(file["output"])), Name(printable(file["source"]))),
+                *(file["status"], size_text(file["bytes"]), f"{totals.decisions:,}"),
+                *(f"{totals.dropped:,}", number_text(totals.rate), sigma_text(totals.sigma)),
+            ]
+        )
+    return _cut("Files", _FILES, rows, "file", total=len(documents))
+
+
+def _messages(title: str, found: Iterable[dict[str, Any]], where: str) -> Table:
+    """Failures and warnings, those with one message as one."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        places = groups.setdefault((one["code"], one["message"]), [])
+        places += [""] * one["files"] if where == "files" else [one["source"] or ""]
+    rows: list[list[Cell]] = []
+    for (code, message), places in groups.items():
+        first = Name(printable(places[0])) if places[0] else ""
+        text = Name(printable(message, _MESSAGE_LIMIT))
+        rows.append([text, code, f"{len(places):,}", first])
+    columns = [Column("message"), Column("code"), Column("files", right=True), Column("first in")]
+    return _cut(title, columns, rows, "message", most=_MESSAGES)
+
+
+def _cut(
+    title: str,
+    columns: list[Column],
+    rows: list[list[Cell]],
+    noun: str,
+    *,
+    each: int = 1,
+    most: int = _ROWS,
+    total: int | None = None,
+) -> Table:
+    """A table of the first rows, and of the columns that say something."""
+    total = len(rows) // each if total is None else total
+    shown = rows[: most * each]
+    kept = [
+        number
+        for number, column in enumerate(columns)
+        if not number or any(row[number] != ("0" if column.counts else "") for row in shown)
+    ]
+    note = f"The first {most:,} of {counted(total, noun)}." if total > most else ""
+    cells = [[row[number] for number in kept] for row in shown]
+    return Table(title, [columns[number] for number in kept], cells, note)
+
+
+def _sampling_note(histograms: list[Histogram], documents: list[dict[str, Any]]) -> str:
+    """How the histograms were made."""
+    names = {t["name"] for file in documents for t in file["tensors"] if t["action"] == "dropped"}
+    few = len(names) > len(histograms)
+    which = f" of the first {len(histograms):,} of {counted(len(names), 'tensor')}" if few else ""
+    most = SAMPLE if len(documents) == 1 else SAMPLE_OF_ALL
+    return (
+        f"Of an evenly strided sample{which}, {most:,} elements of a tensor at most, taken in the "
+        "same pass. Zeros would dwarf all else: they are left out of the bars and given below."
+    )
