@@ -59,6 +59,8 @@ def test_every_installation_works(variables: dict[str, str], kernel: str) -> Non
     assert f"kernel {kernel}" in version(environment)
     assert tag().startswith("Tag: py3-none-")
     assert (tag() == "Tag: py3-none-any") == (kernel == "numpy")
+    for name in ("report/templates/page.html", "guide/report.md"):
+        assert Path("installed/dropcli", name).exists()
     switched = {**environment, "DROPCLI_KERNEL": "numpy"}
     assert "kernel numpy" in version(switched)
 

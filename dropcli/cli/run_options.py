@@ -93,7 +93,12 @@ ShardOfFiles = Annotated[
 
 Stats = Annotated[
     str | None,
-    option(_REPORT, "--stats PATH", "Write statistics to a .json, .jsonl or .csv file.", path),
+    option(
+        _REPORT,
+        "--stats PATH",
+        "Write the report to a file: .html, .md, .json, .jsonl, .csv, .png, .pdf or .svg.",
+        path,
+    ),
 ]
 Json = Annotated[bool, option(_REPORT, "--json", "Print the report as one JSON document.")]
 DryRun = Annotated[

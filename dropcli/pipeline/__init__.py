@@ -47,8 +47,6 @@ _MODULES = {
     "recipe_for": "recipe",
     **dict.fromkeys(("MAX_SAMPLED", "SAMPLE", "SAMPLE_OF_ALL"), "stats"),
     **dict.fromkeys(("Sample", "Summary", "summarize"), "stats"),
-        ("MAX_SAMPLED", "SAMPLE", "SAMPLE_OF_ALL", "Sample", "Summary", "summarize"), "stats"
-    ),
     **dict.fromkeys(("Notice", "Notices", "settings_notices"), "notices"),
     **dict.fromkeys(("FileReport", "Report", "TensorReport", "asked", "to_json"), "report"),
 }

@@ -1,0 +1,278 @@
+"""`--stats report.html`, `.md` and figures: what they say, how large they are, hostile names."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from markdown_it import MarkdownIt
+from safetensors.torch import load_file, save_file
+
+from tests.builders import special_values
+from tests.conftest import Run
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=y>',
+    "a|b",
+    "a\\|b",
+    "`code` **bold** [link](http://evil.test)",
+    "@user #1 http://evil.test <b>",
+    "&lt;&#60;",
+    "{{ 7 * 7 }}{% raw %}",
+    " padded ",
+    "$\\frac{1}$",
+)
+ALLOWED = set(
+    re.findall(
+        r"\w+",
+        "html head meta title style body header main section p h1 h2 h3 dl div dt dd blockquote "
+        "table thead tbody tr th td svg path rect circle figure figcaption span img",
+    )
+)
+
+
+class Parsed(HTMLParser):
+    """The elements of a page, the texts of table cells, and what is wrong with it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self._cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("th", "td"):
+            self.cells.append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("th", "td"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._cell:
+            self.cells[-1] += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page(run: Run, *options: object, source: str = "x.safetensors") -> str:
+    result = run("apply", source, "-fo", "y.safetensors", "-q", "--stats", "r.html", *options)
+    assert result.code == 0, result.err
+    return Path("r.html").read_text()
+
+
+def markdown_cells(text: str) -> list[str]:
+    """The texts of table cells, as GitHub's dialect has them."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    cells = []
+    for before, token in pairwise(tokens):
+        if before.type in ("th_open", "td_open"):
+            parts = token.children or []
+            assert {part.type for part in parts} <= {"text", "code_inline", "html_inline"}, parts
+            html = [part.content for part in parts if part.type == "html_inline"]
+            assert set(html) <= {"<code>", "</code>"}
+            cells.append("".join(part.content for part in parts if part.type != "html_inline"))
+    return cells
+
+
+def test_a_page_stands_alone_and_is_accessible(run: Run) -> None:
+    save_file({"x": torch.randn(9, 3, 4, 4), "label": torch.arange(9)}, "x.safetensors")
+    text = page(run, "-p", 0.3, "--seed", 7)
+    parsed = Parsed(text)
+    assert {tag for tag, _ in parsed.tags} <= ALLOWED
+    assert parsed.of("html") == [{"lang": "en"}]
+    assert all(cell.get("scope") in ("col", "row") for cell in parsed.of("th"))
+    assert all(svg.get("role") == "img" and svg.get("aria-label") for svg in parsed.of("svg"))
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"(?i)https?:|url\(|@import|<link|<script", text)
+    for name in ("src", "href", "action"):
+        assert not [a for _, a in parsed.tags if name in a]
+    assert "with probability 0.3" in text
+    assert text == page(run, "-p", 0.3, "--seed", 7)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_text_in_pages_and_tables(run: Run, name: str) -> None:
+    source = f"{name.replace('/', '_')}.safetensors"
+    save_file({name: torch.randn(50), "other": torch.randn(50)}, source)
+    parsed = Parsed(page(run, "--stream", "s", source=source))
+    assert {tag for tag, _ in parsed.tags} <= ALLOWED
+    assert parsed.cells.count(name) == 2  # in both tables
+    run("apply", source, "-fo", "y.pt", "-q", "--stats", "r.md", "--stream", "s")
+    assert markdown_cells(Path("r.md").read_text()).count(name) == 2
+
+
+def test_direction_controls_are_escaped(run: Run) -> None:
+    save_file({"a\u202eb\u2066\x1b[31m\n": torch.randn(50)}, "x.safetensors")
+    text = page(run)
+    run("apply", "x.safetensors", "-fo", "y.pt", "-q", "--stats", "r.md")
+    for shown in (text, Path("r.md").read_text()):
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", shown)
+        assert r"a\u202eb\u2066\x1b[31m\n" in re.sub(r"&#(\d+);", lambda m: chr(int(m[1])), shown)
+
+
+def heights(text: str, side: str) -> list[float]:
+    """The share of the highest bar that each bin of the first histogram has."""
+    path = re.findall(rf'class="{side}" d="([^"]*)"', text)[0]
+    found: list[float] = []
+    level = 0.0
+    for kind, number in re.findall(r"([MVH])([\d.]+)", path):
+        if kind == "V":
+            level = 1 - float(number) / 64
+        elif kind == "H":
+            found.append(level)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_histograms_are_those_of_numpy(run: Run, dtype: torch.dtype) -> None:
+    """Of a tensor that is small enough to be sampled whole."""
+    x = torch.randn(6000, generator=torch.Generator().manual_seed(1)).to(dtype)
+    save_file({"x": x}, "x.safetensors")
+    text = page(run, "-p", 0.3, "--seed", 7)
+    sides = [x, load_file("y.safetensors")["x"]]
+    values = [side[side != 0].double().numpy() for side in sides]
+    low, high = np.concatenate(values).min(), np.concatenate(values).max()
+    counts = [np.histogram(side, 48, (low, high))[0] for side in values]
+    most = max(count.max() for count in counts)
+    for side, count in zip(("before", "after"), counts, strict=True):
+        assert np.allclose(heights(text, side), count / most, atol=2 / most + 0.001)
+    assert "6,000 elements sampled" in text
+    assert f"{100 * (sides[1] == 0).double().mean():.1f} % after" in text
+
+
+def test_a_large_tensor_is_sampled_the_same_by_any_kernel_and_worker(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({"x": torch.randn(3_000_001)}, "x.safetensors")
+    expected = page(run, "--seed", 1)
+    (count,) = re.findall(r"([\d,]+) elements sampled", expected)
+    assert 60_000 < int(count.replace(",", "")) <= 65_536
+    monkeypatch.setenv("DROPCLI_KERNEL", "numpy")
+    assert page(run, "--seed", 1) == expected
+
+
+def test_strided_tensors_are_sampled_too(run: Run) -> None:
+    both = torch.randn(200, 300)
+    torch.save({"t": both.t()}, "x.pt")
+    run("apply", "x.pt", "-fo", "y.pt", "-q", "--stats", "r.html", "--seed", 1)
+    save_file({"t": both.t().contiguous()}, "x.safetensors")
+    run("apply", "x.safetensors", "-fo", "z.pt", "--stats", "s.html", "-q", "--seed", 1)
+    one, two = (Path(path).read_text() for path in ("r.html", "s.html"))
+    assert "60,000 elements sampled" in one
+    for side in ("before", "after"):
+        assert heights(one, side) == heights(two, side)
+
+
+def test_a_dataset_gives_one_page_for_any_number_of_workers(run: Run) -> None:
+    Path("data").mkdir()
+    for number in range(30):
+        save_file({"x": torch.randn(70, 9), "y": torch.arange(70.0)}, f"data/{number}.safetensors")
+    Path("data/bad.pt").write_bytes(b"nothing")
+    Path("data/bad2.pt").write_bytes(b"nothing")
+    pages = []
+    for jobs in (1, 2):
+        result = run("apply", "data", "-fo", "out", "-p", 0.2, "--seed", 1, "-j", jobs, "-q",
+                     "--stats", "r.html")  # fmt: skip
+        assert result.code == 3
+        pages.append(Path("r.html").read_text())
+    assert pages[0] == pages[1]
+    cells = Parsed(pages[0]).cells
+    assert "data/bad.pt" in cells  # both failures are one row
+    assert "data/bad2.pt" not in cells
+    assert "looks-like-label" in cells
+    assert "Distance from p in standard deviations" in pages[0]
+
+
+ODD: dict[str, Any] = {
+    "scalar": torch.tensor(3.0),
+    "empty": torch.empty(0, 4),
+    "one-value": torch.full((300,), 2.5),
+    "zeros": torch.zeros(300),
+    "nan": torch.full((300,), torch.nan),
+    "infinite": torch.tensor([torch.inf, -torch.inf, 1.0] * 100),
+    "huge": torch.tensor([1.7e308, -1.7e308, 1.0] * 100, dtype=torch.float64),
+    "tiny": torch.tensor([5e-324, -5e-324, 0.0] * 100, dtype=torch.float64),
+    "outlier": torch.cat([torch.randn(3000), torch.tensor([1e9])]),
+    "neighbours": torch.tensor([1.0, 1.0000001] * 100),
+    **{str(dtype)[6:]: special_values(dtype) for dtype in (torch.float16, torch.bfloat16)},
+    "float8": torch.randn(300).to(torch.float8_e4m3fn),
+    "complex": torch.randn(300, dtype=torch.complex64),
+    "bool": torch.rand(300) < 0.5,
+    "uint8": torch.randint(0, 255, (300,), dtype=torch.uint8),
+    "int64": torch.tensor([2**63 - 1, -(2**63), 1] * 100),
+    "six": torch.randn(2, 3, 1, 2, 3, 1),
+    "wide": torch.randn(1, 70_000),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_shapes_and_values_make_sound_pages(run: Run, kind: str) -> None:
+    save_file({"x": ODD[kind]}, "x.safetensors")
+    options = ("-k", "x", "-p", 0.5, "--seed", 3, *(() if ODD[kind].is_floating_point() and
+               kind != "float8" else ("--no-rescale",)))  # fmt: skip
+    text = page(run, *options)
+    assert {tag for tag, _ in Parsed(text).tags} <= ALLOWED
+    drawn = re.findall(r' d="([^"]*)"', text)
+    assert all(re.fullmatch(r"[MVHLvhz\d. -]+", path) for path in drawn)
+    assert not re.search(r"(?<![a-zA-Z])nan(?![a-zA-Z])", "".join(Parsed(text).cells))
+    for suffix in ("md", "svg"):
+        done = run(
+            "apply", "x.safetensors", "-fo", "y.pt", "-q", "--stats", f"r.{suffix}", *options
+        )
+        assert (done.code, done.err) == (0, "")
+
+
+def test_ten_thousand_tensors_make_a_small_page(run: Run) -> None:
+    name = "<&\u202e" * 60
+    save_file({f"{name}{n}": torch.ones(3) for n in range(10_000)}, "x.safetensors")
+    text = page(run)
+    assert len(text.encode()) < 1_000_000
+    assert "The first 200 of 10,000 tensors." in text
+
+
+def test_figures_have_the_format_of_their_suffix(run: Run) -> None:
+    save_file({name: torch.randn(500) for name in HOSTILE}, "x.safetensors")
+    for suffix, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        words = ("apply", "x.safetensors", "-fo", "y.pt", "--seed", 1, "--stats", f"r.{suffix}")
+        result = run(*words, "-q")
+        assert (result.code, result.err) == (0, "")
+        data = Path(f"r.{suffix}").read_bytes()
+        assert data.startswith(start)
+        assert run(*words, "-q").code == 0
+        assert Path(f"r.{suffix}").read_bytes() == data
+
+
+def test_without_matplotlib_one_line_says_what_to_install(run: Run) -> None:
+    save_file({"x": torch.randn(5)}, "x.safetensors")
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from dropcli.cli import main; "
+        "sys.exit(main(['apply', 'x.safetensors', '-o', 'y.pt', '--stats', 'plot.png']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[1] == (
+        "hint: pip install 'dropcli[plots]', or write a page: --stats report.html"
+    )
+    assert not Path("y.pt").exists()
+
+
+def test_data_suffixes_take_no_sample_and_no_libraries(run: Run) -> None:
+    save_file({"x": torch.randn(5)}, "x.safetensors")
+    code = (
+        "import sys; from dropcli.cli import main; "
+        "main(['apply', 'x.safetensors', '-o', 'y.pt', '-q', '--stats', 's.json']); "
+        "sys.exit(bool({'jinja2', 'matplotlib', 'torch'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
