@@ -192,7 +192,7 @@ def show_verdicts(verdicts: "list[Verdict]", failed: int, *, verbose: bool) -> N
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:
     """Show the table of what a file holds."""
-    from dropcli.cli.terminal.tables import info_table
+    from dropcli.cli.terminal.contents import info_table
 
     _show(lambda screen: info_table(info, verbose, screen))
 

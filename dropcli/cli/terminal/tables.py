@@ -1,4 +1,4 @@
-"""The tables of the report and of `dropcli info`, as lines that fit a screen.
+"""The tables of the report, as lines that fit a screen.
 
 Names of files and tensors are data: control characters are shown escaped. Tensors are in the order
 of the file, as in the JSON document.
@@ -17,7 +17,6 @@ from dropcli.report import (
     counted,
     number_text,
     printable,
-    provenance_line,
     settings_text,
     sigma_text,
     size_text,
@@ -25,7 +24,6 @@ from dropcli.report import (
 
 if TYPE_CHECKING:
     from dropcli.dataset import Request, Tally, Verdict
-    from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, TensorReport
     from dropcli.report import NameTotals
 
@@ -63,13 +61,6 @@ _FILES = (
     Column("decisions", right=True, spare=1),
     Column("dropped", right=True),
     Column("rate", right=True),
-)
-_INFO = (
-    Column("tensor"),
-    Column("shape"),
-    Column("dtype"),
-    Column("elements", right=True, spare=2),
-    Column("size", right=True, spare=1),
 )
 
 
@@ -272,30 +263,3 @@ def verdict_lines(
     elif len(verdicts) + failed > 1:
         total = counted(len(verdicts) + failed, "file")
         yield from flow(f"{len(same):,} of {total} are the same byte for byte", screen)
-
-
-def info_table(info: "FileInfo", verbose: bool, screen: Screen) -> Iterator[str]:
-    """What a file holds."""
-    shown = info.tensors if verbose else info.tensors[:_ROWS]
-    elements = sum(tensor.elements for tensor in info.tensors)
-    counts = f"{counted(len(info.tensors), 'tensor')}, {elements:,} elements"
-    summary = f"{info.format}, {size_text(info.size)}, {counts}"
-    yield from flow(f"{short(printable(info.source), screen)}: {summary}", screen)
-    for entry in info.provenance:
-        yield from flow(provenance_line(entry), screen)
-    for key, value in info.metadata.items():
-        if key != "dropcli":
-            yield from flow(f"{printable(key)}: {printable(value)}", screen)
-    if shown:
-        rows = [
-            [
-                printable(tensor.name),
-                "?" if tensor.dtype.name == "?" else shape_text(tensor.shape),
-                *(tensor.dtype.name, f"{tensor.elements:,}", size_text(tensor.nbytes)),
-            ]
-            for tensor in shown
-        ]
-        yield ""
-        yield from table(_INFO, rows, screen)
-    if more := len(info.tensors) - len(shown):
-        yield f"{counted(more, 'more tensor')}; -v shows all"
