@@ -16,7 +16,9 @@ def main() -> int:
     _start_quickly()
     from dropcli.cli import main as run
 
-    return run()
+    code = run()
+    gc.freeze()  # the interpreter would look for cycles in all that was loaded before it ends
+    return code
 
 
 def _start_quickly() -> None:
