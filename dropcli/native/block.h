@@ -11,7 +11,7 @@
 typedef struct {
     double sum[LANES], squares[LANES];
     WIDE low[LANES], high[LANES];
-    uint32_t zeros[LANES], wild[LANES]; /* wild: not 0 once a NaN or an infinity was met */
+    uint32_t zeros[LANES];
 } NAME(lanes);
 
 static void NAME(start)(NAME(lanes) *s)
@@ -20,7 +20,7 @@ static void NAME(start)(NAME(lanes) *s)
         s->sum[j] = s->squares[j] = 0;
         s->low[j] = (WIDE)INFINITY;
         s->high[j] = -(WIDE)INFINITY;
-        s->zeros[j] = s->wild[j] = 0;
+        s->zeros[j] = 0;
     }
 }
 
@@ -40,18 +40,16 @@ INLINE void NAME(add)(NAME(lanes) *restrict s, const WIDE *restrict x, int rows,
     }
     for (int j = 0; j < width; j++) {
         WIDE low = s->low[j], high = s->high[j];
-        uint32_t zeros = s->zeros[j], wild = s->wild[j];
+        uint32_t zeros = s->zeros[j];
         for (int r = 0; r < rows; r++) {
             WIDE v = x[r * LANES + j];
             low = v < low ? v : low;
             high = v > high ? v : high;
             zeros += v == 0;
-            wild |= v - v != 0; /* NaN, where v is NaN or infinite */
         }
         s->low[j] = low;
         s->high[j] = high;
         s->zeros[j] = zeros;
-        s->wild[j] = wild;
     }
 }
 
@@ -67,15 +65,13 @@ static void NAME(add_group)(NAME(lanes) *s, const WIDE *x, size_t n)
     NAME(add)(s, x, 1, (int)n);
 }
 
-/* Whether all numbers are finite and the sums have kept their digits; if so, `out` is complete. */
+/* Whether the sums are finite, as they are not with a NaN or an infinity, and have kept their
+ * digits; if so, `out` is complete. */
 static int NAME(finish)(NAME(lanes) *s, size_t n, summary *out)
 {
-    uint32_t wild = 0;
     out->zeros = 0;
-    for (int j = 0; j < LANES; j++) {
-        wild |= s->wild[j];
+    for (int j = 0; j < LANES; j++)
         out->zeros += s->zeros[j];
-    }
     for (int half = LANES / 2; half; half /= 2)
         for (int j = 0; j < half; j++) {
             s->sum[j] += s->sum[j + half];
@@ -87,7 +83,7 @@ static int NAME(finish)(NAME(lanes) *s, size_t n, summary *out)
     out->high = s->high[0];
     out->mean = s->sum[0] / (double)n + 0.0;
     out->squares = s->squares[0] - (double)n * out->mean * out->mean;
-    return !wild && out->squares >= SOUND * s->squares[0];
+    return s->squares[0] < INFINITY && out->squares >= SOUND * s->squares[0];
 }
 
 INLINE const WIDE *NAME(load)(const ELEMENT *data, size_t n, WIDE *room)

@@ -23,7 +23,7 @@ ZIG = [sys.executable, "-m", "ziglang", "cc"]
 # Contraction and reassociation would round otherwise than numpy. No result depends on traps and
 # errno, but comparisons are only vectorized without them.
 FLAGS = ["-std=c11", "-O3", "-fPIC", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
-LEVELS = {"x86_64": ("x86-64", "x86-64-v3")}
+LEVELS = {"x86_64": ("x86-64", "x86-64-v3", "x86-64-v4")}
 
 
 class Platform(NamedTuple):
