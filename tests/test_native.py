@@ -5,23 +5,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from dropcli.native import drop_natively, is_available
 from tests.conftest import Run
+from tests.hard_values import DTYPES, VALUES, values
 
-DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
-TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 LENGTHS = (0, 1, 2, 63, 64, 65, 511, 512, 513, 1000, 65535, 65536, 65537, 140_000)
-VALUES = (
-    "normal", "tiny", "huge", "constant", "far", "alternating", "zeros", "nan", "infinite", "bits"
-)  # fmt: skip
 
 COMPILERS = [name for name in ("cc", "clang") if shutil.which(name)]
 BUILDS = bool(COMPILERS) and os.environ.get("DROPCLI_BUILD") != "numpy"
@@ -33,35 +27,6 @@ needs_kernel = pytest.mark.skipif(
 @pytest.mark.skipif(not BUILDS, reason="no C compiler, or DROPCLI_BUILD=numpy")
 def test_where_there_is_a_compiler_there_is_a_kernel() -> None:
     assert is_available(), "reinstall dropcli: its kernel was not compiled"
-
-
-def values(kind: str, count: int, dtype: str, seed: int) -> torch.Tensor:
-    """Numbers that are hard for sums: cancelling, overflowing, subnormal, or not numbers."""
-    random = np.random.default_rng(seed)
-    numbers = random.standard_normal(count)
-    limits: Any = ml_dtypes.finfo(DTYPES[dtype])  # type: ignore[no-untyped-call]
-    with np.errstate(all="ignore"):
-        match kind:
-            case "tiny":
-                numbers *= float(limits.smallest_subnormal) * 8
-            case "huge":
-                numbers *= float(limits.max) / 8
-            case "constant":
-                numbers = np.full(count, 1 / 3)
-            case "far":
-                numbers = 1000 + numbers / 8
-            case "alternating":
-                numbers = np.where(np.arange(count) % 2, 1.0, -1.0) * 1e4
-            case "zeros":
-                numbers *= random.random(count) < 0.5
-            case "nan":
-                numbers[random.random(count) < 0.01] = np.nan
-            case "infinite":
-                numbers[random.random(count) < 0.01] = -np.inf
-        if kind == "bits":
-            raw = random.bytes(count * np.dtype(DTYPES[dtype]).itemsize)
-            return torch.frombuffer(bytearray(raw or b"\0" * 8), dtype=TORCH[dtype])[:count]
-    return torch.from_numpy(numbers).to(TORCH[dtype])
 
 
 def both(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[tuple[bytes, Any]]:
