@@ -1,6 +1,7 @@
 """Datasets: what the summary says of each tensor name, and files in which nothing drops."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def test_a_row_for_each_tensor_name(run: Run) -> None:
     )
     row = cells(result.out, "emb")
     assert row[1:4] == ["4", "128", str(dropped)]
-    assert row[4:] == ["0.5", f"{dropped / 128:.4g}"]
+    deviations = (dropped - 64) / math.sqrt(128 * 0.5 * 0.5)
+    assert row[4:] == ["0.5", f"{dropped / 128:.4g}", f"{deviations:+.1f}", "sd"]
     assert cells(result.out, "label")[1:] == ["4", "named", "like", "a", "label"]
     assert cells(result.out, "ids")[1:] == ["3", "I64"]
     assert cells(result.out, "emb2")[1] == "1"
@@ -77,7 +79,7 @@ def test_names_beyond_the_first_thousand_have_one_row(run: Run) -> None:
         run("apply", "data", "-o", f"out{jobs}", *SETTINGS, "-j", jobs, "-v") for jobs in (1, 2)
     ]
     for result in both:
-        assert cells(result.out, "(all")[-5:-3] == ["200", "200"]
+        assert cells(result.out, "(all")[-7:-5] == ["200", "200"]
         assert cells(result.out, "x1.0399")[1] == "1"
         assert "x1.0400" not in result.out
 

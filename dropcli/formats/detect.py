@@ -1,6 +1,5 @@
 """Detect a file's format by its content, whatever its name, and open it."""
 
-import os
 from collections.abc import Collection
 from pathlib import PurePath
 
@@ -45,7 +44,7 @@ def _open_pt(reader: Reader, *, legacy: bool = False) -> Source:
 
 def convert(source: Source, output: str) -> Source:
     """The source in the format that the output's suffix names; unchanged for other suffixes."""
-    suffix = os.path.splitext(output)[1].lower()
+    suffix = PurePath(output).suffix.lower()
     if isinstance(source, SafetensorsSource) and suffix not in (".pt", ".pth"):
         return source
     from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt  # slow to import
