@@ -1,0 +1,1 @@
+"""Outputs that must never change: the hashes of what this version writes."""
