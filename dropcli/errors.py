@@ -108,13 +108,17 @@ def in_python(text: str) -> str:
 
 
 @contextmanager
-def needing(package: str) -> Iterator[None]:
-    """Turn the failed import of a package that few runs need into an error with a hint."""
+def needing(package: str, extra: str = "") -> Iterator[None]:
+    """Turn the failed import of a package that few runs need into an error with a hint.
+
+    `extra` is the extra of dropcli that installs it.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         message = f"this needs {package}, which is not installed"
-        raise DropcliError("not-installed", message, f"pip install {package}") from error
+        wanted = f"'dropcli[{extra}]'" if extra else package
+        raise DropcliError("not-installed", message, f"pip install {wanted}") from error
 
 
 class located:  # a class, because a generator takes three times as long

@@ -33,6 +33,8 @@ ONLY = {
     "rich": {"cli.terminal.console", "cli.terminal.progress"},
     "torch": {"masks.torch_rng"},
     "cryptography": {"masks.keystream"},
+    "obstore": {"files.stores.client"},
+    "boto3": {"files.stores.client"},
     "hatchling": {"native.build"},
     "jinja2": {"report.page"},
     "matplotlib": {"report.figure"},

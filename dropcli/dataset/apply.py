@@ -12,9 +12,9 @@ from dropcli.dataset.plan import Request, plan_batch, shared_streams
 from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Samples, Tally
-from dropcli.dataset.urls import check_local
 from dropcli.dropout import Dropout, check_torch_input
-from dropcli.errors import DropcliError, Interrupted
+from dropcli.errors import DropcliError, Interrupted, UsageError
+from dropcli.files import check_urls, is_url
 from dropcli.pipeline import (
     SAMPLE,
     SAMPLE_OF_ALL,
@@ -157,8 +157,10 @@ def prepare(
     **settings: Unpack[SeededSettings],
 ) -> SingleFile | Dataset:
     """Find what is in the way before any work."""
-    check_local([*operands, *(listed or ())], request.output)
-    check_local(filter(None, [settings.get("like")]), piped=False)
+    if request.output is None and (url := next(filter(is_url, operands + (listed or [])), None)):
+        message = "--in-place: objects in a store are not replaced in place"
+        raise UsageError("in-place-store", message, "write to another prefix with -o", url)
+    check_urls([*operands, *(listed or ()), request.output, settings.get("like")])
     dropout, drawn = choose_settings(**settings)
     check_torch_input(dropout.rng, request.stream, request.copies or None)
     sample = SAMPLE if request.stats and has_histograms(request.stats) else 0

@@ -6,62 +6,22 @@ makes the stream, so a file has the same mask alone, in its folder, and in any s
 
 import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from dropcli.dataset.journal import Shard, is_journal
-from dropcli.dataset.urls import check_local
+from dropcli.dataset.prefixes import objects_matching
+from dropcli.dataset.walk import Found, Input, Walk, has_tensors
 from dropcli.errors import DropcliError, FileError, UsageError, located
-from dropcli.files import STDIN, Identity, identity, identity_of, is_folder, is_temporary, place_of
-
-TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
-# Other files have such names too: the first bytes decide.
-_SHARED_SUFFIXES = ("", ".bin", ".ckpt", ".sav", ".weights")
-_TARS = (".pth.tar", ".pt.tar")
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file: where it lies, and its name below the folder it was found in."""
-
-    path: str
-    name: str
-
-    @property
-    def stream(self) -> str:
-        """Its name in the mask key: without the last suffix, and `/` between folders."""
-        return os.path.splitext(self.name)[0].replace(os.sep, "/")
-
-
-@dataclass
-class Found:
-    """What was found: tensor files, others, and what could not be read."""
-
-    inputs: list[Input] = field(default_factory=list)
-    others: list[Input] = field(default_factory=list)
-    failures: list[DropcliError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # links that were not followed
-    folders: list[str] = field(default_factory=list)  # that were walked, without those in them
-    kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
-
-    def part(self, shard: Shard) -> "Found":
-        """What belongs to a shard; every shard has what could not be read."""
-        inputs, others = (
-            [item for item in items if shard.holds(item.name)]
-            for items in (self.inputs, self.others)
-        )
-        return replace(self, inputs=inputs, others=others)
+from dropcli.files import STDIN, check_urls, is_folder, is_glob, is_inside, is_url, place_of
 
 
 def is_several(operands: list[str]) -> bool:
     """Whether these are not one file but a folder, several files, or a glob."""
-    return len(operands) != 1 or _is_glob(operands[0]) or is_folder(operands[0])
+    return len(operands) != 1 or is_glob(operands[0]) or is_folder(operands[0])
 
 
 def tensor_files(operands: list[str]) -> tuple[list[str], list[DropcliError]]:
     """The paths that these operands mean to a command that only reads, and what went wrong."""
-    check_local(operands, piped=False)
+    check_urls(operands)
     paths, errors = [], []
     for operand in operands:
         if not is_several([operand]):
@@ -84,21 +44,21 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
     `data/train data/val` gives what `data` gives. A list's names are kept below the folder that
     is given beside it, or else the current one, as tar and rsync keep them.
     """
-    walk = _Walk(identity(output) if output else None)
+    walk = Walk(output)
     found = walk.found
     if listed is not None:
         base = _base_of_list(operands)
         for path in listed:
             _add_listed(path, base, walk)
     else:
-        folders = [operand for operand in operands if os.path.isdir(operand)]
+        folders = [operand for operand in operands if _is_walked(operand)]
         for operand in operands:
             if operand in folders:
                 # Named by its full path, since it may be given as `..`.
                 name = os.path.basename(os.path.abspath(operand)) if len(folders) > 1 else ""
                 walk.folder(operand, name)
                 found.kept_names += [name] if name else []
-            elif _is_glob(operand):
+            elif is_glob(operand):
                 _expand(operand, walk)
             else:
                 walk.file(operand, os.path.basename(operand))
@@ -113,19 +73,18 @@ def read_list(path: str, null: bool) -> list[str]:
         with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
             data = file.read()
         if b"\0" in data and not null:
-            is_list = PurePath(path).suffix.lower() not in TENSOR_SUFFIXES
-            hint = "add -0" if is_list else "it is no list of files: give it without --files-from"
+            hint = "it is no list of files: give it without --files-from"
+            if not has_tensors(path):
+                hint = "add -0"
             raise UsageError("null-bytes", "--files-from: the list holds null bytes", hint)
         return [os.fsdecode(path) for path in data.split(b"\0" if null else b"\n") if path]
 
 
-def _is_glob(operand: str) -> bool:
-    """Whether this is a pattern; a file that exists is meant itself, brackets and all."""
-    return glob.has_magic(operand) and not os.path.lexists(operand)
-
-
-def _expand(pattern: str, walk: "_Walk") -> None:
+def _expand(pattern: str, walk: Walk) -> None:
     """The matches of a glob, named below its part that is no pattern."""
+    if is_url(pattern):
+        walk.objects(objects_matching(pattern, walk.output))
+        return
     parts = PurePath(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = os.path.join(*parts[:fixed]) if fixed else "."
@@ -134,7 +93,7 @@ def _expand(pattern: str, walk: "_Walk") -> None:
     if not matches:
         raise FileError("no-match", "no file matches", None, pattern)
     # `data/*` takes what a walk would take, and `data/*.bin` what it says.
-    sorting = any(_has_tensors(path) for path in matches)
+    sorting = any(has_tensors(path) for path in matches)
     for path in matches:
         name = os.path.relpath(path, base)
         if os.path.isdir(path):
@@ -156,120 +115,33 @@ def _base_of_list(operands: list[str]) -> str:
     return operands[0] if operands else "."
 
 
-def _add_listed(path: str, base: str, walk: "_Walk") -> None:
+def _add_listed(path: str, base: str, walk: Walk) -> None:
     """A listed path below the folder of the list or, if it is not there, as it stands."""
+    if is_url(base):
+        url = path if is_url(path) else f"{base.rstrip('/')}/{path}"
+        if not is_inside(url, base):
+            raise _not_below(path, f"'{base}'")
+        walk.file(url, url[len(base.rstrip("/")) + 1 :])
+        return
     if os.path.lexists(below := os.path.join(base, path)) or not os.path.lexists(path):
         path = os.path.normpath(below)
     name = os.path.relpath(path, base)
     if name.split(os.sep, 1)[0] == os.pardir:
         where = "the current folder" if base == "." else f"'{base}'"
-        raise UsageError(
-            "not-below",
-            f"--files-from: '{path}' is not below {where}",
-            "name the folder that holds the files: dropcli apply FOLDER --files-from LIST ...",
-        )
+        raise _not_below(path, where)
     if os.path.isdir(path):
         walk.folder(path, "" if name == "." else name)
     else:
         walk.file(path, name)
 
 
-class _Walk:
-    """Collects files, from folders and one by one."""
-
-    def __init__(self, left_out: Identity | None) -> None:
-        self.found = Found()
-        self._left_out = left_out
-
-    def file(self, path: str, name: str) -> None:
-        """One file that was named, of whatever suffix."""
-        if path == STDIN:
-            raise UsageError("standard-input", "`-` cannot be one of several inputs")
-        self.found.inputs.append(Input(path, name))
-
-    def is_output(self, path: str) -> bool:
-        """Whether a path lies in the output folder."""
-        if not self._left_out:
-            return False
-        above = os.path.dirname(os.path.realpath(path))
-        while identity(above) != self._left_out:
-            if above == (above := os.path.dirname(above)):
-                return False
-        return True
-
-    def folder(self, top: str, prefix: str) -> None:
-        """All files below a folder; links are followed, but not into a folder they lie in."""
-        if self._left_out and identity(top) == self._left_out:
-            raise UsageError(
-                "same-folder",
-                "is both the input and the output",
-                "replace the files with --in-place instead of -o",
-                top,
-            )
-        self.found.folders.append(top)
-        stack = [(top, prefix, frozenset[Identity]())]
-        while stack:
-            path, name, above = stack.pop()
-            try:
-                with located(path):
-                    folder = identity_of(os.stat(path))
-                    if folder == self._left_out:
-                        continue
-                    if folder in above:
-                        note = f"{path}: not followed: it links to a folder above it"
-                        self.found.notes.append(note)
-                        continue
-                    folders = [*self._entries(path, name)]
-            except DropcliError as error:
-                self.found.failures.append(error)
-                continue
-            stack += [(*entry, above | {folder}) for entry in reversed(folders)]
-
-    def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
-        """Add the files of one folder, and give its folders."""
-        with os.scandir(path) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                name = os.path.join(prefix, entry.name)
-                if _is_folder(entry):
-                    yield entry.path, name
-                else:
-                    self.sort(Input(entry.path, name), _is_file(entry))
-
-    def sort(self, item: Input, is_file: bool) -> None:
-        """Count a file to those with tensors, or to the others."""
-        name = os.path.basename(item.name)
-        if is_file and (_has_tensors(name) or _holds_tensors(item.path)):
-            self.found.inputs.append(item)
-        elif not (is_journal(name) or is_temporary(name)):
-            self.found.others.append(item)
+def _not_below(path: str, where: str) -> UsageError:
+    return UsageError(
+        "not-below",
+        f"--files-from: '{path}' is not below {where}",
+        "name the folder that holds the files: dropcli apply FOLDER --files-from LIST ...",
+    )
 
 
-def _has_tensors(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in TENSOR_SUFFIXES
-
-
-def _holds_tensors(path: str) -> bool:
-    """Whether a file of a name that others have too holds tensors."""
-    name = os.path.basename(path).lower()
-    if PurePath(name).suffix not in _SHARED_SUFFIXES and not name.endswith(_TARS):
-        return False
-    if is_journal(name) or not os.path.isfile(path):
-        return False
-    from dropcli.formats import is_tensor_file  # slow to import
-
-    return is_tensor_file(path)
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle, or a folder that may not be read
-        return False
-
-
-def _is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether to open it; a link that leads nowhere fails then, and says so."""
-    try:
-        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
-    except OSError:
-        return True
+def _is_walked(operand: str) -> bool:
+    return is_folder(operand) if is_url(operand) else os.path.isdir(operand)

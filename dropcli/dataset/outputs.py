@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
-from dropcli.dataset.discover import TENSOR_SUFFIXES
+from dropcli.dataset.walk import TENSOR_SUFFIXES
 from dropcli.errors import UsageError
-from dropcli.files import STDOUT, goes_to_stdout, is_folder, is_piped
+from dropcli.files import STDOUT, exists, goes_to_stdout, is_folder, is_made_folder, is_piped
 
 _PICTURES = "`-o x.safetensors` writes tensors, which other tools turn into pictures"
 _REPORT = "`--stats {0}` writes the statistics; tensors go to .safetensors or .pt"
@@ -26,11 +26,6 @@ _FOREIGN = {
 _INPUTS_SHOWN = 4
 _ALIKE = 0.85  # .safetensor and .safetensors
 _ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)
-
-
-def is_made_folder(output: str) -> bool:
-    """Whether the path says that it is a folder, which is made if it is not there."""
-    return output.endswith(os.sep)
 
 
 def check_suffix(output: str) -> None:
@@ -65,7 +60,7 @@ def file_target(source: str, output: str) -> str:
             )
         return os.path.join(output, os.path.basename(source))
     check_suffix(output)
-    if not PurePath(output).suffix and not os.path.lexists(output):
+    if not PurePath(output).suffix and not exists(output):
         suffix = PurePath(source).suffix
         file = output + (suffix if suffix in TENSOR_SUFFIXES else ".pt")
         raise UsageError(
@@ -80,15 +75,15 @@ def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
     """UsageError if this is no folder for several files, and cannot become one."""
     if goes_to_stdout(output):
         raise UsageError("several-on-stdout", "-o: several files need a folder, not '-'")
-    if is_folder(output) or (is_made_folder(output) and not os.path.lexists(output.rstrip(os.sep))):
+    if is_folder(output) or (is_made_folder(output) and not exists(output.rstrip(os.sep))):
         return
     check_suffix(output)
-    exists = os.path.lexists(output)
-    if not exists and PurePath(output).suffix.lower() not in TENSOR_SUFFIXES:
+    there = exists(output)
+    if not there and PurePath(output).suffix.lower() not in TENSOR_SUFFIXES:
         return
     message = f"-o: '{output}' is one file, but several files need a folder"
     hint = f"write -o {shlex.quote(os.path.splitext(output)[0] + os.sep)} for a folder"
-    missing = [path for path in inputs if not os.path.lexists(path)]
+    missing = [path for path in inputs if not exists(path)]
     if copies:
         hint = "--concat writes all copies into one file"
     elif missing and len(inputs) > 1:

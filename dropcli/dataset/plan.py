@@ -10,12 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dropcli.dataset.discover import Found, Input
-from dropcli.dataset.journal import Shard, Stamp, journal_name, journals_beside
-from dropcli.dataset.outputs import copy_names, is_made_folder
+from dropcli.dataset.journal import Shard, Stamp, journal_name, journals_beside, stamps_below
+from dropcli.dataset.outputs import copy_names
 from dropcli.dataset.tasks import Task
+from dropcli.dataset.walk import Found, Input
 from dropcli.errors import DropcliError, FileError, UsageError, located
-from dropcli.files import Identity, identity, identity_of, is_file
+from dropcli.files import (
+    Identity,
+    first_line,
+    identity,
+    identity_of,
+    is_file,
+    is_made_folder,
+    is_url,
+)
 from dropcli.pipeline import Job, Notice, Writing
 
 
@@ -119,7 +127,7 @@ class Request:
         total = self.shard and self.shard.total
         others = (path for path, shard in self.other_journals if not shard or shard.total != total)
         own = [self.journal] if self.journal else []
-        return [path for path in (*own, *others) if is_file(path) and os.path.getsize(path)]
+        return [path for path in (*own, *others) if first_line(path) is not None]
 
     @property
     def continues(self) -> bool:
@@ -139,14 +147,10 @@ class Plan:
     def add(self, request: Request, item: Input, *, others: bool) -> None:
         """A task for each output of this file; `others` if it does not hold tensors."""
         try:
-            with located(item.path):
-                status = os.stat(item.path)
-                if not stat.S_ISREG(status.st_mode):
-                    raise FileError("not-a-file", "is a pipe or a device, not a file")
+            stamp, file = _look_at(item)
         except DropcliError as error:
             self.failures.append(error)
             return
-        file = identity_of(status)
         if (item.name, file) in self._seen:
             return
         self._seen.add((item.name, file))
@@ -161,7 +165,7 @@ class Plan:
                     len(self.tasks),
                     Job(item.path, output, stream, copy, request.writing),
                     output if request.output is None else name,
-                    Stamp.from_status(status),
+                    stamp,
                     untouched=others or (copy == 0 and not single),
                     tensors=not others,
                 )
@@ -179,7 +183,7 @@ class Plan:
                     request.used_journals[0],
                 )
             return
-        existing = self._existing(whole) or request.used_journals
+        existing = self._existing(whole, request.output) or request.used_journals
         if existing and not request.continues:
             more = f" (the first of {len(existing):,} outputs)" if len(existing) > 1 else ""
             raise FileError(
@@ -205,12 +209,13 @@ class Plan:
                     task.job.output,
                 )
 
-    def _existing(self, whole: Found) -> list[str]:
+    def _existing(self, whole: Found, folder: str) -> list[str]:
         """Outputs that are there already; UsageError for one that is an input."""
         found: dict[str, str] = {}  # by their absolute paths
+        there = stamps_below(folder) if is_url(folder) else None
         for task in self.tasks:
             output = identity(task.job.output)
-            if output is None:
+            if output is None or (there is not None and task.job.output not in there):
                 continue
             if source := self._sources.get(output):
                 raise _is_input(source, task.job.output)
@@ -228,6 +233,17 @@ def _is_input(source: str, output: str) -> UsageError:
         "write to another folder, or replace the inputs with --in-place",
         output,
     )
+
+
+def _look_at(item: Input) -> tuple[Stamp, Identity]:
+    """The stamp of an input, and what all its names have in common."""
+    with located(item.path):
+        if is_url(item.path):
+            return item.stamp or Stamp.of(item.path), identity(item.path) or ("", "")
+        status = os.stat(item.path)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError("not-a-file", "is a pipe or a device, not a file")
+        return Stamp.from_status(status), identity_of(status)
 
 
 def shared_streams(tasks: list[Task]) -> Iterator[Notice]:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from dropcli.dataset.discover import Found, discover, is_several
+from dropcli.dataset.discover import discover, is_several
 from dropcli.dataset.journal import settings_of
-from dropcli.dataset.outputs import check_folder, file_target, is_made_folder
+from dropcli.dataset.outputs import check_folder, file_target
 from dropcli.dataset.plan import Request
+from dropcli.dataset.walk import Found
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
-from dropcli.files import is_folder, is_piped
+from dropcli.files import is_folder, is_made_folder, is_piped
 from dropcli.pipeline import Job, Notice, stream_of
 
 

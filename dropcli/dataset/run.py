@@ -8,13 +8,21 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from dropcli.dataset.journal import Journal, check_idle, check_settings, settings_of
+from dropcli.dataset.journal import Journal, check_settings, settings_of
 from dropcli.dataset.plan import Plan, Request
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, recall, worker_died
 from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, Interrupted, TensorError, UsageError, located
-from dropcli.files import new_run, remove_stale
+from dropcli.files import (
+    check_idle,
+    first_line,
+    is_url,
+    make_folders,
+    new_run,
+    remove_log,
+    remove_stale,
+)
 from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, choose_engine
 from dropcli.pipeline import Progress, run_file
@@ -136,14 +144,14 @@ def _journal(request: Request, settings: dict[str, Any]) -> Iterator[Journal | N
     """The journal of a run, held; with those of shards in its folder, if it resumes them."""
     path, others = request.journal, [path for path, _ in request.other_journals]
     if request.dry_run:
-        present = [p for p in (path, *others) if p and request.resume and os.path.exists(p)]
+        present = [p for p in (path, *others) if p and request.resume and first_line(p) is not None]
         path, others = (present[0], present[1:]) if present else (None, [])
     if path is None:  # the provenance of the files says what is done
         yield None
         return
     if not request.dry_run:
         with located(os.path.dirname(path)):
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            make_folders(os.path.dirname(path) or ".")
     with closing(
         Journal(
             path,
@@ -169,7 +177,8 @@ def _check_others(request: Request) -> None:
     """FileError if another run is at work: for a shard the whole, for the whole any shard."""
     for path, shard in request.other_journals:
         if not (request.shard and shard):
-            check_idle(path)
+            with located(path):
+                check_idle(path)
 
 
 def _replace_others(request: Request, settings: dict[str, Any]) -> None:
@@ -182,7 +191,7 @@ def _replace_others(request: Request, settings: dict[str, Any]) -> None:
         if not request.shard or before != settings:
             with located(path):
                 check_idle(path)
-                os.unlink(path)
+                remove_log(path)
 
 
 def _end_in_place(request: Request, journal: Journal) -> None:
@@ -191,7 +200,7 @@ def _end_in_place(request: Request, journal: Journal) -> None:
         journal.clear()
         for path, _ in request.other_journals:
             with located(path):
-                os.unlink(path)
+                remove_log(path)
 
 
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
@@ -217,7 +226,8 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
 
 def _sweep(tasks: list[Task]) -> None:
     """Remove unfinished files of processes that were killed."""
-    for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in tasks}:
+    local = [task for task in tasks if not is_url(task.job.output)]
+    for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in local}:
         remove_stale(folder)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from dropcli.dataset.journal import Stamp
 from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, FileError, Interrupted, located
-from dropcli.files import Transaction
+from dropcli.files import Transaction, fetched_ahead, is_url
 from dropcli.parallel import Work, signals
 from dropcli.pipeline import (
     BytesProgress,
@@ -148,8 +148,10 @@ def _work(
     start = json.dumps({"settings": run.settings}, allow_nan=False)[:-1]  # of all lines
     done: list[_Done | DropcliError] = []
     try:
-        for task in (_placed(task, run.folder) for task in tasks):
-            done.append(attempt(task.job.source, partial(_do, task, run, transaction, on_bytes)))
+        with fetched_ahead((task.job.source, task.stamp.nbytes) for task in tasks):
+            for task in (_placed(task, run.folder) for task in tasks):
+                work = partial(_do, task, run, transaction, on_bytes)
+                done.append(attempt(task.job.source, work))
     except Interrupted as error:
         stop = error
     outcomes: list[Outcome] = []
@@ -157,7 +159,8 @@ def _work(
         with signals.deferred():
             failed = transaction.commit()
             for task, result in zip(tasks, done, strict=False):
-                outcomes.append(_outcome(task, result, run, failed, start))
+                etag = transaction.etag_of(_placed(task, run.folder).job.output)
+                outcomes.append(_outcome(task, result, run, failed, etag, start))
     except Interrupted as error:
         stop = error
     return outcomes, stop
@@ -167,7 +170,8 @@ def _placed(task: Task, folder: str) -> Task:
     """The task with paths that mean the same in any folder, and on other machines."""
     if not folder:
         return task
-    source, output = (os.path.join(folder, path) for path in (task.job.source, task.job.output))
+    paths = (task.job.source, task.job.output)
+    source, output = (path if is_url(path) else os.path.join(folder, path) for path in paths)
     return task._replace(job=task.job._replace(source=source, output=output))
 
 
@@ -217,7 +221,7 @@ class _Done(NamedTuple):
 def _do(task: Task, run: _Run, transaction: Transaction, on_bytes: Callable[[int], None]) -> _Done:
     started, job = time.perf_counter(), task.job
     with located(job.source):
-        stamp = Stamp.of(job.source)
+        stamp = task.stamp if task.stamp.etag else Stamp.of(job.source)
     report, progress = None, BytesProgress(on_bytes)
     if job.writing.in_place and (run.resume or stamp != task.stamp):
         report = is_applied(job, run.dropout, strict=not run.known)
@@ -241,9 +245,13 @@ def _outcome(
     done: _Done | DropcliError,
     run: _Run,
     failed: dict[str, DropcliError],
+    etag: str | None,
     start: str,
 ) -> Outcome:
-    """The outcome, now that the file is published or is not; `start` is that of its line."""
+    """The outcome, now that the file is published or is not.
+
+    `etag` is that of an object, `start` that of its line.
+    """
     job, line = _placed(task, run.folder).job, ""
     try:
         if isinstance(done, DropcliError):
@@ -253,7 +261,8 @@ def _outcome(
         report = done.report.document() | {"source": task.job.source, "output": task.job.output}
         if not job.writing.dry_run:
             with located(job.output):
-                line = f"{start}, {_line(task, report, done.source, Stamp.of(job.output))}"
+                made = Stamp(report["bytes"], etag=etag) if etag else Stamp.of(job.output)
+                line = f"{start}, {_line(task, report, done.source, made)}"
     except DropcliError as error:
         return Outcome(task, _as_given(error, job, task.job))
     return Outcome(
@@ -277,9 +286,7 @@ def _line(task: Task, report: dict[str, Any], source: Stamp, output: Stamp) -> s
         **report,
         "output": task.name,
         "untouched": task.untouched,
-        "source_bytes": source.nbytes,
-        "source_mtime_ns": source.mtime_ns,
-        "source_inode": source.inode,
-        "output_mtime_ns": output.mtime_ns,
+        **source.of_source,
+        **({"output_etag": output.etag} if output.etag else {"output_mtime_ns": output.mtime_ns}),
     }
     return json.dumps(line, allow_nan=False)[1:]

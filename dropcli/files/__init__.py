@@ -1,18 +1,33 @@
-"""Bytes on disk: read anywhere, published whole or not at all."""
+"""Bytes on disk and in stores: read anywhere, published whole or not at all."""
 
+from dropcli.files.log import Log as Log
 from dropcli.files.paths import STDIN as STDIN
 from dropcli.files.paths import STDOUT as STDOUT
 from dropcli.files.paths import Identity as Identity
-from dropcli.files.paths import check_destination as check_destination
-from dropcli.files.paths import foresee_destination as foresee_destination
-from dropcli.files.paths import goes_to_stdout as goes_to_stdout
-from dropcli.files.paths import identity as identity
 from dropcli.files.paths import identity_of as identity_of
-from dropcli.files.paths import is_file as is_file
-from dropcli.files.paths import is_folder as is_folder
 from dropcli.files.paths import is_piped as is_piped
 from dropcli.files.paths import place_of as place_of
-from dropcli.files.paths import same_file as same_file
+from dropcli.files.places import check_destination as check_destination
+from dropcli.files.places import check_idle as check_idle
+from dropcli.files.places import exists as exists
+from dropcli.files.places import fetched_ahead as fetched_ahead
+from dropcli.files.places import find_object as find_object
+from dropcli.files.places import first_line as first_line
+from dropcli.files.places import foresee_destination as foresee_destination
+from dropcli.files.places import goes_to_stdout as goes_to_stdout
+from dropcli.files.places import identity as identity
+from dropcli.files.places import is_file as is_file
+from dropcli.files.places import is_folder as is_folder
+from dropcli.files.places import is_glob as is_glob
+from dropcli.files.places import is_inside as is_inside
+from dropcli.files.places import is_made_folder as is_made_folder
+from dropcli.files.places import list_objects as list_objects
+from dropcli.files.places import match_objects as match_objects
+from dropcli.files.places import names_beside as names_beside
+from dropcli.files.places import open_log as open_log
+from dropcli.files.places import open_reader as open_reader
+from dropcli.files.places import remove_log as remove_log
+from dropcli.files.places import same_file as same_file
 from dropcli.files.publish import Transaction as Transaction
 from dropcli.files.publish import make_folders as make_folders
 from dropcli.files.publish import publish as publish
@@ -20,4 +35,7 @@ from dropcli.files.reader import Reader as Reader
 from dropcli.files.temporary import is_temporary as is_temporary
 from dropcli.files.temporary import new_run as new_run
 from dropcli.files.temporary import remove_stale as remove_stale
+from dropcli.files.urls import Object as Object
+from dropcli.files.urls import check_urls as check_urls
+from dropcli.files.urls import is_url as is_url
 from dropcli.files.writer import Output as Output

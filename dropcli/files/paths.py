@@ -13,7 +13,7 @@ from dropcli.errors import FileError, located
 STDIN = "-"
 STDOUT = "-"
 
-Identity = tuple[int, int]  # device and inode
+Identity = tuple[int | str, int | str]  # device and inode, or bucket and key
 
 
 def mode_of(path: str) -> int | None:

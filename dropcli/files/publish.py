@@ -10,12 +10,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
+from dropcli.errors import NOT_SUPPORTED, DropcliError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special_mode
 from dropcli.files.sync import sync_files
 from dropcli.files.temporary import create_temporary, new_run, remove_stale
-from dropcli.files.writer import Output
+from dropcli.files.urls import is_url
+from dropcli.files.writer import Output, check_size
+
+if TYPE_CHECKING:
+    from dropcli.files.stores import Uploads
 
 
 @dataclass
@@ -57,6 +62,7 @@ class Transaction:
         self.run = run or new_run()
         self._finished: list[Finished] = []
         self._folders: dict[str, str] = {}  # and their real paths
+        self._uploads: Uploads | None = None
 
     def target_of(self, path: str) -> str:
         """The real path, as of the first file in its folder."""
@@ -67,6 +73,19 @@ class Transaction:
             self._folders[folder] = os.path.realpath(folder)
         return os.path.join(self._folders[folder], name)
 
+    @property
+    def uploads(self) -> "Uploads":
+        """Those of them that are objects in a store."""
+        if self._uploads is None:
+            from dropcli.files.stores import Uploads
+
+            self._uploads = Uploads()
+        return self._uploads
+
+    def etag_of(self, path: str) -> str | None:
+        """What a store calls the version that was published; None for a file."""
+        return self._uploads.etags.get(path) if self._uploads else None
+
     def add(self, finished: Finished) -> None:
         """Add a file; only `commit` publishes it."""
         finished.fd = os.dup(finished.fd)
@@ -74,7 +93,7 @@ class Transaction:
 
     def commit(self) -> dict[str, DropcliError]:
         """Publish all files; return the errors by path."""
-        failed: dict[str, DropcliError] = {}
+        failed = self._uploads.commit() if self._uploads else {}
         synced: set[str] = set()
 
         def sync_folder(finished: Finished) -> None:
@@ -133,8 +152,20 @@ def publish(
     bytes are written.
 
     Symbolic links are followed. Character devices and named pipes, such as `/dev/null`, are
-    written directly: they hold no data to lose.
+    written directly: they hold no data to lose. A URL is an object of a store.
     """
+    if is_url(path):
+        from dropcli.files.stores import publish_object
+
+        uploads = transaction.uploads if transaction else None
+        with (
+            located(path),
+            publish_object(
+                path, size=size, replace=replace, adopt=adopt, uploads=uploads
+            ) as output,
+        ):
+            yield output
+        return
     if is_special_mode(check_destination(path, replace=replace or adopt)):
         with _open_device(path) as output:
             yield output
@@ -147,9 +178,7 @@ def publish(
     with located(path), create_temporary(target, size, together.run) as (temporary, fd):
         output = Output(fd, path, writeback=sync)
         yield output
-        output.flush()
-        if output.written != size:
-            raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")
+        check_size(output, size)
         together.add(Finished(path, fd, temporary, target, replace, adopt, sync))
         if transaction is None:
             for error in together.commit().values():
@@ -170,6 +199,8 @@ def _open_device(path: str) -> Iterator[Output]:
 
 def make_folders(path: str) -> None:
     """Create a folder and its parents, at any depth: os.makedirs would recurse."""
+    if is_url(path):
+        return
     missing = []
     while path and not os.path.isdir(path):
         missing.append(path)

@@ -6,6 +6,7 @@ mapped kills the process that reads it.
 
 import os
 import stat
+from collections.abc import Iterable
 from typing import IO
 
 from dropcli.errors import FileError, FormatError, UsageError
@@ -15,7 +16,7 @@ from dropcli.files.paths import STDIN
 class Reader:
     """A file or pipe by its path, `-` for standard input.
 
-    `size` is in bytes, None for a pipe.
+    `size` is in bytes, None for a pipe; `on_disk` whether other libraries can open `path`.
     """
 
     def __init__(self, path: str) -> None:
@@ -39,6 +40,7 @@ class Reader:
             raise FileError("is-a-directory", "it is a folder, not a file")
         # Standard input may start in the middle of a file, and other processes share its position.
         self.seekable = self.path != STDIN and stat.S_ISREG(self._opened.st_mode)
+        self.on_disk = self.seekable
         self.size = self._opened.st_size if self.seekable else None
         self._position = 0
         self._peeked = b""
@@ -88,9 +90,7 @@ class Reader:
             rest, at = [buffer[done:]], offset + done
             count = os.preadv(self.fd, rest, at) if self.seekable else os.readv(self.fd, rest)
             if not count:
-                needed = f"at least {offset + len(buffer):,} are needed"
-                problem = f"the file ends after {at:,} bytes, but {needed}"
-                raise FormatError("truncated-data", problem, "copy, download or save it again")
+                raise too_short(at, offset + len(buffer))
             done += count
         self._position += len(buffer)
 
@@ -105,5 +105,18 @@ class Reader:
             problem = f"more data follows the {self._position:,} bytes of the file"
             raise FormatError("trailing-data", problem, "were two files joined in the pipe?")
 
+    def file(self) -> IO[bytes]:
+        """A file object of its own, to read at any position."""
+        return os.fdopen(os.dup(self.fd), "rb")
+
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Small ranges (offset, bytes) will be read, which a store sends together."""
+
     def close(self) -> None:
         os.close(self.fd)
+
+
+def too_short(size: int, needed: int) -> FormatError:
+    """The error of a file that ends too early."""
+    problem = f"the file ends after {size:,} bytes, but at least {needed:,} are needed"
+    return FormatError("truncated-data", problem, "copy, download or save it again")

@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 
-from dropcli.errors import located
+from dropcli.errors import FileError, located
 
 _SMALL_BYTES = 1 << 16
 _WRITEBACK_BYTES = 32 << 20
@@ -56,3 +56,10 @@ class Output:
             with suppress(OSError):
                 os.posix_fadvise(self._fd, start, count, os.POSIX_FADV_DONTNEED)
         self._started = self.written
+
+
+def check_size(output: Output, size: int) -> None:
+    """Write what is buffered; FileError unless that makes `size` bytes."""
+    output.flush()
+    if output.written != size:
+        raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")

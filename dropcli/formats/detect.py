@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import PurePath
 
 from dropcli.errors import FormatError
-from dropcli.files import Reader
+from dropcli.files import Reader, open_reader
 from dropcli.formats.base import Source
 from dropcli.formats.safetensors import SafetensorsSource
 
@@ -18,7 +18,7 @@ def open_source(path: str) -> Source:
 
     Raises FormatError for a damaged file or another format, OSError from the system.
     """
-    reader = Reader(path)
+    reader = open_reader(path)
     try:
         head = reader.peek(_HEAD_BYTES)
         if LEGACY in head[:32]:

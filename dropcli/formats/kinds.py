@@ -1,7 +1,6 @@
 """What a file that cannot be read looks like, by its first bytes or its zip members."""
 
 import codecs
-import os
 import re
 import zipfile
 from collections.abc import Collection
@@ -112,7 +111,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _members(reader: Reader) -> list[str]:
-    with os.fdopen(os.dup(reader.fd), "rb") as file, zipfile.ZipFile(file) as archive:
+    with reader.file() as file, zipfile.ZipFile(file) as archive:
         return archive.namelist()
 
 

@@ -156,7 +156,7 @@ def _check(reader: Reader, header: bytes, size: int) -> None:
         if reader.size < size:
             raise FormatError("truncated-data", problem, INCOMPLETE)
         raise FormatError("trailing-data", problem)
-    if reader.seekable:
+    if reader.on_disk:
         _safe_open(reader.path)
     else:
         _check_twin(header, size)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dropcli.dropout import Dropout, Selection, check_exact, kept_note, nothing_selected, select
 from dropcli.errors import DropcliError, FileError, TensorError, located
-from dropcli.files import Reader, Transaction, place_of
+from dropcli.files import Transaction, open_reader, place_of
 from dropcli.formats import Concatenated, Source, convert, convert_to_mask, label, open_source
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, Progress, check_output, open_output
@@ -192,7 +192,7 @@ def copy_file(
         if tensors:
             with closing(open_source(job.source)) as source:
                 reports = initial_reports(source.tensors, {})
-        with closing(Reader(job.source)) as reader:
+        with closing(open_reader(job.source)) as reader:
             size = reader.size or 0
             check_output(job, size)
             if not job.writing.dry_run:

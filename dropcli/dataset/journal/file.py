@@ -4,52 +4,28 @@ Wherever a run is killed, each file that the journal lists is there. At worst a 
 it does not list yet.
 """
 
-import errno
 import json
 import os
-import stat
 from contextlib import closing, suppress
 from pathlib import PurePath
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
-from dropcli.errors import NOT_SUPPORTED, FileError, FormatError, located
+from dropcli.dataset.journal.stamp import Stamp, stamps_below
+from dropcli.errors import FormatError, located
+from dropcli.files import Log, is_url, open_log
 
 _SYNC_EVERY = 256  # lines
-_NO_LOCKS = NOT_SUPPORTED | {errno.ENOLCK}
 NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # from reading damaged lines
-
-try:
-    import fcntl
-except ImportError:  # on Windows, which is not supported
-    fcntl = None  # type: ignore[assignment]
-
-
-class Stamp(NamedTuple):
-    """What tells a file from a changed one without reading it."""
-
-    nbytes: int
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: str) -> "Stamp":
-        """The stamp of a file; OSError if there is none."""
-        return cls.from_status(os.stat(path))
-
-    @classmethod
-    def from_status(cls, status: os.stat_result) -> "Stamp":
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 class _Entry(NamedTuple):
     """A line of the journal."""
 
     source: Stamp
-    output: tuple[int, int]  # bytes and time of change
+    output: tuple[int, int | str]  # as `Stamp.of_output`
     stream: str
     copy: int
-    offset: int
+    place: int
     journal: str  # which may be that of a shard
 
 
@@ -77,27 +53,22 @@ class Journal:
         self._outputs: dict[tuple[str, int, str], str] = {}  # by stream, copy and suffix
         self._unsynced = 0
         self._read_only = read_only
-        self._syncs = sync
         self._holds_files = False
+        self._there: dict[str, Stamp] | None = None  # outputs in a store, once they are listed
         self.settings: dict[str, Any] | None = None  # what all its lines were made with
         self.others: dict[str, dict[str, Any]] = {}  # the settings of journals that were added
         self._begun = False
-        writing = os.O_RDWR | os.O_CREAT | os.O_APPEND
-        flags = (os.O_RDONLY | os.O_NONBLOCK if read_only else writing) | os.O_CLOEXEC
         with located(path):
-            self._fd = os.open(path, flags, 0o666)
+            self._log = open_log(
+                path, fresh=fresh, replace=replace, read_only=read_only, waits=sync
+            )
+            self._logs: dict[str, Log] = {path: self._log}
             try:
-                if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-                    raise FileError("not-a-file", "the journal is not a regular file")
-                if not read_only:
-                    self._lock(empty=fresh and not replace)
-                end = 0 if fresh else self._load()
-                if not read_only and end != os.fstat(self._fd).st_size:
-                    os.ftruncate(self._fd, end)  # cuts off an unfinished line
+                if not fresh:
+                    self._load()
             except BaseException:
-                os.close(self._fd)
+                self._log.close()
                 raise
-        _held.add(self)
 
     def confirm(
         self, output: str, path: str, stream: str, copy: int, source: Stamp | None
@@ -112,7 +83,8 @@ class Journal:
         if source not in (None, entry.source):
             return None
         try:
-            return self._line_of(entry) if Stamp.of(path)[:2] == entry.output else None
+            same = self._stamp_of(path).of_output == entry.output
+            return self._line_of(entry) if same else None
         except OSError:
             return None
 
@@ -122,14 +94,18 @@ class Journal:
 
     def include(self, path: str) -> None:
         """Read another journal of the same folder too; of each output the last line counts."""
-        with closing(Journal(path, read_only=True)) as other:
-            if other.settings is not None:
-                self.others[path] = other.settings
-            for output, entry in other._entries.items():
-                known = self._entries.get(output)
-                if known is None or known.output[1] < entry.output[1]:
-                    self._entries[output] = entry
-            self._outputs |= other._outputs
+        other = Journal(path, read_only=True)
+        if other.settings is not None:
+            self.others[path] = other.settings
+        for output, entry in other._entries.items():
+            known = self._entries.get(output)
+            if known is None or self._is_later(output, entry, known):
+                self._entries[output] = entry
+        self._outputs |= other._outputs
+        if is_url(path):  # a store would send all of it again for each line
+            self._logs[path] = other._log
+        else:
+            other.close()
 
     @property
     def is_known(self) -> bool:
@@ -157,9 +133,7 @@ class Journal:
     def add(self, line: str) -> None:
         """Append a line of JSON."""
         with located(self.path):
-            rest = memoryview(line.encode() + b"\n")
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            self._log.append(line.encode() + b"\n")
             self._unsynced += 1
             self._begun = self._holds_files = True
             if self._unsynced >= _SYNC_EVERY:
@@ -171,112 +145,71 @@ class Journal:
 
     def close(self) -> None:
         """Release the journal; one that lists no file is removed."""
-        _held.discard(self)
         with located(self.path):
             try:
                 if self._unsynced:
                     self._sync()
                 if not (self._read_only or self._holds_files):
-                    os.unlink(self.path)
+                    self._log.remove()
             finally:
-                os.close(self._fd)
-
-    def let_go(self) -> None:
-        """In a copy of the process, which would keep the lock when this one is killed."""
-        os.close(self._fd)
-
-    def _lock(self, *, empty: bool) -> None:
-        """FileError if another run holds it, or began and ended since we looked at the folder."""
-        try:
-            if fcntl is not None:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _in_use() from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        ours = os.fstat(self._fd)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(ours, os.stat(self.path)) and not (empty and ours.st_size):
-                return
-        raise _in_use()
+                self._log.close()
 
     def _sync(self) -> None:
-        if self._syncs:
-            os.fsync(self._fd)
+        self._log.sync()
         self._unsynced = 0
 
-    def _load(self) -> int:
-        """Read all lines, and return where the last whole one ends."""
-        offset = 0
-        with open(self._fd, "rb", closefd=False) as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    settings = self._read(json.loads(line), offset)
-                except NOT_OURS:
-                    message = f"line {number} is damaged"
-                    raise FormatError(
-                        "damaged-journal", message, "start again with --force"
-                    ) from None
-                if self.settings not in (None, settings):
-                    message = f"line {number} has other settings than the lines before"
-                    raise FormatError("damaged-journal", message)
-                self.settings, self._begun = settings, True
-                offset += len(line)
-        return offset
+    def _load(self) -> None:
+        """Read all lines."""
+        for number, (place, line) in enumerate(self._log.lines(), 1):
+            try:
+                settings = self._read(json.loads(line), place)
+            except NOT_OURS:
+                message = f"line {number} is damaged"
+                raise FormatError("damaged-journal", message, "start again with --force") from None
+            if self.settings not in (None, settings):
+                message = f"line {number} has other settings than the lines before"
+                raise FormatError("damaged-journal", message)
+            self.settings, self._begun = settings, True
 
-    def _read(self, line: dict[str, Any], offset: int) -> dict[str, Any]:
+    def _read(self, line: dict[str, Any], place: int) -> dict[str, Any]:
         """Take in a line, which may hold only the settings; returns these."""
         settings = line["settings"]
         if not isinstance(settings, dict) or "p" not in settings:
             raise TypeError
         settings.setdefault("select", "all")  # the only rule when it was not recorded
         if len(line) > 1:
-            numbers = ("source_bytes", "source_mtime_ns", "source_inode")
-            source = Stamp(*(int(line[key]) for key in numbers))
-            made = int(line["bytes"]), int(line["output_mtime_ns"])
+            source = Stamp.read(line)
+            changed = line["output_etag"] if "output_etag" in line else int(line["output_mtime_ns"])
+            made = int(line["bytes"]), changed
             output, stream, copy = line["output"], line["stream"], int(line["copy"])
-            self._entries[output] = _Entry(source, made, stream, copy, offset, self.path)
+            self._entries[output] = _Entry(source, made, stream, copy, place, self.path)
             self._outputs[stream, copy, PurePath(output).suffix] = output
             self._holds_files = True
         return settings
 
     def _line_of(self, entry: _Entry) -> dict[str, Any]:
-        own = entry.journal == self.path
-        with open(self._fd if own else entry.journal, "rb", closefd=not own) as file:
-            file.seek(entry.offset)
-            line: dict[str, Any] = json.loads(file.readline())
+        log = self._logs.get(entry.journal)
+        if log is None:
+            with closing(Journal(entry.journal, fresh=True, read_only=True)) as other:
+                return other._line_of(entry)
+        line: dict[str, Any] = json.loads(log.line_at(entry.place))
         return line
 
+    def _is_later(self, output: str, entry: _Entry, known: _Entry) -> bool:
+        """Whether the first of these is about the output that is there."""
+        if isinstance(entry.output[1], int) and isinstance(known.output[1], int):
+            return known.output[1] < entry.output[1]
+        with suppress(OSError):
+            path = os.path.join(os.path.dirname(self.path), output)
+            return self._stamp_of(path).of_output == entry.output
+        return False
 
-_held: "WeakSet[Journal]" = WeakSet()
-
-
-def _let_go() -> None:
-    for journal in _held:
-        journal.let_go()
-
-
-os.register_at_fork(after_in_child=_let_go)
-
-
-def check_idle(path: str) -> None:
-    """FileError if another run holds this journal, as far as locks reach."""
-    with located(path):
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _in_use() from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        finally:
-            os.close(fd)
-
-
-def _in_use() -> FileError:
-    return FileError("in-use", "another run is writing to this folder")
+    def _stamp_of(self, path: str) -> Stamp:
+        """The stamp of an output; OSError if there is none."""
+        if not is_url(path):
+            return Stamp.of(path)
+        if self._there is None:
+            self._there = stamps_below(os.path.dirname(self.path))
+        if path not in self._there:
+            raise FileNotFoundError
+        return self._there[path]

@@ -7,8 +7,9 @@ from typing import Any
 
 from dropcli.dataset.journal.file import NOT_OURS, Journal
 from dropcli.dataset.journal.shards import journal_name, journals_beside
+from dropcli.dataset.journal.stamp import stamps_below
 from dropcli.errors import UsageError
-from dropcli.files import is_file
+from dropcli.files import first_line, is_url
 
 _RULES = {  # what to do about another `select` than that of the run that is resumed
     "all": "resume with --all-floats, as it began",
@@ -21,20 +22,20 @@ def missing_outputs(folder: str) -> list[str]:
     own = os.path.join(folder, journal_name(None, in_place=False))
     names: dict[str, None] = {}
     for path in [own, *(path for path, _ in journals_beside(own))]:
-        if is_file(path):
+        if first_line(path) is not None:
             with closing(Journal(path, read_only=True)) as journal:
                 names |= dict.fromkeys(journal.outputs)
     outputs = [os.path.join(folder, name) for name in names]
+    there = stamps_below(folder) if is_url(folder) else None
+    if there is not None:
+        return [output for output in outputs if output not in there]
     return [output for output in outputs if not os.path.lexists(output)]
 
 
 def settings_of(path: str) -> dict[str, Any] | None:
     """The settings of the run that wrote this journal, None if there is none."""
-    if not is_file(path):
-        return None
     try:
-        with open(path, "rb") as file:
-            settings = json.loads(file.readline())["settings"]
+        settings = json.loads(first_line(path) or b"")["settings"]
     except (OSError, *NOT_OURS):
         return None
     return settings if isinstance(settings, dict) else None

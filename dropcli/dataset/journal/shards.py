@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from dropcli.errors import UsageError
+from dropcli.files import names_beside
 
 _JOURNAL = "dropcli"
 _JOURNAL_IN_PLACE = "dropcli-in-place"  # beside the journal that an output folder may have
@@ -65,8 +66,7 @@ def journals_beside(path: str) -> Iterator[tuple[str, Shard | None]]:
     """The other journals of this kind in a journal's folder, in order, and whose they are."""
     folder, own = os.path.split(path)
     kind = _JOURNALS.fullmatch(own)
-    names = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []
-    for name in names:
+    for name in names_beside(path):
         found = _JOURNALS.fullmatch(name)
         if found and kind and found["root"] == kind["root"] and name != own:
             number = found["number"]

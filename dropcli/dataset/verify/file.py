@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from dropcli.dataset.discover import TENSOR_SUFFIXES, Input
 from dropcli.dataset.outputs import is_name_of, name_of_original
 from dropcli.dataset.verify.comparison import Comparison, Difference, Write
+from dropcli.dataset.walk import TENSOR_SUFFIXES, Input
 from dropcli.errors import DropcliError, FileError, FormatError, located
-from dropcli.files import Reader, is_file, is_folder
+from dropcli.files import is_file, is_folder, open_reader
 from dropcli.formats import Source, open_source
 from dropcli.pipeline import BytesProgress, Job, Writing, copies_from, derive_file, read_entry
 from dropcli.tensors import TensorInfo
@@ -51,7 +51,7 @@ def verify_file(
     `source` is the file it was made from, or the folder; if `mirrored`, the output should have the
     name of its source. DropcliError where that cannot be found out.
     """
-    with located(item.path), closing(Reader(item.path)) as reader:
+    with located(item.path), closing(open_reader(item.path)) as reader:
         if not reader.seekable:
             raise FileError("not-a-file", "is a pipe or a device, not a file")
         size = reader.size or 0
@@ -163,7 +163,7 @@ def _name(output: Source) -> str:
 
 
 def _copy(source: str, on_bytes: Callable[[int], None], write: Write) -> None:
-    with located(source), closing(Reader(source)) as reader:
+    with located(source), closing(open_reader(source)) as reader:
         size = reader.size or 0
         for start in range(0, size, _BLOCK):
             data = reader.read(start, min(_BLOCK, size - start))

@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dropcli.dataset.discover import Input, discover
+from dropcli.dataset.discover import discover
 from dropcli.dataset.journal import missing_outputs
 from dropcli.dataset.tasks import attempt, worker_died
-from dropcli.dataset.urls import check_local
 from dropcli.dataset.verify.comparison import Difference
 from dropcli.dataset.verify.file import Verdict, verify_file
+from dropcli.dataset.walk import Input
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
-from dropcli.files import is_folder
+from dropcli.files import check_urls, exists, is_folder, is_made_folder
 from dropcli.parallel import choose_engine
 from dropcli.pipeline import Progress
 
@@ -23,20 +23,14 @@ def verify_outputs(
     outputs: list[str], source: str, jobs: int | None, progress: Progress
 ) -> tuple[list[Verdict], list[DropcliError]]:
     """Derive outputs again, and compare: in order the verdicts, and why the others have none."""
-    check_local([*outputs, source], piped=False)
-    try:
-        os.lstat(source)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError("no-source", f"--source: '{source}' does not exist") from None
-    except OSError:
-        pass  # opening it says why
+    check_urls([*outputs, source])
+    if not (is_folder(source) if is_made_folder(source) else exists(source) or is_folder(source)):
+        raise UsageError("no-source", f"--source: '{source}' does not exist")
     found = discover(outputs, None, None)
     if not (found.inputs or found.failures):
         raise FileError("no-files", "no .safetensors or .pt files", None, outputs[0])
     mirrored = bool(found.folders) and is_folder(source)
-    sizes = [
-        os.path.getsize(item.path) if os.path.isfile(item.path) else 0 for item in found.inputs
-    ]
+    sizes = [_size_of(item) for item in found.inputs]
     progress.begin(len(sizes), sum(sizes))
     engine = choose_engine(partial(_verify_chunk, source, mirrored), sizes, jobs)
     chunks = (found.inputs[start : start + _CHUNK] for start in range(0, len(sizes), _CHUNK))
@@ -50,6 +44,12 @@ def verify_outputs(
     done += [Verdict(path, difference=_MISSING) for path in missing]
     errors = [*found.failures, *(verdict.error for verdict in done if verdict.error)]
     return [verdict for verdict in done if not verdict.error], errors
+
+
+def _size_of(item: Input) -> int:
+    if item.stamp:
+        return item.stamp.nbytes
+    return os.path.getsize(item.path) if os.path.isfile(item.path) else 0
 
 
 def _verify_chunk(

@@ -4,7 +4,6 @@ The standard library reads them; we refuse archives that other readers could rea
 Writing is our own, since a streamed payload is followed by its checksum.
 """
 
-import os
 import struct
 import zipfile
 from collections import Counter
@@ -25,6 +24,7 @@ _DATE = 0x21  # 1980-01-01: no time is recorded
 _ENCRYPTED = 0x2041
 _IS_FOLDER = 0x10
 _LOCAL = struct.Struct("<4s5H3I2H")
+_HEADER_BYTES = 512  # of a member, with its name, in most archives
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _END_64 = struct.Struct("<4sQ2H2I4Q")
@@ -46,7 +46,7 @@ def read_members(reader: Reader) -> list[Member]:
     assert reader.size is not None
     _end(reader)  # raises read errors, which zipfile would report as a damaged archive
     try:
-        with os.fdopen(os.dup(reader.fd), "rb") as file, zipfile.ZipFile(file) as archive:
+        with reader.file() as file, zipfile.ZipFile(file) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error) as error:
         reason = str(error)[:1].lower() + str(error)[1:]
@@ -66,6 +66,7 @@ def read_members(reader: Reader) -> list[Member]:
             "a TorchScript program, not a file of tensors",
             "where you trust it, save torch.jit.load(FILE).state_dict() with torch.save",
         )
+    reader.expect((info.header_offset, _HEADER_BYTES) for info in infos)
     members: list[Member] = []
     end = 0
     for info in infos:

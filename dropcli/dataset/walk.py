@@ -1,0 +1,162 @@
+"""What a dataset consists of: files that hold tensors, others, and the walk that finds them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+
+from dropcli.dataset.journal import Shard, Stamp, is_journal
+from dropcli.dataset.prefixes import Listed, objects_below
+from dropcli.errors import DropcliError, UsageError, located
+from dropcli.files import STDIN, Identity, identity, identity_of, is_temporary, is_url
+
+TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
+# Other files have such names too: the first bytes decide.
+_SHARED_SUFFIXES = ("", ".bin", ".ckpt", ".sav", ".weights")
+_TARS = (".pth.tar", ".pt.tar")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file: where it lies, and its name below the folder it was found in."""
+
+    path: str
+    name: str
+    stamp: Stamp | None = field(default=None, compare=False)  # of an object, from the listing
+
+    @property
+    def stream(self) -> str:
+        """Its name in the mask key: without the last suffix, and `/` between folders."""
+        return os.path.splitext(self.name)[0].replace(os.sep, "/")
+
+
+@dataclass
+class Found:
+    """What was found: tensor files, others, and what could not be read."""
+
+    inputs: list[Input] = field(default_factory=list)
+    others: list[Input] = field(default_factory=list)
+    failures: list[DropcliError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # links that were not followed
+    folders: list[str] = field(default_factory=list)  # that were walked, without those in them
+    kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
+
+    def part(self, shard: Shard) -> "Found":
+        """What belongs to a shard; every shard has what could not be read."""
+        inputs, others = (
+            [item for item in items if shard.holds(item.name)]
+            for items in (self.inputs, self.others)
+        )
+        return replace(self, inputs=inputs, others=others)
+
+
+class Walk:
+    """Collects files, from folders and one by one."""
+
+    def __init__(self, output: str | None) -> None:
+        self.found = Found()
+        self.output = output
+        self._left_out = identity(output) if output else None
+
+    def file(self, path: str, name: str) -> None:
+        """One file that was named, of whatever suffix."""
+        if path == STDIN:
+            raise UsageError("standard-input", "`-` cannot be one of several inputs")
+        self.found.inputs.append(Input(path, name))
+
+    def is_output(self, path: str) -> bool:
+        """Whether a path lies in the output folder."""
+        if not self._left_out:
+            return False
+        above = os.path.dirname(os.path.realpath(path))
+        while identity(above) != self._left_out:
+            if above == (above := os.path.dirname(above)):
+                return False
+        return True
+
+    def folder(self, top: str, prefix: str) -> None:
+        """All files below a folder; links are followed, but not into a folder they lie in."""
+        if is_url(top):
+            self.found.folders.append(top)
+            self.objects(objects_below(top, self.output), prefix)
+            return
+        if self._left_out and identity(top) == self._left_out:
+            raise UsageError(
+                "same-folder",
+                "is both the input and the output",
+                "replace the files with --in-place instead of -o",
+                top,
+            )
+        self.found.folders.append(top)
+        stack = [(top, prefix, frozenset[Identity]())]
+        while stack:
+            path, name, above = stack.pop()
+            try:
+                with located(path):
+                    folder = identity_of(os.stat(path))
+                    if folder == self._left_out:
+                        continue
+                    if folder in above:
+                        note = f"{path}: not followed: it links to a folder above it"
+                        self.found.notes.append(note)
+                        continue
+                    folders = [*self._entries(path, name)]
+            except DropcliError as error:
+                self.found.failures.append(error)
+                continue
+            stack += [(*entry, above | {folder}) for entry in reversed(folders)]
+
+    def objects(self, listed: Iterable[Listed], prefix: str = "") -> None:
+        """Objects of a store, from its listing."""
+        for item in listed:
+            self.sort(Input(item.url, os.path.join(prefix, item.name), item.stamp), True)
+
+    def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
+        """Add the files of one folder, and give its folders."""
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                name = os.path.join(prefix, entry.name)
+                if _is_folder(entry):
+                    yield entry.path, name
+                else:
+                    self.sort(Input(entry.path, name), _is_file(entry))
+
+    def sort(self, item: Input, is_file: bool) -> None:
+        """Count a file to those with tensors, or to the others."""
+        name = os.path.basename(item.name)
+        if is_file and (has_tensors(name) or _holds_tensors(item.path)):
+            self.found.inputs.append(item)
+        elif not (is_journal(name) or is_temporary(name)):
+            self.found.others.append(item)
+
+
+def has_tensors(name: str) -> bool:
+    """Whether a name ends as those of tensor files do."""
+    return os.path.splitext(name)[1].lower() in TENSOR_SUFFIXES
+
+
+def _holds_tensors(path: str) -> bool:
+    """Whether a file of a name that others have too holds tensors."""
+    name = os.path.basename(path).lower()
+    if PurePath(name).suffix not in _SHARED_SUFFIXES and not name.endswith(_TARS):
+        return False
+    if is_journal(name) or not (is_url(path) or os.path.isfile(path)):
+        return False
+    from dropcli.formats import is_tensor_file  # slow to import
+
+    return is_tensor_file(path)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle, or a folder that may not be read
+        return False
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether to open it; a link that leads nowhere fails then, and says so."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True

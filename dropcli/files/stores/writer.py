@@ -1,0 +1,211 @@
+"""Objects are published whole: one conditional put, or an upload in parts that shows at its end.
+
+Nothing is visible before all is there, so there is no temporary name. An exception or a signal
+ends an upload; only `kill -9` leaves parts behind, which the store keeps until a rule removes them.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Literal
+
+from dropcli.errors import DropcliError, FileError
+from dropcli.files.paths import file_exists_error
+from dropcli.files.stores.ahead import BLOCK
+from dropcli.files.stores.client import asking, client_of, open_writer
+from dropcli.files.stores.errors import AGAIN
+from dropcli.files.stores.objects import head
+from dropcli.files.stores.reader import ObjectReader
+from dropcli.files.urls import Object
+from dropcli.files.writer import Output, check_size
+from dropcli.parallel import Threads, signals
+
+_ONE_PUT = 64 << 20  # bytes; larger objects go in parts
+_MAX_PARTS = 9_000  # stores allow 10,000
+_PARTS_BYTES = 32 << 20  # in flight
+_PUTS = 32  # at once
+_WAITING_BYTES = 64 << 20  # of objects that are being put
+_PAUSES = (0.5, 2.0, 5.0)  # seconds before a put is tried again
+
+
+class _Sink(Output):
+    """An output whose bytes go to a function."""
+
+    def __init__(self, url: str, sink: Callable[[memoryview], object]) -> None:
+        super().__init__(-1, url)
+        self._sink = sink
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        self._sink(memoryview(data))
+
+
+class Uploads:
+    """Small objects that are put at once, while others are still made; `etags` by URL."""
+
+    def __init__(self) -> None:
+        self.etags: dict[str, str] = {}
+        self._pool: Threads | None = None
+        self._running: list[tuple[str, int, Future[str]]] = []
+        self._failed: dict[str, DropcliError] = {}
+
+    def add(self, url: str, data: bytearray, *, replace: bool) -> None:
+        self._pool = self._pool or Threads(_PUTS)
+        future = self._pool.submit(put_object, url, data, replace=replace)
+        self._running.append((url, len(data), future))
+        while sum(nbytes for _, nbytes, _ in self._running) > _WAITING_BYTES:
+            self._take()
+
+    def commit(self) -> dict[str, DropcliError]:
+        """Wait for all; return the errors by URL."""
+        try:
+            while self._running:
+                self._take()
+        finally:
+            if self._pool:
+                self._pool.shutdown()
+        failed, self._failed = self._failed, {}
+        return failed
+
+    def _take(self) -> None:
+        url, _, future = self._running.pop(0)
+        try:
+            self.etags[url] = future.result()
+        except DropcliError as error:
+            self._failed[url] = error
+
+
+@contextmanager
+def publish_object(
+    url: str, *, size: int, replace: bool, adopt: bool, uploads: Uploads | None
+) -> Iterator[Output]:
+    """Write `size` bytes, then publish them as the object of this URL, as `publish` does a file."""
+    if size <= _ONE_PUT:
+        yield from _in_one(url, size, replace or adopt, replace, uploads)
+        return
+    there = head(url)
+    if there and not replace:
+        if not adopt or there.nbytes != size:
+            raise file_exists_error()
+        yield from _adopted(url, size)
+        etag = there.etag
+    else:
+        yield from _in_parts(url, size, there, replace=replace)
+        etag = getattr(head(url), "etag", "")
+    if uploads:
+        uploads.etags[url] = etag
+
+
+def _in_one(
+    url: str, size: int, known: bool, replace: bool, uploads: Uploads | None
+) -> Iterator[Output]:
+    if not known and head(url):
+        raise file_exists_error()
+    data, end = bytearray(size), 0
+
+    def take(more: memoryview) -> None:
+        nonlocal end
+        if end + len(more) <= size:
+            data[end : end + len(more)] = more
+        end += len(more)
+
+    output = _Sink(url, take)
+    yield output
+    check_size(output, size)
+    if uploads:
+        uploads.add(url, data, replace=replace)
+    else:
+        with signals.deferred():
+            put_object(url, data, replace=replace)
+
+
+def put_object(url: str, data: bytearray, *, replace: bool) -> str:
+    """Put an object, and return its ETag. FileError if one with other bytes is there."""
+    store, key = client_of(url, writing=True)
+    mode: Literal["overwrite", "create"] = "overwrite" if replace else "create"
+    for pause in (*_PAUSES, None):
+        try:
+            with asking(url):
+                found = store.put(key, memoryview(data), mode=mode, use_multipart=False)
+            return found["e_tag"] or ""
+        except DropcliError as error:
+            # The answer to a put may be lost, so the object may be this one.
+            if error.code == "exists" and (there := _same(url, data)):
+                return there.etag
+            if error.code not in AGAIN or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError
+
+
+def _same(url: str, data: bytearray) -> Object | None:
+    """The object that is there, if it holds these bytes."""
+    there = head(url)
+    if there is None or there.nbytes != len(data):
+        return None
+    same = True
+    for start, part in _parts_of(url, len(data)):
+        same = same and part == memoryview(data)[start : start + len(part)]
+    return there if same else None
+
+
+def _parts_of(url: str, size: int) -> Iterator[tuple[int, memoryview]]:
+    reader = ObjectReader(url)
+    try:
+        for start in range(0, size, BLOCK):
+            part = memoryview(bytearray(min(BLOCK, size - start)))
+            reader.read_into(start, part)
+            yield start, part
+    finally:
+        reader.close()
+
+
+def _adopted(url: str, size: int) -> Iterator[Output]:
+    """Compare with the object that is there, perhaps from an earlier run."""
+    reader = ObjectReader(url)
+    at = 0
+
+    def compare(more: memoryview) -> None:
+        nonlocal at
+        there = memoryview(bytearray(min(len(more), size - at)))
+        reader.read_into(at, there)
+        if there != more:
+            raise file_exists_error()
+        at += len(more)
+
+    try:
+        output = _Sink(url, compare)
+        yield output
+        check_size(output, size)
+    finally:
+        reader.close()
+
+
+def _in_parts(url: str, size: int, before: Object | None, *, replace: bool) -> Iterator[Output]:
+    part = max(BLOCK, -(-size // _MAX_PARTS))
+    with asking(url):
+        writer = open_writer(url, part, max(1, _PARTS_BYTES // part))
+
+    def send(more: memoryview) -> None:
+        with asking(url):
+            writer.write(more)
+
+    with writer:
+        output = _Sink(url, send)
+        yield output
+        check_size(output, size)
+        if not replace and head(url):  # another program's; uploads in parts have no condition
+            raise file_exists_error()
+        with signals.deferred():
+            _complete(url, size, before, writer.close)
+
+
+def _complete(url: str, size: int, before: Object | None, close: Callable[[], None]) -> None:
+    """End an upload; an answer that is lost does not make it fail."""
+    try:
+        with asking(url):
+            close()
+    except FileError:
+        there = head(url)
+        if there is None or there.nbytes != size or (before and there.etag == before.etag):
+            raise

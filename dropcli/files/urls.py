@@ -1,0 +1,82 @@
+"""URLs among paths: objects in stores, as `s3://bucket/key`, and other places, which are not read.
+
+A URL that ends in `/`, or names a bucket alone, is a prefix: it is used as a folder is.
+"""
+
+import os
+import shlex
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from dropcli.errors import UsageError
+
+_STORES = ("s3", "gs", "az")
+
+
+class Object(NamedTuple):
+    """An object: its URL, its bytes, and what the store calls this version of it."""
+
+    url: str
+    nbytes: int
+    etag: str
+
+
+def scheme_of(path: str) -> str:
+    """The scheme of a URL, "" for a path."""
+    if "://" not in path:
+        return ""
+    scheme, _, rest = path.partition("://")
+    is_scheme = scheme in _STORES or (rest and scheme.isalnum())
+    return scheme if is_scheme and not os.path.lexists(path) else ""
+
+
+def is_url(path: str) -> bool:
+    """Whether this is the URL of an object or of a prefix in a store."""
+    return "://" in path and scheme_of(path) in _STORES
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The URL of the bucket, and the key without the slashes around it."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise UsageError("no-bucket-name", "the URL names no bucket", "s3://BUCKET/KEY", url)
+    return f"{scheme}://{bucket}", key.strip("/")
+
+
+def is_prefix_by_name(url: str) -> bool:
+    """Whether the URL says that it is a prefix: it ends in `/`, or names a bucket alone."""
+    return url.endswith("/") or not split_url(url)[1]
+
+
+def is_below(url: str, prefix: str) -> bool:
+    """Whether an object lies below a prefix of the same bucket."""
+    bucket, key = split_url(url)
+    other, above = split_url(prefix)
+    return bucket == other and (not above or key.startswith(f"{above}/"))
+
+
+def check_urls(paths: Iterable[str | None]) -> None:
+    """UsageError for the URL of a place that is neither read nor written."""
+    for path in paths:
+        scheme = scheme_of(path) if path else ""
+        if path and scheme and scheme not in _STORES:
+            raise UsageError("url", f"{scheme}:// is neither read nor written", _hint(path), path)
+        if path and scheme:
+            split_url(path)
+
+
+def _hint(url: str) -> str:
+    """How to get the file of another place."""
+    scheme, _, rest = url.partition("://")
+    if scheme in ("http", "https"):
+        return f"download it first: curl -LO {shlex.quote(url)}"
+    if scheme == "hf":
+        kinds = {"datasets": "--repo-type dataset ", "spaces": "--repo-type space "}
+        kind, _, below = rest.partition("/")
+        repository = below if kind in kinds else rest
+        owner, _, rest = repository.partition("/")
+        name, _, file = rest.partition("/")
+        words = shlex.join([f"{owner}/{name}", *filter(None, [file])])
+        return f"download it first: hf download {kinds.get(kind, '')}{words}"
+    return "copy the files with another program"
