@@ -9,9 +9,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from compileall import compile_dir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import dropcli
 from tests.benchmarks.data import Store
 from tests.benchmarks.lines import lines
 from tests.benchmarks.machine import describe, sentence
@@ -99,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{line.name:24} {line.work}{beside}")
         return 0
 
+    compile_dir(Path(dropcli.__file__).parent, quiet=1)  # as installers do
     with TemporaryDirectory(prefix="benchmarks") as temporary:
         folder = options.data or Path(temporary)
         about = describe(folder)

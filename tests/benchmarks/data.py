@@ -6,6 +6,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -38,7 +39,7 @@ class Images(Recipe):
 
     dtype: str
     nbytes: int
-    suffix: str = ".safetensors"
+    suffix: str = ".safetensors"  # or ".pt", or "-legacy.pt" as before torch 1.6
 
     @property
     def name(self) -> str:
@@ -55,6 +56,25 @@ class Images(Recipe):
             part = images[begin : begin + 4096]
             part.copy_(torch.randn(part.shape, generator=random))
         _writer(self.suffix)({"images": images, "labels": torch.arange(count)}, path)
+
+
+@dataclass(frozen=True)
+class Layers(Recipe):
+    """A model: one file of 64 float32 tensors, `layer.0` to `layer.63`."""
+
+    nbytes: int
+
+    @property
+    def name(self) -> str:
+        return f"{size(self.nbytes)} of 64 tensors.safetensors"
+
+    def make(self, path: Path) -> None:
+        import torch
+
+        random = torch.Generator().manual_seed(0)
+        shape = (64, max(1, self.nbytes // 64 // 256))
+        tensors = {f"layer.{index}": torch.randn(shape, generator=random) for index in range(64)}
+        _writer(".safetensors")(tensors, path)
 
 
 @dataclass(frozen=True)
@@ -144,6 +164,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._outputs: list[Path] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, recipe: Recipe) -> Path:
@@ -158,9 +179,22 @@ class Store:
 
     def output(self, source: Path) -> Path:
         """Where a command is to write; nothing is there."""
-        path = self._folder / f"output{source.suffix if source.is_file() else ''}"
+        if source.is_file():
+            path = self._folder / f"output{source.suffix}"
+        else:
+            path = self._folder / f"outputs-{len(self._outputs)}"
+            self._outputs.append(path)
         remove(path)
         return path
+
+    def clear(self) -> None:
+        """Remove all folders that were written.
+
+        Not after each run: ext4 searches past every inode that was deleted in the last minutes,
+        which would cost each new file up to a millisecond.
+        """
+        while self._outputs:
+            remove(self._outputs.pop())
 
 
 def remove(path: Path) -> None:
@@ -181,4 +215,6 @@ def _writer(suffix: str) -> Callable[..., object]:
     import torch
     from safetensors.torch import save_file
 
+    if suffix == "-legacy.pt":
+        return partial(torch.save, _use_new_zipfile_serialization=False)
     return torch.save if suffix == ".pt" else save_file

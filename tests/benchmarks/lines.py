@@ -1,7 +1,7 @@
 """The table of work: every line, its data, its peer, and its budget."""
 
 from tests.benchmarks import sides
-from tests.benchmarks.data import GIB, KIB, MIB, Folder, Hole, Images, Recipe, Tensors
+from tests.benchmarks.data import GIB, KIB, MIB, Folder, Hole, Images, Layers, Recipe, Tensors
 from tests.benchmarks.sides import cat, cp, cp_sync, one_worker, ours, piped, script
 from tests.benchmarks.work import Faster, Line, Side, Times
 
@@ -11,7 +11,7 @@ def lines(*, quick: bool = False) -> list[Line]:
     part, few = (1024, 50) if quick else (1, 1)
     return [
         *large_files(GIB // part),
-        *small_files(),
+        *small_work(),
         *kinds(256 * MIB // part),
         Line("tensors-torch", *both("torch_safetensors", Tensors(10_000 // few)), memory=None),
         *folders(few),
@@ -26,28 +26,40 @@ def both(peer: str, data: Recipe) -> tuple[str, Side, Side]:
 
 
 def large_files(nbytes: int) -> list[Line]:
-    data = Images("F32", nbytes)
+    data, layers = Images("F32", nbytes), Layers(nbytes)
     pt = Images("F32", nbytes, ".pt")
+    copied = ours(data, "--no-sync")
+    one = ours(layers, "-k", "layer.7", "--no-sync")
     return [
-        Line("large-cp", data.title, ours(data), cp(data), Times(1.8, 1.2)),
-        Line("large-cp-sync", data.title, ours(data), cp_sync(data), Times()),
-        Line("large-torch", *both("torch_safetensors", data), Faster(7, 12)),
-        Line("large-pt-torch", *both("torch_pt", pt), Faster(5, 10)),
+        Line("large-cp", f"{data.title}, --no-sync", copied, cp(data), Times(1.8, 1.2)),
+        Line("large-cp-sync", data.title, ours(data), cp_sync(data), Times(1.3, 1.05)),
+        Line("large-torch", *both("torch_safetensors", data), Faster(6, 12)),
+        Line("large-pt-torch", *both("torch_pt", pt), Faster(6, 12)),
+        Line("selected-cp", f"{layers.title}, one drops", one, cp(layers), Times(1.8, 1.2)),
         Line("p05-cp", f"{data.title}, p = 0.05", ours(data, p=0.05), cp(data), Times()),
         Line("p95-cp", f"{data.title}, p = 0.95", ours(data, p=0.95), cp(data), Times()),
         Line("pipe-cat", f"{data.title}, piped", piped(data), cat(data), Times()),
     ]
 
 
-def small_files() -> list[Line]:
-    """Where the start of a process is what takes the time."""
+def small_work() -> list[Line]:
+    """Where the start of a process, or of a call, is what takes the time."""
     data = Images("F32", 100 * KIB)
     pt = Images("F32", 100 * KIB, ".pt")
+    drop = sides.sample("dropcli.drop", "dropcli")
     return [
-        Line("small-torch", *both("torch_safetensors", data), Faster(7, 12)),
-        Line("small-pt-torch", *both("torch_pt", pt), Faster(7, 12)),
+        Line("small-torch", *both("torch_safetensors", data), Faster(6, 12)),
+        Line("small-pt-torch", *both("torch_pt", pt), Faster(6, 12)),
         Line("small-import", data.title, ours(data), sides.IMPORT_TORCH),
-        Line("help", "dropcli --help", sides.HELP, sides.IMPORT_TYPER, Times(2)),
+        Line("help", "dropcli --help", sides.HELP, sides.IMPORT_TYPER, Times(1.5, 1)),
+        Line(
+            "drop",
+            "20,000 samples of 1x28x28",
+            drop,
+            sides.sample("F.dropout", "torch"),
+            Times(2.5, 1),
+            memory=None,
+        ),
     ]
 
 
@@ -56,9 +68,13 @@ def kinds(nbytes: int) -> list[Line]:
     f32, f16, bf16 = (Images(dtype, nbytes) for dtype in ("F32", "F16", "BF16"))
     channels = ours(f32, "--mode", "channel")
     blocks = ours(f32, "--over", "0,2:8,3:8")
+    legacy = Images("F32", nbytes, "-legacy.pt")
+    halves = [
+        Line("f16-torch", *both("torch_safetensors", f16), Faster(5, 12)),
+        Line("bf16-torch", *both("torch_safetensors", bf16), Faster(5, 12)),
+    ]
     table = [
-        ("f16-torch", *both("torch_safetensors", f16)),
-        ("bf16-torch", *both("torch_safetensors", bf16)),
+        ("legacy-torch", *both("torch_pt", legacy)),
         ("channels-torch", f"{f32.title}, channels", channels, script("torch_channels", f32)),
         ("blocks-torch", f"{f32.title}, blocks", blocks, script("torch_blocks", f32)),
         ("elements-numpy", *both("numpy_loop", f32)),
@@ -67,7 +83,7 @@ def kinds(nbytes: int) -> list[Line]:
         for kind, side in (("elements", ours(f32)), ("channels", channels), ("blocks", blocks)):
             loop = script(f"{who}_loop", f32, kind)
             table.append((f"{kind}-{who}", f"{f32.title}, {kind}", side, loop))
-    return [Line(*row) for row in table]
+    return halves + [Line(*row) for row in table]
 
 
 def folders(few: int) -> list[Line]:
@@ -95,7 +111,7 @@ def workers(count: int, nbytes: int) -> list[Line]:
     result = []
     for name, data in (("small", Folder(count, 50 * KIB)), ("large", Folder(16, nbytes))):
         two = ours(data, "-j", "2")
-        line = Line(f"workers-{name}", f"{data.title}, -j 2", two, one_worker(data), Faster(1.7))
+        line = Line(f"workers-{name}", f"{data.title}, -j 2", two, one_worker(data), Faster())
         result.append(line)
     return result
 

@@ -66,13 +66,28 @@ def alternate(
     for side in sides:  # all data before the first run
         store.get(side.data)
     counted: list[list[Run]] = [[] for _ in sides]
+    try:
+        _alternate(sides, store, counted, rounds, warm=warm, say=say)
+    finally:
+        store.clear()
+    return [Measured(side, tuple(runs)) for side, runs in zip(sides, counted, strict=True)]
+
+
+def _alternate(
+    sides: list[Side],
+    store: Store,
+    counted: list[list[Run]],
+    rounds: int,
+    *,
+    warm: bool,
+    say: Callable[[str], None],
+) -> None:
     for number in range(0 if warm else 1, rounds + 1):
         for side, runs in zip(sides, counted, strict=True):
             say(f"{side.who}, {f'round {number} of {rounds}' if number else 'warm-up'}")
             run = _run(side, store, settle=warm)
             if number:
                 runs.append(run)
-    return [Measured(side, tuple(runs)) for side, runs in zip(sides, counted, strict=True)]
 
 
 def _run(side: Side, store: Store, *, settle: bool) -> Run:
@@ -83,10 +98,14 @@ def _run(side: Side, store: Store, *, settle: bool) -> Run:
     if settle:
         os.sync()
     run = launch([word.format(**names) for word in side.words])
-    if side.data != NOTHING and "{out}" in side.words:
+    if side.timed:
+        run = replace(run, seconds=float(output.read_text()))
+        remove(output)
+    elif side.data != NOTHING and "{out}" in side.words:
         if total_bytes(output) < 0.9 * total_bytes(source):
             raise Failed(f"{side.who}: wrote less than it read")
-        remove(output)
+        if output.is_file():
+            remove(output)
     return run
 
 

@@ -8,7 +8,7 @@ GUESTS = {"albumentations", "imgaug"}  # which are no dependencies of ours
 
 # What each peer leaves out, without which a ratio would say more, or less, than it should.
 MISSING = {
-    "cp": "drops nothing, counts nothing, does not wait for the disk as dropcli does",
+    "cp": "drops nothing, counts nothing, does not wait for the disk",
     "cp, sync": "drops nothing, counts nothing",
     "cat": "drops nothing, counts nothing",
     "torch": "no statistics, no provenance, no checks; all in memory; other masks with another "
@@ -19,6 +19,7 @@ MISSING = {
     "three; blocks that overlap",
     "imgaug": "as torch; one image after the other; no rescaling; needs numpy 1",
     "typer, rich": "imports the two libraries, does nothing",
+    "F.dropout": "other masks with another version, and in another order",
     "-j 1": "is dropcli with one worker",
     "1,000 files": "is dropcli; both times are divided by the number of files",
 }
@@ -35,6 +36,12 @@ def script(name: str, data: Recipe, *options: str) -> Side:
     words = ("{python}", f"{{peers}}/{name}.py", "{data}", "{out}", str(P), *options)
     who = name.split("_")[0]
     return Side(who, words, data, needs=who if who in GUESTS else "")
+
+
+def sample(who: str, which: str) -> Side:
+    """Samples of a training loop, dropped one by one."""
+    words = ("{python}", "{peers}/torch_sample.py", "{out}", str(P), which)
+    return Side(who, words, units=1, timed=True)
 
 
 def cp(data: Recipe) -> Side:

@@ -59,7 +59,8 @@ class Side:
     """A command on some data. In its words `{data}` and `{out}` are paths.
 
     Times are divided by `units`, where two sides have not the same amount of work; `needs` is a
-    module that `{python}` must be able to import.
+    module that `{python}` must be able to import; `timed`: it writes its own seconds to `{out}`,
+    without those of its start.
     """
 
     who: str
@@ -67,6 +68,7 @@ class Side:
     data: Recipe = NOTHING
     units: int = 1
     needs: str = ""
+    timed: bool = False
 
 
 @dataclass(frozen=True)
