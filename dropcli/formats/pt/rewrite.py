@@ -11,6 +11,7 @@ Opcodes stay as they are, but for these:
 """
 
 import struct
+from array import array
 from typing import Any, NamedTuple
 
 from dropcli.errors import FormatError
@@ -62,7 +63,7 @@ class Rewriter(Machine):
         self._ends: list[list[int]] = [[at] * (_ID_PARTS + 1)]  # of values above each open mark
         self._closed: tuple[int, tuple[int, ...]] = (at, ())  # of the last: its opcode, and these
         self._tuple = _Tuple()
-        self._puts: list[tuple[int, int]] = []  # opcodes and memo numbers since the last id
+        self._put_at, self._put = array("q"), array("q")  # opcodes, memo numbers, since an id
         self._lost: set[int] = set()  # memo numbers of values that were removed
         self._last_id = at
         self._shift = 0
@@ -113,8 +114,13 @@ class Rewriter(Machine):
         if not 0 <= index < 1 << 32:
             self.damaged()
         super().remember(index)
-        self._puts.append((self._opcode, index))
-        self._lost.discard(index)
+        self._note_put(index)
+
+    def _note_put(self, index: int) -> None:
+        self._put_at.append(self._opcode)
+        self._put.append(index)
+        if self._lost:
+            self._lost.discard(index)
 
     def recalled(self, index: int) -> Any:
         value = super().recalled(index)
@@ -122,8 +128,7 @@ class Rewriter(Machine):
             if not isinstance(value, str):
                 self.damaged()
             self._edit(pickled_text(value) + b"r" + struct.pack("<I", index))
-            self._puts.append((self._opcode, index))
-            self._lost.discard(index)
+            self._note_put(index)
         return value
 
     def reference(self) -> None:
@@ -143,7 +148,7 @@ class Rewriter(Machine):
                 self._note_view(found)
             case _:
                 self.damaged()
-        self._puts.clear()
+        del self._put_at[:], self._put[:]
         self._last_id = self.at
 
     def _push_storage(self, found: Any) -> None:
@@ -187,7 +192,7 @@ class Rewriter(Machine):
                 after.append(edit)
         self._edits.append(_Edit(start, end, instead))
         self._edits += reversed(after)
-        for opcode, index in reversed(self._puts):
+        for opcode, index in zip(reversed(self._put_at), reversed(self._put), strict=True):
             if opcode < start:
                 break
             if opcode < end:
@@ -208,7 +213,7 @@ class Rewriter(Machine):
             self._edit(pickled_int(value))
 
     def _number_memo(self) -> None:
-        self._edit(b"r" + struct.pack("<I", self._puts[-1][1]))
+        self._edit(b"r" + struct.pack("<I", self._put[-1]))
 
     def _note_tuple(self) -> None:
         self._tuple = _Tuple(self.stack[-1], *self._closed, self._opcode)

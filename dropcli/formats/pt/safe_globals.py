@@ -39,6 +39,7 @@ _KNOWN = {
     "torch._tensor": {"_rebuild_from_type_v2", "Tensor"},
     "torch.storage": {"UntypedStorage", "TypedStorage", "_UntypedStorage", "_TypedStorage"},
     "torch.serialization": {"_get_layout"},
+    "torch.nn.backends.thnn": {"_get_thnn_function_backend"},  # in modules before torch 1.2
     "torch.nested._internal.nested_tensor": {"_rebuild_njt", "NestedTensor"},
     "torch._dynamo.decorators": {"_DimRange"},  # in jagged tensors
     "numpy": {"ndarray", "dtype", "recarray", "record", "matrix", "void"},
