@@ -307,9 +307,32 @@ def test_what_is_behind_the_storages_is_left_out_and_said(run: Run) -> None:
     assert (result.code, result.warnings) == (0, ["file-note", "file-note"])
 
 
-def test_a_file_that_grows_pickle_by_pickle(run: Run) -> None:
-    """Pickles larger than what is read at first."""
-    for count in (900, 3000, 20_000):
-        content = {"x": torch.ones(3), "numbers": [*range(count)], "text": "t" * 10 * count}
-        after = written(run, numbered_legacy(content), "-p", 0)
-        assert (after["numbers"], len(after["text"])) == (content["numbers"], 10 * count)
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("lead", range(4))
+def test_pickles_larger_than_what_is_read_at_first(run: Run, lead: int, protocol: int) -> None:
+    """Wherever in an opcode the first part ends."""
+    content = {"x": torch.ones(3), "lead": "t" * lead, "numbers": [*range(300, 30_000)]}
+    content |= {f"key {number}": f"text {number}" for number in range(1000)}
+    after = written(run, numbered_legacy(content, protocol), "-p", 0)
+    assert after.pop("x").tolist() == [1, 1, 1]
+    del content["x"]
+    assert after == content
+
+
+def test_keys_of_storages_at_the_end_of_what_is_read_at_first(run: Run) -> None:
+    def data(pad: int) -> bytes:
+        return numbered_legacy({"pad": "p" * pad, "x": [torch.full((1,), n) for n in range(50)]})
+
+    keys = data(0).rindex(b"\x80\x02]")
+    for before in (1, 10, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109):
+        after = written(run, data((1 << 16) - keys - before), "-k", "x.*", "-p", 0, "--no-rescale")
+        assert torch.cat(after["x"]).tolist() == [*range(50)]
+
+
+@pytest.mark.parametrize("size", [100, 70_000])
+def test_an_opcode_that_leaves_its_frame(run: Run, size: int) -> None:
+    """Readers differ in what they make of it."""
+    text = b"X" + (size - 4).to_bytes(4, "little") + bytes(size - 4)
+    pickled = b"\x80\x04\x95" + size.to_bytes(8, "little") + text + b"."
+    Path("x.pt").write_bytes(legacy_file(pickled, {}) + bytes(200))
+    assert run("info", "x.pt", "--json").errors == ["damaged-pickle"]

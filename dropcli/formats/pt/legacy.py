@@ -46,7 +46,7 @@ class LegacySource(PtSource):
     def _load(self) -> Loaded:
         self.root = "archive"
         self.notes.append("a file from before torch 1.6, written as a zip file")
-        pickles = _read_pickles(self._reader)
+        pickles = _Pickles(self._reader)
         self._members = {}
         end = pickles.end
         counts = {reference.id[2]: reference.id for reference in reversed(pickles.references)}
@@ -99,16 +99,18 @@ class LegacySource(PtSource):
 
 
 class _Pickles:
-    """The pickles at the beginning of a file of `size` bytes, of which `data` is the first part."""
+    """The pickles at the beginning of a file, of which as much is read as they need."""
 
-    def __init__(self, data: bytes, size: int) -> None:
-        self._data, self._size = data, size
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self._size = reader, reader.size or 0
+        self._most = min(self._size, MAX_PICKLE_BYTES)
+        self._data = reader.read(0, min(self._most, _FIRST_BYTES))
         self._names: dict[Global, None] = {}
         self.calls: list[MadeCall] = []
         self.end = 0
-        self.machine = Machine(data, whole=True)
+        self._read()
 
-    def read(self) -> None:
+    def _read(self) -> None:
         """Read them, and check all but the object."""
         magic, version, system = (
             self._run(Machine(self._data, self.end, whole=True)) for _ in range(3)
@@ -131,37 +133,34 @@ class _Pickles:
         self.rewritten = rewriter.rewritten()
 
     def _run(self, machine: Machine) -> Any:
-        self.machine = machine
-        machine.size = self._size
-        value = machine.run()
+        while True:
+            machine.size = self._size
+            try:
+                value = machine.run()
+            except FormatError as error:
+                self._read_more(machine, error)
+                machine = machine.again(self._data)
+            else:
+                break
         self.end = machine.at
         self._names |= machine.globals
         self.calls += machine.calls
         return value
 
-
-def _read_pickles(reader: Reader) -> _Pickles:
-    """Read as much of the file as the pickles need."""
-    size = reader.size or 0
-    most = min(size, MAX_PICKLE_BYTES)
-    count = min(most, _FIRST_BYTES)
-    while True:
-        pickles = _Pickles(reader.read(0, count), size)
-        try:
-            pickles.read()
-        except FormatError as error:
-            needed = max(pickles.machine.needed, pickles.machine.at + _MOST_FOR_AN_OPCODE)
-            if error.code != "damaged-pickle" or needed <= count:
-                raise
-            if needed > size or count == most == size:
-                problem = f"the file ends within its pickles, after {size:,} bytes"
-                raise FormatError("truncated-data", problem, INCOMPLETE) from None
-            if count == most:
-                problem = f"its pickles have more than {most:,} bytes"
-                raise FormatError("member-too-large", problem) from None
-            count = min(most, max(needed, 8 * count))
-        else:
-            return pickles
+    def _read_more(self, machine: Machine, error: FormatError) -> None:
+        """Read what the machine may have lacked; the error if that is not why it failed."""
+        count = len(self._data)
+        needed = max(machine.needed, machine.at + _MOST_FOR_AN_OPCODE)
+        if error.code != "damaged-pickle" or needed <= count:
+            raise error
+        if needed > self._size or count == self._size:
+            problem = f"the file ends within its pickles, after {self._size:,} bytes"
+            raise FormatError("truncated-data", problem, INCOMPLETE) from None
+        if count == self._most:
+            problem = f"its pickles have more than {self._most:,} bytes"
+            raise FormatError("member-too-large", problem) from None
+        more = min(self._most, max(needed, 4 * count)) - count
+        self._data += self._reader.read(count, more)
 
 
 def _damaged(problem: str) -> FormatError:

@@ -15,7 +15,7 @@ from array import array
 from typing import Any, NamedTuple
 
 from dropcli.errors import FormatError
-from dropcli.formats.pt.unpickle import OPCODES, STOP, Global, Machine, Reference
+from dropcli.formats.pt.unpickle import OPCODES, STOP, Global, Machine, Reference, room_for
 
 _ID_PARTS = 6
 _SHORT_STRING, _STRING = ord("U"), ord("T")
@@ -58,7 +58,7 @@ class Rewriter(Machine):
 
     def __init__(self, data: bytes, at: int) -> None:
         super().__init__(data, at)
-        self._start = self._opcode = at
+        self._opcode = at
         self._edits: list[_Edit] = []
         self._ends: list[list[int]] = [[at] * (_ID_PARTS + 1)]  # of values above each open mark
         self._closed: tuple[int, tuple[int, ...]] = (at, ())  # of the last: its opcode, and these
@@ -82,6 +82,15 @@ class Rewriter(Machine):
             at = edit.end
         return b"".join([*parts, data[at : self.at]])
 
+    def again(self, data: bytes) -> "Rewriter":
+        """This machine, at the opcode that needs more data: all read first what follows them."""
+        if self._framed:  # all of a frame is there before it begins
+            self.damaged()
+        self._room += room_for(data) - room_for(self.data)
+        self.data = data
+        self.at, self.needed = self._opcode, 0
+        return self
+
     def execute(self, end: int) -> None:
         """Note where the first values above each mark end."""
         data, edits = self.data, _EDITS
@@ -95,9 +104,10 @@ class Rewriter(Machine):
                 self._add_to_offset(code, shift)
             if 0 < len(self.stack) <= _ID_PARTS:
                 self._ends[-1][len(self.stack) - 1] = self.at
+        self._opcode = self.at
 
     def frame(self) -> None:
-        self._edits.append(_Edit(self._opcode, self.at + 8, b""))
+        self._edit(b"", self.at + 8)
         super().frame()
 
     def open_mark(self) -> None:
@@ -177,11 +187,11 @@ class Rewriter(Machine):
         self._edit(pickled_int(value + shift))
         self._shift = 0
 
-    def _edit(self, data: bytes, *, decoded: bool = False) -> None:
+    def _edit(self, data: bytes, end: int | None = None, *, decoded: bool = False) -> None:
         """Replace the present opcode, of which anything noted before is void."""
         if self._edits and self._edits[-1].start == self._opcode:
             self._edits.pop()
-        self._edits.append(_Edit(self._opcode, self.at, data, decoded))
+        self._edits.append(_Edit(self._opcode, end or self.at, data, decoded))
 
     def _remove(self, start: int, end: int, instead: bytes = b"") -> None:
         """Leave out these opcodes, whatever was to become of them."""

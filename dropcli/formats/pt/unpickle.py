@@ -101,6 +101,11 @@ def load(data: bytes) -> Loaded:
     return Loaded(record, list(globals_), calls, machine.references, len(data) - machine.at)
 
 
+def room_for(data: bytes) -> int:
+    """How many objects a pickle of so many bytes may make."""
+    return _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
+
+
 class Machine:
     """The pickle machine, protocols 0 to 5, one method for each group of opcodes.
 
@@ -112,7 +117,7 @@ class Machine:
         self.globals: dict[Global, None] = {}
         self.calls: list[MadeCall] = []
         self.references: list[Reference] = []
-        self.at = at
+        self.at = self._start = at
         self.needed = 0  # bytes of data, if there were too few
         self.data, self.size = data, len(data)
         self.stack: list[Any] = []
@@ -122,7 +127,7 @@ class Machine:
         self._whole = whole
         self._noted: set[Global] = set()  # functions that were called with plain arguments
         self._framed = False  # within a frame
-        self._room = _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
+        self._room = room_for(data)
 
     def run(self) -> Any:
         """The object that the pickle describes; `at` is then the byte after it."""
@@ -132,6 +137,10 @@ class Machine:
             return self.pop()
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error):
             self.damaged()
+
+    def again(self, data: bytes) -> "Machine":
+        """A machine for more data, after there were too few."""
+        return Machine(data, self._start, whole=self._whole)
 
     def execute(self, end: int) -> None:
         """Run the opcodes before byte `end`, or before the last of the pickle."""
