@@ -14,8 +14,9 @@ from dropcli.errors import (
 )
 
 if TYPE_CHECKING:
-    from dropcli.api import Report, apply, info, mask, verify
+    from dropcli.api import Report, apply, info, mask, preview, verify
     from dropcli.arrays import Dropout, drop, keep_mask
+    from dropcli.report import Preview
 
 __all__ = [
     "ArgumentError",
@@ -23,6 +24,7 @@ __all__ = [
     "Dropout",
     "FileError",
     "FormatError",
+    "Preview",
     "Report",
     "TensorError",
     "UsageError",
@@ -32,8 +34,11 @@ __all__ = [
     "info",
     "keep_mask",
     "mask",
+    "preview",
     "verify",
 ]
+
+_MODULES = {"Preview": "report", **dict.fromkeys(("Dropout", "drop", "keep_mask"), "arrays")}
 
 
 def __dir__() -> list[str]:
@@ -44,6 +49,5 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """Import the functions on first use: `dropcli --help` needs no numpy."""
     if name in __all__:
-        module = "arrays" if name in ("Dropout", "drop", "keep_mask") else "api"
-        return getattr(import_module(f"dropcli.{module}"), name)
+        return getattr(import_module(f"dropcli.{_MODULES.get(name, 'api')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

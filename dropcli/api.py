@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from dropcli.dataset import (
     Request,
@@ -18,6 +18,9 @@ from dropcli.errors import DropcliError
 from dropcli.formats import read_info
 from dropcli.pipeline import Progress
 from dropcli.pipeline import Report as Report
+
+if TYPE_CHECKING:
+    from dropcli.report import Preview
 
 Path = str | os.PathLike[str]
 
@@ -108,6 +111,27 @@ def mask(
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
     )
     return _run(source, request, seed, like, settings)
+
+
+def preview(
+    source: Path | Sequence[Path],
+    *,
+    seed: int | None = None,
+    like: Path | None = None,
+    stream: str | None = None,
+    copies: int = 0,
+    **settings: Unpack[Settings],
+) -> "Preview":
+    """Look at what `apply` would do to a file; nothing is written.
+
+    The arguments and the errors are those of `apply`. Of several files the first one is shown. A
+    notebook shows the result as tables and pictures; its `looks` have the samples as arrays.
+    """
+    known = None if like is None else os.fspath(like)
+    copies = whole_number("copies", copies)
+    from dropcli.dataset import preview  # with pictures
+
+    return preview(_paths(source), stream, copies, seed=seed, like=known, **settings)
 
 
 def info(source: Path | Sequence[Path]) -> Report:

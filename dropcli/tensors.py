@@ -141,9 +141,13 @@ class Layout:
         """The logical indices of the elements at these places; not for layouts that overlap."""
         return _convert(places, self._strides, self._logical)
 
+    def places_of(self, logical: Indices) -> Indices:
+        """The places of the elements of these logical indices."""
+        return _convert(logical, self._logical, self._strides)
+
     def positions(self, first: int, last: int) -> Indices:
         """The places of the elements of these logical indices."""
-        return _convert(np.arange(first, last), self._logical, self._strides)
+        return self.places_of(np.arange(first, last))
 
     def _elements_before(self, place: int) -> int:
         if place <= 0:

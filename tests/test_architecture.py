@@ -20,6 +20,7 @@ ROWS = (
     {"arrays"},
     {"dataset"},
     {"report"},
+    {"samples"},
     {"pipeline"},
     {"formats"},
     {"masks", "files"},
@@ -38,6 +39,7 @@ ONLY = {
     "hatchling": {"native.build"},
     "jinja2": {"report.page"},
     "matplotlib": {"report.figure"},
+    "PIL": {"samples.sheet"},
 }
 MAX_LINES = 300
 LONG = {"formats.pt.unpickle"}  # the pickle machine is one thing

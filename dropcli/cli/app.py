@@ -75,6 +75,7 @@ def _main(
 app.command("apply", cls=Command)(commands.apply)
 app.command("info", cls=Command)(commands.info)
 app.command("mask", cls=Command)(commands.mask)
+app.command("preview", cls=Command)(commands.preview)
 app.command("verify", cls=Command)(commands.verify)
 app.command("help", cls=Command)(commands.help)
 app.command("version", cls=Command, hidden=True)(_version)

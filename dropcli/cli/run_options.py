@@ -18,6 +18,10 @@ Output = Annotated[
         values.output_path,
     ),
 ]
+Picture = Annotated[
+    str | None,
+    option(_OUTPUT, "-o --output PICTURE", "Write a contact sheet to a .png file.", path),
+]
 InPlace = Annotated[
     bool, option(_OUTPUT, "--in-place", "Replace the input files, each atomically.")
 ]

@@ -1,5 +1,7 @@
 """Many files: find them, plan, run, resume, verify."""
 
+from typing import TYPE_CHECKING, Any
+
 from dropcli.dataset.apply import Dataset, SingleFile, prepare
 from dropcli.dataset.discover import is_several, read_list, tensor_files
 from dropcli.dataset.journal import Shard
@@ -7,6 +9,9 @@ from dropcli.dataset.plan import Request
 from dropcli.dataset.request import choose_output
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.verify import Verdict, verify_outputs
+
+if TYPE_CHECKING:
+    from dropcli.dataset.previews import preview
 
 __all__ = [
     "Dataset",
@@ -18,7 +23,17 @@ __all__ = [
     "choose_output",
     "is_several",
     "prepare",
+    "preview",
     "read_list",
     "tensor_files",
     "verify_outputs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `apply` needs no pictures."""
+    if name == "preview":
+        from dropcli.dataset import previews
+
+        return previews.preview
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from dropcli.dataset.walk import TENSOR_SUFFIXES
 from dropcli.errors import UsageError
 from dropcli.files import STDOUT, exists, goes_to_stdout, is_folder, is_made_folder, is_piped
 
-_PICTURES = "`-o x.safetensors` writes tensors, which other tools turn into pictures"
+_PICTURES = "`dropcli preview INPUT -o sheet.png` writes pictures"
 _REPORT = "`--stats {0}` writes the statistics; tensors go to .safetensors or .pt"
 _TENSORS = "write to a name that ends in .safetensors or .pt, and convert that"
 _PLAIN = "outputs are not compressed: write {1}, and compress that"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dropcli.dropout.selection import nothing_selected as nothing_selected
     from dropcli.dropout.selection import select as select
     from dropcli.dropout.selection import shell_pattern as shell_pattern
+    from dropcli.dropout.selection import why_copied as why_copied
     from dropcli.dropout.settings import ArraySettings as ArraySettings
     from dropcli.dropout.settings import Dropout as Dropout
     from dropcli.dropout.settings import FileSettings as FileSettings
@@ -41,7 +42,7 @@ _NAMES = {
     "kernels": "Kernel fixed_kernel kernel_for",
     "rounding": "Array Keep Raw Share",
     "selection": "LEAVE_OUT Selection check_dtype check_exact in_tensor kept_note nothing_selected "
-    "select shell_pattern",
+    "select shell_pattern why_copied",
     "settings": "ArraySettings Dropout FileSettings MaskSettings Settings check_torch_input "
     "torch_version",
 }

@@ -16,7 +16,7 @@ from math import prod
 from dropcli.dropout.over import grid_of
 from dropcli.dropout.settings import Dropout
 from dropcli.errors import TensorError
-from dropcli.tensors import TensorInfo
+from dropcli.tensors import DTYPES, TensorInfo
 
 LEAVE_OUT = "leave it out with --exclude: it is then copied"
 
@@ -182,6 +182,19 @@ def _held(tensors: list[TensorInfo]) -> str:
     shown = ", ".join(f"'{tensor.name}' ({tensor.dtype.name})" for tensor in tensors[:3])
     more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
     return f"{shown}{more}"
+
+
+def why_copied(dropout: Dropout, name: str, dtype: str) -> str:
+    """Why a tensor that looks like no label is not selected, in words."""
+    if dropout.eval:
+        return "evaluation mode"
+    if any(_matches(name, pattern) for pattern in dropout.exclude):
+        return "named by --exclude"
+    if dropout.key:
+        return "not named by -k"
+    known = DTYPES.get(dtype)
+    is_float = known is not None and known.kind == "float"
+    return "not a plain tensor" if is_float else f"{dtype} drops only if -k names it"
 
 
 def check_dtype(dropout: Dropout, tensor: TensorInfo) -> None:

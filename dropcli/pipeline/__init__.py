@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropcli.pipeline.blocks import drop_run as drop_run
+    from dropcli.pipeline.blocks import drop_scattered as drop_scattered
     from dropcli.pipeline.job import check_selected as check_selected
     from dropcli.pipeline.job import copy_file as copy_file
     from dropcli.pipeline.job import derive_file as derive_file
     from dropcli.pipeline.job import is_applied as is_applied
     from dropcli.pipeline.job import run_file as run_file
+    from dropcli.pipeline.loop import recipes_for as recipes_for
     from dropcli.pipeline.notices import Notice as Notice
     from dropcli.pipeline.notices import Notices as Notices
     from dropcli.pipeline.notices import settings_notices as settings_notices
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from dropcli.pipeline.output import Progress as Progress
     from dropcli.pipeline.output import Writing as Writing
     from dropcli.pipeline.output import stream_of as stream_of
+    from dropcli.pipeline.pieces import read_scattered as read_scattered
     from dropcli.pipeline.provenance import SeededSettings as SeededSettings
     from dropcli.pipeline.provenance import choose_settings as choose_settings
     from dropcli.pipeline.provenance import copies_from as copies_from
@@ -39,7 +42,9 @@ _MODULES = {
     **dict.fromkeys(
         ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"), "job"
     ),
-    "drop_run": "blocks",
+    **dict.fromkeys(("drop_run", "drop_scattered"), "blocks"),
+    "read_scattered": "pieces",
+    "recipes_for": "loop",
     **dict.fromkeys(("BytesProgress", "Job", "Progress", "Writing", "stream_of"), "output"),
     **dict.fromkeys(
         ("SeededSettings", "choose_settings", "copies_from", "read_entry"), "provenance"

@@ -103,3 +103,12 @@ def _drop_block(
 def _summary(moments: Moments, count: int) -> Summary:
     m = moments
     return Summary(m.zeros, 0, 0, count, m.mean, 0.0, m.squares, m.low, m.high)
+
+
+def drop_scattered(
+    recipe: Recipe, logical: NDArray[np.int64], raw: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Drop the elements of these row-major indices in place; the mask of them, shape (n,)."""
+    keep = recipe.mask.keep_at(logical)
+    drop_elements(recipe, recipe.kernel_at(logical), raw, keep, Dropped(recipe.tensor.name))
+    return keep

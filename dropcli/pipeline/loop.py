@@ -23,8 +23,8 @@ from dropcli.errors import TensorError
 from dropcli.formats import Checksum, Deferred, Gathered, Made, Source
 from dropcli.masks import FileMasks, RateSummary, combined
 from dropcli.parallel import Threads, usable_cores
-from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run
-from dropcli.pipeline.pieces import GAP, PIECE_BYTES, Gather, Part, Piece, Recipes, cut
+from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run, drop_scattered
+from dropcli.pipeline.pieces import PIECE_BYTES, Gather, Part, Piece, Recipes, cut, read_scattered
 from dropcli.pipeline.recipe import Recipe, recipe_for
 from dropcli.pipeline.report import TensorReport
 from dropcli.pipeline.stats import MAX_SAMPLED, Sample, Summary
@@ -232,18 +232,8 @@ def _make(item: Gather, segment: Made, done: _PieceDone) -> memoryview:
 def _gather(source: Source, item: Gather, segment: Gathered, done: _PieceDone) -> memoryview:
     """Collect scattered elements, those close together in one read, and drop them."""
     tensor = segment.tensor
-    itemsize = tensor.dtype.bits // 8
     places = segment.layout.positions(item.first_element, item.first_element + item.count)
-    order = np.argsort(places, kind="stable")
-    gathered = np.empty(item.count, f"V{itemsize}")
-    gaps = np.flatnonzero(np.diff(places[order]) * itemsize > GAP) + 1
-    for near in np.split(order, gaps):
-        first, last = int(places[near[0]]), int(places[near[-1]])
-        run = bytearray((last + 1 - first) * itemsize)
-        source.read_into(tensor.offset + first * itemsize, memoryview(run))
-        gathered[near] = np.frombuffer(run, gathered.dtype)[places[near] - first]
-
-    raw = gathered.view(np.uint8)
+    raw = read_scattered(source, tensor, places)
     if item.recipe and tensor.tied_to:
         _drop_tied(item.recipe, tensor, places, raw)
     elif item.recipe:
@@ -255,9 +245,7 @@ def _drop_tied(
     recipe: Recipe, tensor: TensorInfo, places: NDArray[np.int64], raw: NDArray[np.uint8]
 ) -> None:
     """Drop elements by the decisions of the tensor that owns the memory, which counts them."""
-    logical = _logical_in_owner(recipe.tensor, tensor, places)
-    keep = recipe.mask.keep_at(logical)
-    drop_elements(recipe, recipe.kernel_at(logical), raw, keep, Dropped(tensor.name))
+    drop_scattered(recipe, _logical_in_owner(recipe.tensor, tensor, places), raw)
 
 
 def _logical_in_owner(

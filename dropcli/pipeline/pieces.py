@@ -7,7 +7,10 @@ does not depend on what lies around; short neighbours share a piece.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dropcli.formats import Checksum, Deferred, Extent, Gathered, Made, Segment
+import numpy as np
+from numpy.typing import NDArray
+
+from dropcli.formats import Checksum, Deferred, Extent, Gathered, Made, Segment, Source
 from dropcli.pipeline.recipe import Recipe
 from dropcli.tensors import TensorInfo
 
@@ -120,3 +123,19 @@ def _parts(extent: Extent, recipes: Recipes) -> Iterator[Part]:
     for start in range(0, extent.nbytes, step):
         nbytes = min(step, extent.nbytes - start)
         yield Part(extent.offset + start, nbytes, None, 0, tuple(found), *checks)
+
+
+def read_scattered(
+    source: Source, tensor: TensorInfo, places: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """The bytes of the elements at these places of a tensor, those close together in one read."""
+    itemsize = tensor.dtype.bits // 8
+    order = np.argsort(places, kind="stable")
+    gathered = np.empty(len(places), f"V{itemsize}")
+    gaps = np.flatnonzero(np.diff(places[order]) * itemsize > GAP) + 1
+    for near in np.split(order, gaps) if len(places) else ():
+        first, last = int(places[near[0]]), int(places[near[-1]])
+        run = bytearray((last + 1 - first) * itemsize)
+        source.read_into(tensor.offset + first * itemsize, memoryview(run))
+        gathered[near] = np.frombuffer(run, gathered.dtype)[places[near] - first]
+    return gathered.view(np.uint8)

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from dropcli.report.export import check_stats_path as check_stats_path
     from dropcli.report.export import has_histograms as has_histograms
     from dropcli.report.export import write_stats as write_stats
+    from dropcli.report.preview import Preview as Preview
+    from dropcli.report.preview import caption as caption
+    from dropcli.report.preview import check_picture_path as check_picture_path
+    from dropcli.report.preview import what as what
     from dropcli.report.text import counted as counted
     from dropcli.report.text import number_text as number_text
     from dropcli.report.text import printable as printable
@@ -22,6 +26,7 @@ _MODULES = {
     **dict.fromkeys(("Details", "Picture"), "details"),
     "NameTotals": "totals",
     **dict.fromkeys(("check_stats_path", "has_histograms", "write_stats"), "export"),
+    **dict.fromkeys(("Preview", "caption", "check_picture_path", "what"), "preview"),
     **dict.fromkeys(("counted", "number_text", "printable", "provenance_line"), "text"),
     **dict.fromkeys(("settings_text", "sigma_text", "size_text"), "text"),
 }

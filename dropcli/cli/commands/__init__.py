@@ -4,6 +4,7 @@ from dropcli.cli.commands.apply import apply
 from dropcli.cli.commands.help import help
 from dropcli.cli.commands.info import info
 from dropcli.cli.commands.mask import mask
+from dropcli.cli.commands.preview import preview
 from dropcli.cli.commands.verify import verify
 
-__all__ = ["apply", "help", "info", "mask", "verify"]
+__all__ = ["apply", "help", "info", "mask", "preview", "verify"]

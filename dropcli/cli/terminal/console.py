@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # slow for --help
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
+    from dropcli.report import Preview
 
 # Of the 8 standard colours, those that can be read on light and dark backgrounds.
 _STYLES = {
@@ -195,6 +196,21 @@ def show_info(info: "FileInfo", *, verbose: bool) -> None:
     from dropcli.cli.terminal.contents import info_table
 
     _show(lambda screen: info_table(info, verbose, screen))
+
+
+def show_preview(preview: "Preview", *, verbose: bool) -> None:
+    """Show samples of a file before and after, and which of its tensors drop."""
+    from dropcli.cli.terminal.pictures import preview_lines
+
+    colored = is_colored(sys.stdout)
+    _show(lambda screen: preview_lines(preview, verbose, colored, screen))
+
+
+def show_saved(path: str) -> None:
+    """Show that a picture was written."""
+    from dropcli.cli.terminal.layout import success
+
+    _show(lambda screen: success(f"wrote {printable(path)}", screen))
 
 
 def show_markdown(text: str) -> None:

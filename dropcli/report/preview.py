@@ -1,0 +1,116 @@
+"""What `dropcli.preview` returns: tables and pictures that a notebook shows."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import PurePath
+
+from dropcli.dropout import Dropout, shape_text, why_copied
+from dropcli.errors import DropcliError, UsageError
+from dropcli.files import place_of, publish
+from dropcli.pipeline import Notice, TensorReport
+from dropcli.report.text import counted, number_text, printable, settings_text
+from dropcli.samples import Look, labelled_sheet, png, sheet
+
+_ROWS = 200
+
+
+@dataclass(frozen=True, repr=False)
+class Preview:
+    """What `apply` would do to a file, which is not written.
+
+    Attributes:
+        source, stream: the path, and its name in mask keys.
+        dropout: the settings, with the seed that was drawn if none was given.
+        tensors: all tensors of the file, each with its `name` and `action`.
+        looks: samples of dropped tensors, `before` and `after` as arrays.
+        notices: warnings, each with a `code` and a `message`.
+    """
+
+    source: str
+    stream: str
+    dropout: Dropout
+    tensors: Sequence[TensorReport]
+    looks: Sequence[Look]
+    notices: Sequence[Notice]
+
+    def __repr__(self) -> str:
+        dropped = sum(tensor.action == "dropped" for tensor in self.tensors)
+        copied = len(self.tensors) - dropped
+        return (
+            f"<preview of {self.source!r}: {counted(dropped, 'tensor')} to drop, {copied} to copy>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Tables and pictures for a notebook: every name is escaped, nothing is loaded."""
+        return "".join(self._html())
+
+    def _html(self) -> Iterator[str]:
+        title = printable(place_of(self.source))
+        yield f"<div><p><b>{escape(title)}</b>: "
+        settings = settings_text(self.dropout.settings(), self.stream)
+        yield f"{escape(settings)}; nothing is written</p>"
+        yield "<table><thead><tr><th>tensor</th><th>shape</th><th>dtype</th><th>what</th></tr>"
+        yield "</thead><tbody>"
+        for tensor in self.tensors[:_ROWS]:
+            cells = (
+                printable(tensor.name),
+                shape_text(tensor.shape),
+                tensor.dtype,
+                what(self.dropout, tensor),
+            )
+            yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        yield "</tbody></table>"
+        if (more := len(self.tensors) - _ROWS) > 0:
+            yield f"<p>and {counted(more, 'more tensor')}</p>"
+        for notice in self.notices:
+            yield f"<p>warning: {escape(printable(notice.message, 2000))}</p>"
+        for look in self.looks:
+            if look.before.size:
+                data = base64.b64encode(png(sheet(look))).decode()
+                text = escape(caption(look))
+                yield f'<figure><figcaption>{text}</figcaption><img alt="{text}" '
+                yield f'src="data:image/png;base64,{data}"></figure>'
+        yield "</div>"
+
+    def save(self, path: str, *, replace: bool = False) -> None:
+        """Write a contact sheet as a PNG file; DropcliError if it cannot be written."""
+        check_picture_path(path)
+        looks = [(caption(look), look) for look in self.looks if look.before.size]
+        if not looks:
+            place = place_of(self.source)
+            raise DropcliError("nothing-to-show", "no elements would drop", None, place)
+        data = labelled_sheet(looks)
+        with publish(path, size=len(data), replace=replace) as output:
+            output.write(data)
+
+
+def check_picture_path(path: str) -> None:
+    """UsageError for a suffix that is no picture's."""
+    if PurePath(path).suffix.lower() != ".png":
+        raise UsageError(
+            "bad-picture",
+            f"-o: the suffix of '{path}' is not .png",
+            "`dropcli preview` writes pictures; `dropcli apply` writes tensors",
+        )
+
+
+def what(dropout: Dropout, tensor: TensorReport) -> str:
+    """What would be done to a tensor, and why."""
+    if tensor.action == "tied":
+        return f"drop with '{printable(tensor.tied_to or '')}', whose memory it shares"
+    if tensor.action == "dropped":
+        named, every = bool(dropout.key), dropout.all_floats
+        return f"drop: {'named by -k' if named else 'a float' if every else 'float data'}"
+    why = tensor.reason or why_copied(dropout, tensor.name, tensor.dtype)
+    return f"copy: {printable(why)}"
+
+
+def caption(look: Look, *, plain: bool = False) -> str:
+    """What a picture of a tensor shows, in words; a `plain` one is drawn with characters."""
+    low, high = look.range
+    kind = f"{printable(look.name)} ({look.dtype} {shape_text(look.shape)})"
+    colors = "black to white" if look.is_image else "violet to yellow"
+    colors = "blank to @" if plain else colors
+    return f"{kind}: {colors} is {number_text(low)} to {number_text(high)}, before and after"

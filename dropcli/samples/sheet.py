@@ -1,0 +1,98 @@
+"""Contact sheets: samples below each other, beside each what becomes of it."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from math import ceil
+
+import numpy as np
+
+from dropcli.errors import needing
+from dropcli.samples.colors import Pixels, mask_pixels, pixels
+from dropcli.samples.look import Look
+
+_CELL = 96  # pixels: the least side of an image on the sheet
+_GAP = 6
+_PAPER, _INK = 255, (51, 51, 51)
+_LINE = 16  # pixels of a line of text
+_LEFT = 64  # pixels for the number of a sample
+
+
+def png(image: Pixels) -> bytes:
+    """An image, shape (height, width, 3), as a PNG file (ISO/IEC 15948): RGB, 8 bits."""
+    height, width, _ = image.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each begins with its filter: none
+    rows[:, 1:] = image.reshape(height, -1)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+        + chunk(b"IEND", b"")
+    )
+
+
+def columns(look: Look) -> Iterator[tuple[str, Pixels]]:
+    """The columns of a sheet with their headings: the original, the copies, their masks."""
+    several = len(look.after) > 1
+    yield "original", pixels(look)
+    for number in range(len(look.after)):
+        yield f"copy {number + 1}" if several else "after", pixels(look, number)
+    for number in range(len(look.after)):
+        yield f"mask {number + 1}" if several else "mask", mask_pixels(look, number)
+
+
+def sheet(look: Look) -> Pixels:
+    """The sheet without words, shape (height, width, 3)."""
+    shown = [_enlarged(images, look) for _, images in columns(look)]
+    samples, height, width, _ = shown[0].shape
+    whole = np.full(
+        (samples * (height + _GAP) - _GAP, len(shown) * (width + _GAP) - _GAP, 3), _PAPER, np.uint8
+    )
+    for column, images in enumerate(shown):
+        for row, image in enumerate(images):
+            top, left = row * (height + _GAP), column * (width + _GAP)
+            whole[top : top + height, left : left + width] = image
+    return whole
+
+
+def _enlarged(images: Pixels, look: Look) -> Pixels:
+    """Images with each pixel as a square; of a table as a tile, flat enough for many columns."""
+    _, height, width, _ = images.shape
+    factor = max(1, ceil(_CELL / max(1, height, width)))
+    tall = factor if look.is_image else max(factor, _LINE)
+    wide = factor if look.is_image else max(1, min(factor, _LINE))
+    return images.repeat(tall, axis=1).repeat(wide, axis=2)
+
+
+def labelled_sheet(looks: list[tuple[str, Look]]) -> bytes:
+    """The sheets of several tensors with their titles, as one PNG file.
+
+    DropcliError if pillow is not installed.
+    """
+    with needing("pillow", "plots"):
+        from PIL import Image, ImageDraw
+
+    parts = [(title, look, sheet(look)) for title, look in looks]
+    width = max(_LEFT + max(part.shape[1], 480) + 2 * _GAP for _, _, part in parts)
+    height = sum(part.shape[0] + 2 * _LINE + 3 * _GAP for _, _, part in parts) + _GAP
+    whole = Image.new("RGB", (width, height), (_PAPER,) * 3)
+    draw = ImageDraw.Draw(whole)
+    top = _GAP
+    for title, look, part in parts:
+        draw.text((_GAP, top), title, _INK)
+        names = [name for name, _ in columns(look)]
+        wide = (part.shape[1] + _GAP) // len(names)
+        tall = (part.shape[0] + _GAP) // max(1, len(look.before))
+        for number, name in enumerate(names):
+            draw.text((_LEFT + number * wide, top + _LINE), name, _INK)
+        top += 2 * _LINE + _GAP
+        for number, sample in enumerate(look.samples if look.is_image else ()):
+            draw.text((_GAP, top + number * tall), f"{sample:,}", _INK)
+        whole.paste(Image.fromarray(part), (_LEFT, top))
+        top += part.shape[0] + 2 * _GAP
+    return png(np.asarray(whole))
