@@ -32,6 +32,8 @@ for name in ("COLUMNS", "LINES"):
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "rounds of the loop that kills and resumes (see tests/test_kill.py)"
     parser.addoption("--rounds", type=int, default=50, help=text)
+    text = "a folder of downloaded packages (see tests/test_published.py)"
+    parser.addoption("--packages", help=text)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What a pickle calls: programs in many forms, none passed on, and the calls of ordinary files."""
 
+import functools
 import io
 import marshal
 import pickle
@@ -8,10 +9,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR, AveragedModel
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler, random_split
 
 from tests import oracle
 from tests.builders import apply_pt, archive, dropped_pt, g, stack_global, tensor_pickle
@@ -108,7 +111,8 @@ FORMS = {
     "getattr of a package": call(GETATTR, g("mypackage", "Net"), text("run")),
     "getattr of a private name": call(GETATTR, LINEAR, text("__init__")),
     "getattr of a dotted name": call(GETATTR, LINEAR, text("forward.__globals__")),
-    "getattr of an instance": call(GETATTR, call(LINEAR), text("forward")),
+    "getattr of an object": call(GETATTR, g("mypackage", "Net") + b")\x81", text("run")),
+    "what getattr of an instance gives": call(call(GETATTR, call(LINEAR), text("forward"))),
     "getattr of a module": call(GETATTR, g("torch.nn.functional", "torch"), text("load")),
     "getattr for later": call(PARTIAL, GETATTR, LINEAR),
     "partial, called": call(call(PARTIAL, RUN, text("x"))),
@@ -225,6 +229,40 @@ def test_an_object_whose_class_has_a_small_letter_passes(run: Run) -> None:
 
 
 # Ordinary files of torch: no warning, no refusal.
+
+OBJECTS: dict[str, Any] = {
+    "loader": lambda x: DataLoader(TensorDataset(x), batch_size=2, shuffle=True),
+    "splits": lambda x: random_split(TensorDataset(x), [3, 6]),
+    "samplers": lambda x: [WeightedRandomSampler([0.1, 0.2], 2), torch.Generator()],
+    "scaler": lambda x: torch.amp.GradScaler("cpu"),
+    "initializers": lambda x: functools.partial(torch.nn.init.trunc_normal_, std=0.02),
+    "clipping": lambda x: torch.nn.utils.clip_grad_norm_,
+    "lazy": lambda x: torch.nn.LazyLinear(3),
+    "sequence": lambda x: torch.nn.utils.rnn.pack_sequence([x]),
+    "distribution": lambda x: torch.distributions.Normal(x, x + 1),
+    "masked": lambda x: np.ma.array([1, 2], mask=[False, True]),
+    "arrays": lambda x: [np.zeros(2, dtype=[("a", "f4")]), np.array([1, "a"], dtype=object)],
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("case", OBJECTS)
+def test_objects_of_torch_and_numpy_pass_without_a_word(run: Run, case: str, protocol: int) -> None:
+    torch.save(
+        {"x": torch.rand(9), "v": OBJECTS[case](torch.rand(9))}, "x.pt", pickle_protocol=protocol
+    )
+    result = run("apply", "x.pt", "-o", "y.pt", "-k", "x")
+    assert (result.code, result.err) == (0, "")
+
+
+def test_modules_of_torch_before_1_2_pass(run: Run) -> None:
+    made = call(g("torch.nn.backends.thnn", "_get_thnn_function_backend"))
+    pickled = b"\x80\x02" + LINEAR + b")\x81}(" + text("_backend") + made + text("w")
+    Path("x.pt").write_bytes(
+        archive(pickled + tensor_pickle()[:-1] + b"ub.", **{"data/0": bytes(16)})
+    )
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert (result.code, result.err) == (0, "")
 
 
 class Activated(torch.nn.Module):

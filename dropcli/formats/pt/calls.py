@@ -79,9 +79,15 @@ def _check_instance(called: Call) -> None:
 
 
 def _check_getattr(arguments: Any) -> None:
-    """A function of a class of torch, as a module's `self.act = torch.relu`, calls nothing."""
+    """A function of a class of torch, as a module's `self.act = torch.relu`, calls nothing.
+
+    Nor does one of an instance, as a lazy module's hooks are.
+    """
     match arguments:
-        case (Global() as owner, str() as name) if is_function_of_torch(owner, name):
+        case (Global() as owner, str() as name) | (
+            Call(function=Global() as owner),
+            str() as name,
+        ) if is_function_of_torch(owner, name):
             return
     problem = "its pickle calls getattr, which can reach any function"
     raise FormatError("program-in-data", problem, _HINT)

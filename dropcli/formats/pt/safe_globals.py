@@ -14,7 +14,7 @@ from dropcli.formats.pt.unpickle import Global
 
 _CLASS = re.compile(r"[A-Z]\w*")
 _TORCH_CLASS = re.compile(r"_?[A-Z]\w*")
-_CORE_CLASS = re.compile(r"Generator|[A-Z]\w*(Tensor|Type|Storage)")
+_CORE_CLASS = re.compile(r"[A-Z]\w*(Tensor|Type|Storage)")
 _EXCEPTION = re.compile(r"[A-Z]\w*(Error|Exception|Warning)")
 _QUALIFIED_CLASS = re.compile(r"_?[A-Z]\w*(\._?[A-Z]\w*)*")
 _DTYPE = re.compile(
@@ -28,10 +28,25 @@ _BUILTINS = {
 # Functions and classes with which torch, numpy and Python pickle data.
 _KNOWN = {
     "torch": {
-        *("Size", "device", "Tensor", "Generator", "strided", "sparse_coo", "sparse_csr"),
+        *(
+            "Size",
+            "device",
+            "ScriptObject",
+            "Tensor",
+            "Generator",
+            "strided",
+            "sparse_coo",
+            "sparse_csr",
+        ),
         *("contiguous_format", "channels_last", "channels_last_3d", "preserve_format"),
         *("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric"),
     },
+    "torch._C": {"Generator"},
+    # Functions that data loaders and gradient scalers name.
+    "torch.utils.data._utils.collate": {"default_collate", "default_convert"},
+    "torch.utils.data.dataloader": {"default_collate"},
+    "torch.amp.grad_scaler": {"_refresh_per_optimizer_state"},
+    "torch.cuda.amp.grad_scaler": {"_refresh_per_optimizer_state"},
     "torch.jit._pickle": {
         *("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist"),
         *("build_tensor_from_id", "restore_type_tag"),
@@ -43,7 +58,8 @@ _KNOWN = {
     "torch.nested._internal.nested_tensor": {"_rebuild_njt", "NestedTensor"},
     "torch._dynamo.decorators": {"_DimRange"},  # in jagged tensors
     "numpy": {"ndarray", "dtype", "recarray", "record", "matrix", "void"},
-    "numpy.ma.core": {"_mareconstruct"},
+    "numpy.ma": {"MaskedArray"},
+    "numpy.ma.core": {"_mareconstruct", "MaskedArray"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy.core.numeric": {"_frombuffer"},
@@ -69,8 +85,13 @@ _DATA_MODULES = {
     *("typing", "uuid", "weakref", "zoneinfo", "numpy.dtypes"),
 }
 # Modules of torch whose classes and functions are parts of saved models and datasets.
-_TORCH_CLASSES = ("torch.nn.", "torch.utils.data.", "torch.optim.", "torch.distributions.")
-_TORCH_FUNCTIONS = ("torch.nn.functional", "torch._C._nn")
+_TORCH_CLASSES = (
+    *("torch.nn.", "torch.utils.data.", "torch.optim.", "torch.distributions.", "torch.ao."),
+    *("torch.amp.", "torch.cuda.amp.", "torch.utils.hooks"),
+)
+_TORCH_FUNCTIONS = {
+    *("torch.nn.functional", "torch._C._nn", "torch.nn.init", "torch.nn.utils.clip_grad"),
+}
 # Those that load, compile or run what they are given, whatever their names look like.
 _TORCH_PROGRAMS = (
     *("torch._dynamo", "torch._export", "torch._inductor", "torch.distributed.elastic"),
