@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ OLD = legacy({"x": torch.ones(6)})
 
 # id -> a whole file, the error's code, and what the error must name
 FILES: dict[str, tuple[bytes, str, str]] = {
+    "P22 tar before torch 0.1.10": (
+        tarfile.TarInfo("sys_info").tobuf() + bytes(10_240), "unsupported-format", "0.1.10"
+    ),
     "P22 before torch 0.1": (b"PYTORCH1" + bytes(100), "unsupported-format", "torch"),
     "P24 truncated": (OLD[:-10], "truncated-data", ""),
     "P24 truncated pickle": (OLD[:300], "truncated-data", "300"),
