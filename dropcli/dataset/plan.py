@@ -213,6 +213,8 @@ class Plan:
         """Outputs that are there already; UsageError for one that is an input."""
         found: dict[str, str] = {}  # by their absolute paths
         there = stamps_below(folder) if is_url(folder) else None
+        if there is None and not os.path.lexists(folder):
+            return []
         for task in self.tasks:
             output = identity(task.job.output)
             if output is None or (there is not None and task.job.output not in there):

@@ -38,6 +38,7 @@ class Finished:
     replace: bool
     adopt: bool
     sync: bool
+    renamed: bool = False
 
     def rename(self) -> None:
         """Move it to its place; FileError if another file is there."""
@@ -47,6 +48,7 @@ class Finished:
             os.unlink(self.temporary)
         else:
             _link(self.temporary, self.target)
+        self.renamed = True
 
     def _is_same(self) -> bool:
         return filecmp.cmp(self.temporary, self.target, shallow=False)
@@ -109,8 +111,9 @@ class Transaction:
         finally:
             for finished in self._finished:
                 os.close(finished.fd)
-                with suppress(FileNotFoundError):
-                    os.unlink(finished.temporary)
+                if not finished.renamed:
+                    with suppress(FileNotFoundError):
+                        os.unlink(finished.temporary)
             self._finished = []
         return failed
 

@@ -119,12 +119,8 @@ def create_temporary(target: str, size: int, run: str) -> Iterator[tuple[str, in
     try:
         with signals.deferred():  # a signal between open() and here would leave the file behind
             temporary, fd = _create(target, run)
-        with suppress(FileNotFoundError):
-            old = os.stat(target)
-            with suppress(PermissionError):  # only root can change the owner
-                os.fchown(fd, old.st_uid, old.st_gid)
-            os.fchmod(fd, stat.S_IMODE(old.st_mode))
-            _copy_attributes(target, fd)
+        if os.access(target, os.F_OK):
+            _copy_owner(target, fd)
         _reserve(fd, size)
         yield temporary, fd
     except BaseException:
@@ -135,6 +131,16 @@ def create_temporary(target: str, size: int, run: str) -> Iterator[tuple[str, in
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _copy_owner(target: str, fd: int) -> None:
+    """Copy owner, mode and attributes, unless the file is gone by now."""
+    with suppress(FileNotFoundError):
+        old = os.stat(target)
+        with suppress(PermissionError):  # only root can change the owner
+            os.fchown(fd, old.st_uid, old.st_gid)
+        os.fchmod(fd, stat.S_IMODE(old.st_mode))
+        _copy_attributes(target, fd)
 
 
 def _copy_attributes(target: str, fd: int) -> None:

@@ -48,6 +48,7 @@ class SafetensorsSource(Source):
         applied = self.metadata.get(PROVENANCE)
         self.provenance = [] if applied is None else parse_entries(applied)
         self.tensors = list(described.tensors)
+        self._extents = described.extents
 
     def check_selected(self, names: Collection[str]) -> None:
         """Tensors never share bytes in this format."""
@@ -57,8 +58,7 @@ class SafetensorsSource(Source):
         if self._made is None or self._made[0] is not provenance:
             self._made = (provenance, self._output_header(provenance))
         yield self._made[1]
-        for tensor in self.tensors:
-            yield Extent(tensor.offset, tensor.nbytes, (tensor,))
+        yield from self._extents
 
     def output_size(self, provenance: list[Any] | None) -> int:
         """The header and the tensors, between which there are no gaps."""
@@ -92,6 +92,11 @@ class _Described:
         entries = [(name, entry) for name, entry in self.header.items() if name != METADATA]
         entries.sort(key=lambda item: item[1]["data_offsets"])
         return [_tensor(name, entry, self._start) for name, entry in entries]
+
+    @cached_property
+    def extents(self) -> list[Extent]:
+        """Of the tensors, in the same order."""
+        return [Extent(tensor.offset, tensor.nbytes, (tensor,)) for tensor in self.tensors]
 
 
 _described = lru_cache(maxsize=64)(_Described)
