@@ -286,5 +286,9 @@ def _root(members: Collection[str]) -> str:
     roots = {name.partition("/")[0] for name in members if "/" in name}
     inside = all("/" in name and ".." not in name.split("/") for name in members)
     if len(roots) != 1 or not inside or roots & {"", "."}:
-        raise FormatError("no-root", "damaged .pt file: its members are not in one top folder")
+        raise FormatError(
+            "no-root",
+            "its members are not in one top folder, as those of torch.save are",
+            "if you packed it, pack the folder that holds data.pkl, not what is in it",
+        )
     return roots.pop()
