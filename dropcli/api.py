@@ -20,6 +20,8 @@ from dropcli.pipeline import Progress
 from dropcli.pipeline import Report as Report
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from dropcli.report import Preview
 
 Path = str | os.PathLike[str]
@@ -42,6 +44,7 @@ def apply(
     fail_fast: bool = False,
     shard: str | None = None,
     jobs: int | None = None,
+    executor: "Executor | None" = None,
     provenance: bool = True,
     sync: bool = True,
     **settings: Unpack[Settings],
@@ -49,7 +52,8 @@ def apply(
     """Apply dropout to files, as `dropcli apply source -o target` does.
 
     `source` is a file, a folder, a glob, or several of them; the options are those of the command.
-    `like` is a file whose recorded settings and seed are used where others are not given. The
+    `like` is a file whose recorded settings and seed are used where others are not given.
+    `executor` is any `concurrent.futures.Executor`, whose workers do the files of a dataset. The
     report's `settings` contain the seed that was drawn if none was given; each of its `files` has
     `tensors` with the counts and the statistics.
 
@@ -71,6 +75,7 @@ def apply(
         fail_fast=fail_fast,
         shard=None if shard is None else Shard.parse(shard),
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
+        executor=executor,
     )
     return _run(source, request, seed, like, settings)
 
@@ -88,6 +93,7 @@ def mask(
     resume: bool = False,
     fail_fast: bool = False,
     jobs: int | None = None,
+    executor: "Executor | None" = None,
     provenance: bool = True,
     sync: bool = True,
     **settings: Unpack[Settings],

@@ -87,6 +87,7 @@ class Interrupted(BaseException):
         super().__init__(number)
         self.number = number
         self.done: str | None = None  # how many of several files are finished
+        self.unfinished = 0  # that other machines have begun, and may still write
         self.words: tuple[str, ...] = ()  # arguments to add in order to continue
 
 

@@ -40,6 +40,7 @@ ONLY = {
     "jinja2": {"report.page"},
     "matplotlib": {"report.figure"},
     "PIL": {"samples.sheet"},
+    "distributed": {"parallel.cluster"},
 }
 MAX_LINES = 300
 LONG = {"formats.pt.unpickle"}  # the pickle machine is one thing

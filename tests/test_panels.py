@@ -18,7 +18,7 @@ PANELS = {
     "Randomness": "--seed --stream --rng",
     "Output": "--output --in-place --force --copies --keep-original --concat --copy-others "
     "--provenance --sync",
-    "Many files": "--files-from --null --jobs --resume --fail-fast --shard",
+    "Many files": "--files-from --null --jobs --resume --fail-fast --shard --engine --scheduler",
     "Report": "--stats --json --dry-run --quiet --verbose --color",
 }
 ESCAPE = "\x1b"

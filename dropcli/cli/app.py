@@ -136,7 +136,10 @@ def _run(words: list[str]) -> int:
 def _interrupted(words: list[str], stop: Interrupted) -> int:
     """Say what is done, and how to continue."""
     done = f"; {stop.done}" if stop.done else ""
-    console.note(f"interrupted; nothing half-written is left{done}")
+    left = "nothing half-written is left"
+    if stop.unfinished:
+        left = f"workers of the cluster may still write up to {stop.unfinished:,} files"
+    console.note(f"interrupted; {left}{done}")
     if stop.done:
         console.note(f"continue with{_resuming(words, stop.words)}", "hint")
     if "--json" in words:

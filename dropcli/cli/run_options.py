@@ -94,6 +94,24 @@ ShardOfFiles = Annotated[
         "Do the I-th of N parts of the files, as on one of N machines; then --resume without it.",
     ),
 ]
+Engine = Annotated[
+    str,
+    option(
+        _FILES,
+        "--engine processes|dask",
+        "Do the files in processes on this machine, or on a Dask cluster that is there.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    option(
+        _FILES,
+        "--scheduler ADDRESS",
+        "Scheduler of the cluster, such as tcp://host:8786, or its file.",
+        path,
+        default="DASK_SCHEDULER_ADDRESS",
+    ),
+]
 
 Stats = Annotated[
     str | None,
@@ -140,6 +158,8 @@ class Running:
     resume: Resume = False
     fail_fast: FailFast = False
     shard: ShardOfFiles = None
+    engine: Engine = "processes"
+    scheduler: Scheduler = None
     stats: Stats = None
     json: Json = False
     dry_run: DryRun = False

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 from dropcli.dataset.apply import Dataset, SingleFile, prepare
 from dropcli.dataset.discover import is_several, read_list, tensor_files
 from dropcli.dataset.journal import Shard
-from dropcli.dataset.plan import Request
-from dropcli.dataset.request import choose_output
+from dropcli.dataset.request import Request, choose_output
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.verify import Verdict, verify_outputs
 

@@ -8,13 +8,14 @@ from itertools import chain
 from typing import Unpack
 
 from dropcli.dataset.discover import is_several
-from dropcli.dataset.plan import Request, plan_batch, shared_streams
-from dropcli.dataset.request import is_dataset, job_of, prepare_several, stream_notices
+from dropcli.dataset.plan import plan_batch, shared_streams
+from dropcli.dataset.request import Request, is_dataset, job_of, prepare_several, stream_notices
 from dropcli.dataset.run import run_batch
 from dropcli.dataset.tally import Samples, Tally
 from dropcli.dropout import Dropout, check_torch_input
 from dropcli.errors import DropcliError, Interrupted, UsageError
 from dropcli.files import check_urls, is_url
+from dropcli.parallel import workers_of
 from dropcli.pipeline import (
     SAMPLE,
     SAMPLE_OF_ALL,
@@ -124,7 +125,8 @@ class Dataset(Application):
         tally = self.tally
         tally.notices = report.notices
         try:
-            run_batch(self._plan, self.request, self.dropout, tally, progress)
+            with workers_of(self.request.executor, self.request.scheduler) as pool:
+                run_batch(self._plan, self.request, self.dropout, tally, progress, pool)
         except Interrupted as stop:
             stop.done = f"{tally.done:,} of {tally.planned:,} files are done"
             if self.request.seed_drawn and self.request.journal is None and not self.dropout.eval:

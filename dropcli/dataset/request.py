@@ -1,17 +1,137 @@
-"""Where outputs go and which names inputs have, settled before any work."""
+"""What is asked for: where outputs go and which names inputs have, settled before any work."""
 
+import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dropcli.dataset.discover import discover, is_several
-from dropcli.dataset.journal import settings_of
+from dropcli.dataset.journal import Shard, journal_name, journals_beside, settings_of
 from dropcli.dataset.outputs import check_folder, file_target
-from dropcli.dataset.plan import Request
 from dropcli.dataset.walk import Found
 from dropcli.dropout import Dropout
 from dropcli.errors import UsageError
-from dropcli.files import is_folder, is_made_folder, is_piped
-from dropcli.pipeline import Job, Notice, stream_of
+from dropcli.files import first_line, is_folder, is_made_folder, is_piped
+from dropcli.pipeline import Job, Notice, Writing, stream_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for besides the settings of dropout.
+
+    `output` is a file or a folder, None to replace the inputs; `walked` is the first folder among
+    the inputs.
+
+    Raises:
+        UsageError: options that contradict one another.
+    """
+
+    output: str | None
+    walked: str | None = None
+    stream: str | None = None  # of a single input
+    copies: int = 0
+    keep_original: bool = False
+    concat: bool = False
+    copy_others: bool = False
+    mask: bool = False
+    force: bool = False
+    resume: bool = False
+    dry_run: bool = False
+    provenance: bool = True
+    sync: bool = True  # whether outputs are on the disk before they are published
+    fail_fast: bool = False
+    seed_drawn: bool = False
+    shard: Shard | None = None  # the part of the files that is done
+    jobs: int | None = None  # None: as many workers as are useful
+    executor: "Executor | None" = None  # whose workers are used instead of our own
+    scheduler: str | None = None  # of the Dask cluster whose workers are used
+    stats: str | None = None  # where the report is also written
+    statistics: bool = True  # of a single file, where they double the time
+    sample: int = 0  # at most how many elements of a tensor are sampled in each output
+    in_dataset: bool = False
+    keep_files: bool = True  # whether the report lists every file of a dataset
+
+    def __post_init__(self) -> None:
+        in_place, single = self.output is None, not self.copies
+        unrecorded = in_place and self.resume and not self.provenance
+        for wrong, code, message in (
+            (in_place and not single, "copies-in-place", "--copies needs -o FOLDER"),
+            (
+                single and self.keep_original,
+                "original-without-copies",
+                "--keep-original needs --copies",
+            ),
+            (single and self.concat, "concat-without-copies", "--concat needs --copies"),
+            (in_place and self.copy_others, "others-in-place", "--copy-others needs -o FOLDER"),
+            (
+                self.jobs and (self.executor or self.scheduler),
+                "jobs-and-engine",
+                "-j sets the number of own workers, and the engine has its own",
+            ),
+            (unrecorded, "resume-without-provenance", "--resume with --in-place needs provenance"),
+        ):
+            if wrong:
+                raise UsageError(code, message)
+        if self.shard and self.seed_drawn:
+            message = "--shard needs --seed, or each shard would draw another"
+            raise UsageError("shard-without-seed", message, "add the same --seed to all shards")
+
+    @property
+    def all_copies(self) -> range:
+        """The numbers of the copies, 0 for the untouched one."""
+        return range(0 if self.keep_original else 1, self.copies + 1)
+
+    @property
+    def joined_copies(self) -> tuple[int, ...]:
+        """The copies that are written into one file, none if each has its own."""
+        return tuple(self.all_copies) if self.concat else ()
+
+    @cached_property
+    def writing(self) -> Writing:
+        """How each output is written."""
+        return Writing(
+            in_place=self.output is None,
+            force=self.force,
+            provenance=self.provenance,
+            sync=self.sync,
+            dry_run=self.dry_run,
+            concat=self.joined_copies,
+            mask=self.mask,
+            # The journal records them.
+            statistics=(self.statistics or self.in_dataset) and not self.mask,
+            sample=self.sample,
+            make_folder=self.output is not None and is_made_folder(self.output),
+            in_dataset=self.in_dataset,
+        )
+
+    @property
+    def journal(self) -> str | None:
+        """Where the journal lies: in the output folder or, in place, in the one that is walked."""
+        in_place = self.output is None
+        folder = self.walked if in_place else self.output
+        return os.path.join(folder, journal_name(self.shard, in_place=in_place)) if folder else None
+
+    @property
+    def other_journals(self) -> list[tuple[str, Shard | None]]:
+        """Those of shards, or of the whole, in the same folder."""
+        return [*journals_beside(self.journal)] if self.journal else []
+
+    @property
+    def used_journals(self) -> list[str]:
+        """The journals of earlier runs, which are not of this one and of its other shards."""
+        total = self.shard and self.shard.total
+        others = (path for path, shard in self.other_journals if not shard or shard.total != total)
+        own = [self.journal] if self.journal else []
+        return [path for path in (*own, *others) if first_line(path) is not None]
+
+    @property
+    def continues(self) -> bool:
+        """Whether outputs that exist are no obstacle."""
+        return self.resume or self.force
 
 
 def choose_output(output: str | None, in_place: bool) -> str | None:
@@ -38,6 +158,7 @@ def is_dataset(operands: list[str], request: Request) -> bool:
         ("--fail-fast", request.fail_fast),
         ("--copy-others", request.copy_others),
         ("--shard", bool(request.shard)),
+        ("--engine", bool(request.scheduler or request.executor)),
     ):
         if given and not into_folder:
             raise UsageError(

@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import Any
 
 from dropcli.dataset.journal import Journal, check_settings, settings_of
-from dropcli.dataset.plan import Plan, Request
+from dropcli.dataset.plan import Plan
+from dropcli.dataset.request import Request
 from dropcli.dataset.tally import Tally
 from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, recall, worker_died
 from dropcli.dropout import Dropout
@@ -24,7 +25,7 @@ from dropcli.files import (
     remove_stale,
 )
 from dropcli.masks import CONTRACT
-from dropcli.parallel import Engine, choose_engine
+from dropcli.parallel import Engine, Pool, choose_engine
 from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 128
@@ -33,9 +34,14 @@ _TRIAL_FILES = 8  # that all fail in the settings end the run
 
 
 def run_batch(
-    plan: Plan, request: Request, dropout: Dropout, tally: Tally, progress: Progress
+    plan: Plan,
+    request: Request,
+    dropout: Dropout,
+    tally: Tally,
+    progress: Progress,
+    pool: Pool | None = None,
 ) -> None:
-    """Do what is planned, and tally it.
+    """Do what is planned, and tally it; `pool` has workers that are used instead of our own.
 
     An interrupted run has journalled and tallied what is done when Interrupted leaves here.
     """
@@ -68,16 +74,21 @@ def run_batch(
             for outcome in unfit:
                 take(outcome.task, outcome)
         elif not (request.fail_fast and tally.failed):
+            run = new_run()
             work = make_work(
                 dropout,
                 settings,
                 resume=request.resume,
                 known=known,
                 keep=tally.keep,
-                run=new_run(),
+                run=run,
+                folder=os.getcwd() if pool else "",
             )
-            engine = choose_engine(work, sizes, request.jobs)
-            _work_off(engine, waiting, request, tally, take, progress)
+            engine = choose_engine(work, sizes, request.jobs, pool)
+            try:
+                _work_off(engine, waiting, request, tally, take, progress)
+            finally:
+                _sweep_after(engine, waiting, run)
         if journal and request.output is None and not (tally.errors or request.dry_run):
             _end_in_place(request, journal)
 
@@ -128,15 +139,13 @@ def _work_off(
                 if request.fail_fast and tally.failed:
                     break
         collect()
-    except Interrupted:
+    except Interrupted as stop:
         collect()
+        stop.unfinished = engine.unfinished
         raise
     except DropcliError as error:  # the journal cannot be written, or no worker started
         error.hint = error.hint or "mend that, then continue with --resume"
         raise
-    finally:
-        if engine.deaths:
-            _sweep(tasks)
 
 
 @contextmanager
@@ -224,11 +233,16 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
             )
 
 
-def _sweep(tasks: list[Task]) -> None:
-    """Remove unfinished files of processes that were killed."""
+def _sweep_after(engine: Engine[Task, Outcome], tasks: list[Task], run: str) -> None:
+    if engine.deaths or engine.remote:  # remote workers die without a word
+        _sweep(tasks, run)
+
+
+def _sweep(tasks: list[Task], run: str = "") -> None:
+    """Remove unfinished files of processes that were killed, and all that are left of this run."""
     local = [task for task in tasks if not is_url(task.job.output)]
     for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in local}:
-        remove_stale(folder)
+        remove_stale(folder, run=run)
 
 
 def _waiting(

@@ -1,15 +1,19 @@
 """Threads, worker processes and signals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dropcli.errors import FileError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from dropcli.parallel import signals as signals
     from dropcli.parallel.engines import Engine as Engine
     from dropcli.parallel.engines import Work as Work
+    from dropcli.parallel.futures import Pool as Pool
     from dropcli.parallel.threads import Inline as Inline
     from dropcli.parallel.threads import Threads as Threads
     from dropcli.parallel.threads import usable_cores as usable_cores
@@ -22,13 +26,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def choose_engine(work: "Work[T, R]", sizes: Sequence[int], jobs: int | None) -> "Engine[T, R]":
+def choose_engine(
+    work: "Work[T, R]", sizes: Sequence[int], jobs: int | None, pool: "Pool | None" = None
+) -> "Engine[T, R]":
     """Worker processes, or this process where it is done before they would have started.
 
     `sizes` are those of the tasks, in bytes; `jobs` is the number of workers, None for one per core
-    where there is enough to do. FileError if too few files may be open at once.
+    where there is enough to do; `pool` has workers that are used instead. FileError if too few
+    files may be open at once.
     """
     _allow_open_files()
+    if pool and sizes:
+        from dropcli.parallel.futures import Futures
+
+        return Futures(work, pool)
     from dropcli.parallel.engines import Serial
     from dropcli.parallel.threads import usable_cores
 
@@ -41,6 +52,22 @@ def choose_engine(work: "Work[T, R]", sizes: Sequence[int], jobs: int | None) ->
     from dropcli.parallel.processes import Processes  # slow to import, and rarely needed
 
     return Processes(work, jobs)
+
+
+@contextmanager
+def workers_of(executor: "Executor | None", scheduler: str | None) -> "Iterator[Pool | None]":
+    """The workers of an executor, or of a Dask scheduler by its address; None for our own."""
+    if scheduler is not None:
+        from dropcli.parallel.cluster import connected
+
+        with connected(scheduler) as pool:
+            yield pool
+    elif executor is not None:
+        from dropcli.parallel.futures import Pool
+
+        yield Pool(executor)
+    else:
+        yield None
 
 
 def _allow_open_files() -> None:
@@ -58,6 +85,7 @@ def _allow_open_files() -> None:
 
 _MODULES = {
     **dict.fromkeys(("Engine", "Work"), "engines"),
+    "Pool": "futures",
     **dict.fromkeys(("Inline", "Threads", "usable_cores"), "threads"),
 }
 

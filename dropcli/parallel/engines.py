@@ -22,11 +22,22 @@ Work: TypeAlias = Callable[
 class Engine(ABC, Generic[T, R]):
     """Runs chunks of tasks, in any order.
 
-    `deaths` counts how often workers were killed, `slots` is how many chunks run at once.
+    `deaths` counts how often workers were killed. `remote` workers may be on other machines, are
+    replaced without a word, and end what they have begun after the run.
     """
 
     deaths = 0
-    slots = 1
+    remote = False
+
+    @property
+    def slots(self) -> int:
+        """How many chunks run at once."""
+        return 1
+
+    @property
+    def unfinished(self) -> int:
+        """How many tasks remote workers may have begun when `run` was ended early."""
+        return 0
 
     @abstractmethod
     def run(

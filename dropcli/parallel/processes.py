@@ -30,18 +30,22 @@ class Processes(Engine[T, R]):
 
     def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
-        self.slots = jobs
+        self._jobs = jobs
         # Without a lock, which a worker that is killed may hold. A bar may be a little behind.
         self._counter: Any = multiprocessing.RawValue("q", 0)
         self._counted = 0
         self._running: dict[Future[Sequence[R]], list[T]] = {}
+
+    @property
+    def slots(self) -> int:
+        return self._jobs
 
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
     ) -> Generator[tuple[T, R | None], None, None]:
         """Keep every worker busy with one chunk and another waiting."""
         waiting = iter(chunks)
-        pool = self._pool(self.slots)
+        pool = self._pool(self._jobs)
         try:
             while True:
                 lost = self._submit(pool, waiting)
@@ -55,7 +59,7 @@ class Processes(Engine[T, R]):
                     _end(pool)
                     lost += yield from self._collect(wait(self._running).done)
                     yield from self._find_culprits(lost)
-                    pool = self._pool(self.slots)
+                    pool = self._pool(self._jobs)
         finally:
             self.deaths += _end(pool)
 
@@ -65,7 +69,7 @@ class Processes(Engine[T, R]):
 
     def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[list[T]]) -> list[T]:
         """Hand over chunks; returns the tasks of the one that found the pool broken."""
-        while len(self._running) < 2 * self.slots:
+        while len(self._running) < 2 * self._jobs:
             chunk = next(waiting, None)
             if chunk is None:
                 break

@@ -53,6 +53,7 @@ def run(inputs: list[str], chosen: dict[str, Any]) -> int:
         choose_output(output, in_place),
         shard=None if shard is None else Shard.parse(shard),
         jobs=jobs or None,
+        scheduler=_scheduler(chosen.pop("engine", ""), chosen.pop("scheduler", None)),
         statistics=json or stats is not None or not quiet,
         keep_files=json or stats is not None or verbose,
         **chosen,
@@ -80,6 +81,19 @@ def _check_words(
         raise UsageError("no-input", "missing argument: INPUT", no_input_hint(f"dropcli {command}"))
     if null and files_from is None:
         raise UsageError("null", "-0 needs --files-from")
+
+
+def _scheduler(engine: str, address: str | None) -> str | None:
+    """The scheduler whose workers do the files, None for processes on this machine."""
+    if engine != "dask":
+        if address:
+            raise UsageError("scheduler-without-engine", "--scheduler needs --engine dask")
+        return None
+    address = address or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        message = "--engine dask needs the address of a scheduler"
+        raise UsageError("no-address", message, "add --scheduler tcp://HOST:8786")
+    return address
 
 
 def _check_second(inputs: list[str]) -> None:

@@ -1,0 +1,119 @@
+"""The workers of a Dask cluster that is there; this never starts one."""
+
+import json
+import logging
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from dropcli.errors import DropcliError, FileError, needing
+from dropcli.parallel.futures import Pool, call_elsewhere, missing_elsewhere
+
+_WORKERS = 60.0  # seconds without any worker
+_LOOK = 2.0  # seconds between two looks at the workers
+_CLOSE = 1  # seconds for the connection to close
+
+
+class Cluster(Pool):
+    """The workers of a scheduler, as many as there are."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        super().__init__(client.get_executor(pure=False))
+        self._client = client
+        self._address = address
+        self._slots = 0
+        self._seen = self._looked = 0.0
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if self._client.status != "running":
+            raise self.lost()
+        if now - self._looked < _LOOK:
+            return
+        self._looked = now
+        with suppress(OSError):  # the connection says soon enough that it is lost
+            self._slots = sum(self._client.nthreads().values())
+        if self._slots:
+            self._seen = now
+        elif now - self._seen > _WORKERS:
+            message = f"the cluster at {self._address} has had no worker for {_WORKERS:.0f} seconds"
+            raise FileError("no-workers", message, "start workers, then continue with --resume")
+
+    def lost(self) -> DropcliError:
+        return FileError(
+            "scheduler-lost",
+            f"the connection to the scheduler at {self._address} is lost",
+            "start it again, then continue with --resume",
+        )
+
+    def begin(self) -> None:
+        """FileError unless there are workers, all of them with this version of dropcli."""
+        try:
+            self._client.wait_for_workers(1, timeout=_WORKERS)
+        except TimeoutError as error:
+            message = f"the cluster at {self._address} has no workers"
+            hint = f"dask worker {self._address} --nthreads 1 --nworkers auto"
+            raise FileError("no-workers", message, hint) from error
+        found = self._client.run(pickle.loads, call_elsewhere(os.getpid), on_error="return")
+        for worker, answer in found.items():
+            if isinstance(answer, ModuleNotFoundError):
+                raise missing_elsewhere(f"the worker at {worker} has")
+            if isinstance(answer, DropcliError):
+                raise answer
+        self._seen = time.monotonic()
+        self.check()
+
+
+@contextmanager
+def connected(place: str) -> Iterator[Cluster]:
+    """The cluster of a scheduler, by its address or the file that it wrote."""
+    with needing("distributed", "dask"):
+        from distributed import Client
+    _silence()
+    try:
+        address = _address(place)
+        client = Client(address, set_as_default=False, name="dropcli")
+    except OSError as error:
+        raise _no_scheduler(f"no scheduler answers at {place}") from error
+    try:
+        cluster = Cluster(client, place)
+        cluster.begin()
+        yield cluster
+    finally:
+        with suppress(Exception):  # the scheduler may be gone, and all is done or reported
+            client.close(timeout=_CLOSE)
+
+
+def _address(place: str) -> str:
+    """The address that is meant, checked: a client that fails to start ends with a traceback."""
+    from distributed.comm import parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        address = place
+        if os.path.exists(place):
+            with open(place, "rb") as file:
+                address = json.load(file)["address"]
+        get_backend(parse_address(address)[0])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _no_scheduler(f"{place} is not the address or the file of a scheduler") from error
+    return address
+
+
+def _no_scheduler(problem: str) -> FileError:
+    hint = "`dask scheduler` shows its address, such as tcp://host:8786"
+    return FileError("no-scheduler", f"--scheduler: {problem}", hint)
+
+
+def _silence() -> None:
+    """Its warnings would stand among the messages of the command, which says what matters."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)

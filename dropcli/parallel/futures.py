@@ -1,0 +1,198 @@
+"""Work on any `concurrent.futures.Executor`: other processes, or the workers of a cluster.
+
+A worker may die. Executors that replace it run its chunk again and give up in the end; then each
+task of that chunk runs alone, and only the one that kills its worker again fails.
+"""
+
+import os
+import pickle
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from typing import Any, TypeAlias, TypeVar
+
+from dropcli.__version__ import __version__
+from dropcli.errors import DropcliError, FileError
+from dropcli.parallel.engines import Engine, Work
+
+_TICK = 0.2  # seconds between two looks at the workers
+_SLOTS = 16  # of an executor that does not say how many it has
+# What executors raise for work whose worker died, Dask's and Parsl's; they load slowly.
+_DEATHS = {"KilledWorker", "ManagerLost", "WorkerLost"}
+
+T = TypeVar("T")
+R = TypeVar("R")
+Done: TypeAlias = tuple[Sequence[R], int]  # results, and the bytes done
+
+
+class Pool:
+    """An executor that is there already, and how many chunks it runs at once."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+
+    @property
+    def slots(self) -> int:
+        names = ("_max_workers", "num_workers", "max_workers")
+        known = (getattr(self.executor, name, None) for name in names)
+        return next((number for number in known if isinstance(number, int)), 0) or _SLOTS
+
+    def check(self) -> None:
+        """DropcliError if the workers are gone for good; called at every tick."""
+
+    def lost(self) -> DropcliError:
+        """Why work was cancelled that this run did not cancel."""
+        return FileError("executor-lost", "the executor was shut down", "make another, and resume")
+
+
+class Futures(Engine[T, R]):
+    """Runs chunks on the workers of a pool."""
+
+    remote = True
+
+    def __init__(self, work: Work[T, R], pool: Pool) -> None:
+        self._work = work
+        self._pool = pool
+        self._running: dict[Future[Done[R]], list[T]] = {}
+
+    @property
+    def slots(self) -> int:
+        """It changes where a cluster grows or shrinks."""
+        return max(1, self._pool.slots)
+
+    def run(
+        self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
+    ) -> Generator[tuple[T, R | None], None, None]:
+        """Keep every worker busy with one chunk and another waiting, whatever their number."""
+        waiting = iter(chunks)
+        try:
+            while True:
+                self._submit(waiting, 2 * self.slots)
+                if not self._running:
+                    return
+                lost = yield from self._collect(on_bytes)
+                if lost:  # an executor blames all that its worker had, not only the culprit
+                    self.deaths += 1
+                    while self._running:
+                        lost += yield from self._collect(on_bytes)
+                    yield from self._find_culprits(lost, on_bytes)
+        finally:
+            for future in self._running:
+                future.cancel()  # what has begun goes on elsewhere
+
+    def stop(self) -> Generator[tuple[T, R | None], None, None]:
+        """What was finished when `run` ended."""
+        done = {future for future in self._running if future.done() and not future.cancelled()}
+        for future in done:
+            chunk = self._running.pop(future)
+            if not future.exception():
+                yield from zip(chunk, future.result()[0], strict=False)
+
+    @property
+    def unfinished(self) -> int:
+        return sum(map(len, self._running.values()))
+
+    def _submit(self, waiting: Iterator[list[T]], most: int) -> None:
+        while len(self._running) < most and (chunk := next(waiting, None)) is not None:
+            call = call_elsewhere(_run, self._work, chunk)
+            try:
+                future = self._pool.executor.submit(pickle.loads, call)
+            except (BrokenExecutor, RuntimeError) as error:
+                raise self._pool.lost() from error
+            self._running[future] = chunk
+
+    def _collect(self, on_bytes: Callable[[int], None]) -> Generator[tuple[T, R], None, list[T]]:
+        """Each task that is done soon, and its result; returns the tasks whose worker died."""
+        lost: list[T] = []
+        done, _ = wait(self._running, _TICK, FIRST_COMPLETED)
+        self._pool.check()
+        on_bytes(0)
+        for future in done:
+            chunk = self._running.pop(future)
+            error = CancelledError() if future.cancelled() else future.exception()
+            if error is None:
+                results, nbytes = future.result()
+                on_bytes(nbytes)
+                yield from zip(chunk, results, strict=False)
+                lost += chunk[len(results) :]
+            elif type(error).__name__ in _DEATHS:
+                lost += chunk
+            else:
+                raise self._failure(error) from error
+        return lost
+
+    def _find_culprits(
+        self, suspects: list[T], on_bytes: Callable[[int], None]
+    ) -> Generator[tuple[T, R | None], None, None]:
+        for task in suspects:
+            self._submit(iter([[task]]), 1)
+            while self._running:
+                if (yield from self._collect(on_bytes)):
+                    yield task, None
+
+    def _failure(self, error: BaseException) -> DropcliError:
+        """What went wrong with a chunk, beside its files, which have errors of their own."""
+        if isinstance(error, DropcliError):
+            return error
+        if isinstance(error, BrokenExecutor | CancelledError):
+            return self._pool.lost()
+        if isinstance(error, ModuleNotFoundError):
+            return missing_elsewhere("a worker has")
+        message = f"a worker failed: {type(error).__name__}: {error}".splitlines()[0]
+        return FileError("worker-failed", message, "mend that, then continue with --resume")
+
+
+class _Call:
+    """A call that is made when this is unpickled."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        # Inside, so that the version is compared before anything else is read.
+        self._inner = pickle.dumps((function, arguments))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # Never twice the same, or Dask would give the result of the first to the second.
+        return _call, (__version__, self._inner, os.urandom(8))
+
+
+def call_elsewhere(function: Callable[..., Any], *arguments: Any) -> bytes:
+    """What `pickle.loads` makes a call of, in a process that may have another version or none.
+
+    Were our own function handed over, a Dask worker without dropcli would die of reading it.
+    """
+    return pickle.dumps(_Call(function, *arguments))
+
+
+def _call(version: str, inner: bytes, _nonce: bytes) -> Any:
+    if version != __version__:
+        raise other_version(__version__)
+    function, arguments = pickle.loads(inner)
+    return function(*arguments)
+
+
+def _run(work: Work[T, R], chunk: list[T]) -> Done[R]:
+    counted = 0
+
+    def count(nbytes: int) -> None:
+        nonlocal counted
+        counted += nbytes
+
+    results, _ = work(chunk, count)
+    return results, counted
+
+
+def other_version(there: str) -> DropcliError:
+    """The error for workers of another version."""
+    message = f"a worker has dropcli {there}, and this is {__version__}"
+    return FileError("other-version", message, f"install dropcli=={__version__} on all workers")
+
+
+def missing_elsewhere(who: str) -> DropcliError:
+    """The error for workers without dropcli, who are named."""
+    message = f"{who} no dropcli"
+    return FileError("no-dropcli", message, f"install dropcli=={__version__} on all workers")
