@@ -67,6 +67,8 @@ def codes(document: str | bytes, kind: str = "errors") -> list[str]:
 Run = Callable[..., Result]
 SETTINGS = ("-p", 0.3, "--seed", 7)
 WORDS = [str(word) for word in SETTINGS]
+# Where files may not grow, or Python keeps modules that it compiled only in part.
+NO_CACHE = "PYTHONDONTWRITEBYTECODE=1"
 COMMAND = [sys.executable, "-m", "dropcli", "apply"]
 
 

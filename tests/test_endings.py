@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.builders import sample, tree
-from tests.conftest import COMMAND, SETTINGS, WORDS, Run, shell
+from tests.conftest import COMMAND, NO_CACHE, SETTINGS, WORDS, Run, shell
 
 
 def limited(kilobytes: int, words: str, *, after: str = "") -> subprocess.CompletedProcess[bytes]:
     """Run the command where no file may grow beyond this size, as on a disk that is full."""
-    return shell(f"ulimit -f {kilobytes}; dropcli {words} {' '.join(WORDS)}{after}")
+    return shell(f"ulimit -f {kilobytes}; {NO_CACHE} dropcli {words} {' '.join(WORDS)}{after}")
 
 
 def test_a_disk_that_is_full_for_some_files_of_a_folder(run: Run) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.builders import sample, tree
-from tests.conftest import SETTINGS, Run, shell
+from tests.conftest import NO_CACHE, SETTINGS, Run, shell
 
 COMMAND = [sys.executable, "-m", "dropcli", "apply", "x.safetensors", "-fqo", "y.safetensors"]
 
@@ -52,7 +52,7 @@ def test_e02_e03_a_signal_leaves_the_old_file(big: None, number: int, code: int)
 
 
 def test_f02_a_full_disk_leaves_the_old_file(big: None) -> None:
-    done = shell("ulimit -f 1000; dropcli apply x.safetensors -fo y.safetensors")
+    done = shell(f"ulimit -f 1000; {NO_CACHE} dropcli apply x.safetensors -fo y.safetensors")
     assert done.returncode == 1
     assert done.stderr == b"error: y.safetensors: file too large\n"
     assert Path("y.safetensors").read_text() == "precious"
