@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
+from dropcli.contents import read_statistics
 from dropcli.dataset import (
     Request,
     Shard,
@@ -140,8 +141,10 @@ def preview(
     return preview(_paths(source), stream, copies, seed=seed, like=known, **settings)
 
 
-def info(source: Path | Sequence[Path]) -> Report:
+def info(source: Path | Sequence[Path], *, statistics: bool = False) -> Report:
     """What tensor files hold, by their headers, as `dropcli info source` shows it.
+
+    With `statistics` the tensors are read too, as with `--stats`.
 
     `source` is a file, a folder, a glob, or several of them. Each of the report's `files` has the
     `format`, `metadata`, `provenance` and `tensors` of one.
@@ -155,7 +158,7 @@ def info(source: Path | Sequence[Path]) -> Report:
     report = Report("info")
     for path in paths:
         try:
-            report.entries.append(read_info(path))
+            report.entries.append(read_statistics(path) if statistics else read_info(path))
         except DropcliError as error:
             errors.append(error)
     return _with_errors(report, operands, errors)

@@ -19,6 +19,7 @@ ROWS = (
     {"api", "cli"},
     {"arrays"},
     {"dataset"},
+    {"contents"},
     {"report"},
     {"samples"},
     {"pipeline"},

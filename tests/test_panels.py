@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import Run, shell, wholly_on_terminal
 
-COMMANDS = ("apply", "info", "mask", "preview", "verify")
+COMMANDS = ("apply", "diff", "info", "mask", "preview", "verify")
 PANELS = {
     "What to drop": "--p --p-per --mode --over --key --exclude --all-floats --exact --min-keep "
     "--like",

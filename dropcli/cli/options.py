@@ -87,6 +87,8 @@ def count(option: str, hint: str | None = None) -> Callable[[str | int], int]:
 Inputs = Annotated[list[str] | None, argument("INPUT", _INPUTS)]
 Files = Annotated[list[str], argument("FILE", _INPUTS)]
 Topic = Annotated[str | None, argument("TOPIC", "Page of the guide, or a command.", values.topics)]
+Before = Annotated[str, argument("A", "The file before, or - for standard input.")]
+After = Annotated[str, argument("B", "The file after, or - for standard input.")]
 Outputs = Annotated[list[str], argument("OUTPUT", "Files and folders to check.")]
 Source = Annotated[
     str,

@@ -122,6 +122,10 @@ Stats = Annotated[
         path,
     ),
 ]
+Statistics = Annotated[
+    bool,
+    option(_REPORT, "--stats", "Also read the tensors: mean, std, zeros and more, and histograms."),
+]
 Json = Annotated[bool, option(_REPORT, "--json", "Print the report as one JSON document.")]
 DryRun = Annotated[
     bool, option(_REPORT, "-n --dry-run", "Show what would be done, and write nothing.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dropcli.dropout.kernels import Kernel as Kernel
     from dropcli.dropout.kernels import fixed_kernel as fixed_kernel
     from dropcli.dropout.kernels import kernel_for as kernel_for
+    from dropcli.dropout.kernels import reader_for as reader_for
     from dropcli.dropout.rounding import Array as Array
     from dropcli.dropout.rounding import Keep as Keep
     from dropcli.dropout.rounding import Raw as Raw
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "checks": "Range whole_number",
-    "kernels": "Kernel fixed_kernel kernel_for",
+    "kernels": "Kernel fixed_kernel kernel_for reader_for",
     "rounding": "Array Keep Raw Share",
     "selection": "LEAVE_OUT Selection check_dtype check_exact in_tensor kept_note nothing_selected "
     "select shell_pattern why_copied",

@@ -59,6 +59,11 @@ def fixed_kernel(dropout: Dropout, dtype: Dtype, p: float) -> Kernel:
     return kernel_for(dropout, dtype, np.asarray(p))
 
 
+def reader_for(dtype: Dtype) -> Callable[[Raw], NDArray[Any]]:
+    """How elements of a dtype are read as real numbers, for statistics."""
+    return fixed_kernel(Dropout(p=0.0), dtype, 0.0).values
+
+
 def kernel_for(dropout: Dropout, dtype: Dtype, p: Array, share: Share | None = None) -> Kernel:
     """The kernel for elements of this dtype; TensorError if the fill does not fit it.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dropcli.errors import located
 from dropcli.files import place_of
+from dropcli.formats.base import Source
 from dropcli.formats.detect import open_source
 from dropcli.tensors import TensorInfo
 
@@ -20,6 +21,7 @@ class FileInfo:
     metadata: dict[str, str]
     provenance: list[Any]
     tensors: list[TensorInfo]
+    statistics: dict[str, dict[str, Any] | None] | None = None  # by name, if asked for
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
@@ -36,20 +38,29 @@ class FileInfo:
                     "shape": list(tensor.shape),
                     "elements": tensor.elements,
                     "bytes": tensor.nbytes,
+                    **self._statistics_of(tensor),
                 }
                 for tensor in self.tensors
             ],
         }
 
+    def _statistics_of(self, tensor: TensorInfo) -> dict[str, Any]:
+        return {} if self.statistics is None else {"statistics": self.statistics[tensor.name]}
+
 
 def read_info(path: str) -> FileInfo:
     """Read the header of a file, `-` for standard input; DropcliError if there is none."""
     with located(place_of(path)), closing(open_source(path)) as source:
-        return FileInfo(
-            path,
-            source.format,
-            source.size,
-            source.metadata,
-            source.provenance or [],
-            source.tensors,
-        )
+        return info_of(path, source)
+
+
+def info_of(path: str, source: Source) -> FileInfo:
+    """What the header of an open file says."""
+    return FileInfo(
+        path,
+        source.format,
+        source.size,
+        source.metadata,
+        source.provenance or [],
+        source.tensors,
+    )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dropcli.pipeline.output import Progress as Progress
     from dropcli.pipeline.output import Writing as Writing
     from dropcli.pipeline.output import stream_of as stream_of
-    from dropcli.pipeline.pieces import read_scattered as read_scattered
     from dropcli.pipeline.provenance import SeededSettings as SeededSettings
     from dropcli.pipeline.provenance import choose_settings as choose_settings
     from dropcli.pipeline.provenance import copies_from as copies_from
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from dropcli.pipeline.stats import SAMPLE_OF_ALL as SAMPLE_OF_ALL
     from dropcli.pipeline.stats import Sample as Sample
     from dropcli.pipeline.stats import Summary as Summary
+    from dropcli.pipeline.stats import stride_of as stride_of
     from dropcli.pipeline.stats import summarize as summarize
 
 _MODULES = {
@@ -43,7 +43,6 @@ _MODULES = {
         ("check_selected", "copy_file", "derive_file", "is_applied", "run_file"), "job"
     ),
     **dict.fromkeys(("drop_run", "drop_scattered"), "blocks"),
-    "read_scattered": "pieces",
     "recipes_for": "loop",
     **dict.fromkeys(("BytesProgress", "Job", "Progress", "Writing", "stream_of"), "output"),
     **dict.fromkeys(
@@ -51,7 +50,7 @@ _MODULES = {
     ),
     "recipe_for": "recipe",
     **dict.fromkeys(("MAX_SAMPLED", "SAMPLE", "SAMPLE_OF_ALL"), "stats"),
-    **dict.fromkeys(("Sample", "Summary", "summarize"), "stats"),
+    **dict.fromkeys(("Sample", "Summary", "stride_of", "summarize"), "stats"),
     **dict.fromkeys(("Notice", "Notices", "settings_notices"), "notices"),
     **dict.fromkeys(("FileReport", "Report", "TensorReport", "asked", "to_json"), "report"),
 }

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
-from dropcli.formats import Checksum, Deferred, Gathered, Made, Source
+from dropcli.formats import Checksum, Deferred, Gathered, Made, Source, elements_at
 from dropcli.masks import FileMasks, RateSummary, combined
 from dropcli.parallel import Threads, usable_cores
 from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run, drop_scattered
-from dropcli.pipeline.pieces import PIECE_BYTES, Gather, Part, Piece, Recipes, cut, read_scattered
+from dropcli.pipeline.pieces import PIECE_BYTES, Gather, Part, Piece, Recipes, cut
 from dropcli.pipeline.recipe import Recipe, recipe_for
 from dropcli.pipeline.report import TensorReport
 from dropcli.pipeline.stats import MAX_SAMPLED, Sample, Summary
@@ -230,10 +230,10 @@ def _make(item: Gather, segment: Made, done: _PieceDone) -> memoryview:
 
 
 def _gather(source: Source, item: Gather, segment: Gathered, done: _PieceDone) -> memoryview:
-    """Collect scattered elements, those close together in one read, and drop them."""
+    """Collect scattered elements, and drop them."""
     tensor = segment.tensor
     places = segment.layout.positions(item.first_element, item.first_element + item.count)
-    raw = read_scattered(source, tensor, places)
+    raw = elements_at(source, tensor, places).view(np.uint8)
     if item.recipe and tensor.tied_to:
         _drop_tied(item.recipe, tensor, places, raw)
     elif item.recipe:

@@ -7,17 +7,13 @@ does not depend on what lies around; short neighbours share a piece.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dropcli.formats import Checksum, Deferred, Extent, Gathered, Made, Segment, Source
+from dropcli.formats import GAP, Checksum, Deferred, Extent, Gathered, Made, Segment
 from dropcli.pipeline.recipe import Recipe
 from dropcli.tensors import TensorInfo
 
 PIECE_BYTES = 1 << 21
 _PIECE_ITEMS = 1024
 _MADE = 1 << 19  # elements of a mask
-GAP = 1 << 12  # a gap of so many bytes is read too, which is cheaper than two reads
 
 Recipes = Mapping[str, Recipe]
 
@@ -123,19 +119,3 @@ def _parts(extent: Extent, recipes: Recipes) -> Iterator[Part]:
     for start in range(0, extent.nbytes, step):
         nbytes = min(step, extent.nbytes - start)
         yield Part(extent.offset + start, nbytes, None, 0, tuple(found), *checks)
-
-
-def read_scattered(
-    source: Source, tensor: TensorInfo, places: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """The bytes of the elements at these places of a tensor, those close together in one read."""
-    itemsize = tensor.dtype.bits // 8
-    order = np.argsort(places, kind="stable")
-    gathered = np.empty(len(places), f"V{itemsize}")
-    gaps = np.flatnonzero(np.diff(places[order]) * itemsize > GAP) + 1
-    for near in np.split(order, gaps) if len(places) else ():
-        first, last = int(places[near[0]]), int(places[near[-1]])
-        run = bytearray((last + 1 - first) * itemsize)
-        source.read_into(tensor.offset + first * itemsize, memoryview(run))
-        gathered[near] = np.frombuffer(run, gathered.dtype)[places[near] - first]
-    return gathered.view(np.uint8)

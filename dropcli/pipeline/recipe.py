@@ -1,6 +1,5 @@
 """What is done to one tensor: its mask and its kernel."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -13,6 +12,7 @@ from dropcli.dropout import Dropout, Kernel, Range, fixed_kernel, in_tensor, ker
 from dropcli.errors import TensorError
 from dropcli.masks import FileMasks, Mask, RateSummary, SampleProbabilities
 from dropcli.native import has_kernel_for
+from dropcli.pipeline.stats import stride_of
 from dropcli.tensors import TensorInfo
 
 
@@ -30,12 +30,8 @@ class Recipe:
 
     @cached_property
     def stride(self) -> int:
-        """Of how many elements one is sampled; 0 for none.
-
-        A prime number has no factor in common with the sizes of dimensions, so samples come from
-        all rows and columns.
-        """
-        return _prime(-(-self.tensor.elements // self.sample)) if self.sample else 0
+        """Of how many elements one is sampled; 0 for none."""
+        return stride_of(self.tensor.elements, self.sample) if self.sample else 0
 
     def sampled(self, elements: slice | NDArray[np.int64]) -> slice | NDArray[np.bool_]:
         """Which of these elements are sampled; a slice for the elements of a slice."""
@@ -100,10 +96,3 @@ def recipe_for(
     except TensorError as error:
         raise in_tensor(tensor, error) from None
     return Recipe(tensor, dropout, mask, kernel, statistics, sample, phase)
-
-
-def _prime(least: int) -> int:
-    """The first prime from `least` on, and 1 for 0 and 1."""
-    while any(least % divisor == 0 for divisor in range(2, math.isqrt(least) + 1)):
-        least += 1
-    return max(least, 1)

@@ -41,6 +41,7 @@ class TensorResult:
             say it: for -p LOW:HIGH, --exact and --min-keep.
         deviation: the rate minus `p`.
         bytes: its size in the file, of `info`.
+        statistics: of `info` with statistics, those of the tensor and a histogram of it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class TensorResult:
     p_max: float | None = None
     deviation: float | None = None
     bytes: int | None = None
+    statistics: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         what = [self.action] if self.action else []

@@ -95,6 +95,17 @@ class Sample:
         return sum(map(len, self.before))
 
 
+def stride_of(elements: int, sample: int) -> int:
+    """Of how many elements to take one, so that there are at most `sample`: a prime number.
+
+    It has no factor in common with the sizes of dimensions, so all rows and columns are sampled.
+    """
+    stride = max(1, -(-elements // sample))
+    while any(stride % divisor == 0 for divisor in range(2, math.isqrt(stride) + 1)):
+        stride += 1
+    return stride
+
+
 def summarize(values: NDArray[Any]) -> list[Summary]:
     """Summaries of consecutive blocks of `values`, shape (n,), real numbers of any numpy type."""
     return [

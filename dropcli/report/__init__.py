@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dropcli.report.export import check_stats_path as check_stats_path
     from dropcli.report.export import has_histograms as has_histograms
     from dropcli.report.export import write_stats as write_stats
+    from dropcli.report.histogram import Histogram as Histogram
     from dropcli.report.preview import Preview as Preview
     from dropcli.report.preview import caption as caption
     from dropcli.report.preview import check_picture_path as check_picture_path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     **dict.fromkeys(("Details", "Picture"), "details"),
+    "Histogram": "histogram",
     "NameTotals": "totals",
     **dict.fromkeys(("check_stats_path", "has_histograms", "write_stats"), "export"),
     **dict.fromkeys(("Preview", "caption", "check_picture_path", "what"), "preview"),

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout, Selection
-from dropcli.formats import Source
-from dropcli.pipeline import drop_scattered, read_scattered, recipes_for
+from dropcli.formats import Source, elements_at
+from dropcli.pipeline import drop_scattered, recipes_for
 from dropcli.tensors import Indices, TensorInfo
 
 
@@ -46,7 +46,9 @@ class Excerpt:
     def elements(self, tensor: TensorInfo, indices: Indices) -> Elements:
         """The elements of these row-major indices, in their shape."""
         logical = indices.reshape(-1)
-        raw = read_scattered(self._source, tensor, tensor.elements_layout.places_of(logical))
+        raw = elements_at(self._source, tensor, tensor.elements_layout.places_of(logical)).view(
+            np.uint8
+        )
         dtype, shape = tensor.dtype.numpy, indices.shape
         after, keep = [], []
         for recipes in self._recipes:

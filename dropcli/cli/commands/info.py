@@ -1,6 +1,8 @@
 """`dropcli info`: what tensor files hold."""
 
 import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dropcli.cli import options, run_options, values
 from dropcli.cli.missing import add_hints
@@ -8,9 +10,13 @@ from dropcli.cli.terminal import console
 from dropcli.errors import DropcliError, UsageError
 from dropcli.parallel import signals
 
+if TYPE_CHECKING:
+    from dropcli.formats import FileInfo
+
 
 def info(
     files: options.Files,
+    stats: run_options.Statistics = False,
     json: run_options.Json = False,
     verbose: run_options.Verbose = False,
     color: run_options.Color = "auto",
@@ -19,12 +25,14 @@ def info(
 
     Examples:
       dropcli info x.safetensors
+      dropcli info --stats x.safetensors
       dropcli info --json *.safetensors | jq '.files[].tensors[].name'
     """
     paths, errors = [values.path(path) for path in files], list[DropcliError]()
     with signals.deferred():
-        from dropcli.formats import read_info
         from dropcli.pipeline import Report
+
+        read = _reader(stats)
 
         if not all(map(os.path.isfile, paths)):
             from dropcli.dataset import tensor_files  # slow to import
@@ -37,7 +45,7 @@ def info(
         console.show_error(error)
     for path in paths:
         try:
-            found = read_info(path)
+            found = read(path)
         except UsageError:
             raise
         except DropcliError as error:
@@ -53,3 +61,13 @@ def info(
     if json:
         console.write_out(report.to_json())
     return {"success": 0, "partial": 3, "error": 1}[report.status]
+
+
+def _reader(statistics: bool) -> "Callable[[str], FileInfo]":
+    if statistics:
+        from dropcli.contents import read_statistics
+
+        return read_statistics
+    from dropcli.formats import read_info  # without numpy
+
+    return read_info

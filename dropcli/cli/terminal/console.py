@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # slow for --help
     from rich.syntax import ANSISyntaxTheme
 
     from dropcli.cli.terminal.layout import Screen, Styler
+    from dropcli.contents import FileDifference
     from dropcli.dataset import Request, Tally, Verdict
     from dropcli.formats import FileInfo
     from dropcli.pipeline import FileReport, Notice
@@ -211,6 +212,13 @@ def show_saved(path: str) -> None:
     from dropcli.cli.terminal.layout import success
 
     _show(lambda screen: success(f"wrote {printable(path)}", screen))
+
+
+def show_difference(difference: "FileDifference", *, verbose: bool) -> None:
+    """Show the table of what differs between two files."""
+    from dropcli.cli.terminal.contents import difference_table
+
+    _show(lambda screen: difference_table(difference, verbose, screen))
 
 
 def show_markdown(text: str) -> None:

@@ -1,0 +1,6 @@
+"""What is in the tensors of files: their statistics, and what differs between two files."""
+
+from dropcli.contents.difference import FileDifference as FileDifference
+from dropcli.contents.difference import TensorDifference as TensorDifference
+from dropcli.contents.difference import compare as compare
+from dropcli.contents.statistics import read_statistics as read_statistics
