@@ -49,5 +49,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """Import the functions on first use: `dropcli --help` needs no numpy."""
     if name in __all__:
-        return getattr(import_module(f"dropcli.{_MODULES.get(name, 'api')}"), name)
+        module = import_module(f"dropcli.{_MODULES.get(name, 'api')}")
+        value = globals()[name] = getattr(module, name)  # `drop` is looked up for each sample
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,7 +39,7 @@ def p_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
 def _key(purpose: str, seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
     """SHA-256 over length-prefixed fields, so no two inputs collide."""
     fields = (purpose.encode(), str(seed).encode(), stream, tensor.encode(), str(copy).encode())
-    text = b"".join(len(field).to_bytes(8, "little") + field for field in fields)
+    text = b"".join([len(field).to_bytes(8, "little") + field for field in fields])
     return hashlib.sha256(text).digest()[:16]
 
 

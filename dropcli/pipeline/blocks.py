@@ -46,7 +46,7 @@ def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Drop
 
 def _sampled(recipe: Recipe, first: int, raw: NDArray[np.uint8]) -> NDArray[np.void] | None:
     """A view of the elements that are sampled of those from `first` on; None if there are none."""
-    if not recipe.stride:
+    if not recipe.sample:
         return None
     elements = raw.view(f"V{recipe.tensor.dtype.bits // 8}")
     sampled = elements[recipe.sampled(slice(first, None))]
