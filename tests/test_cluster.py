@@ -348,7 +348,7 @@ class Kills:
                 assert wait_for(lambda: os.path.exists("out"))
                 time.sleep(self._numbers.uniform(0, 0.5))
                 self._kill(victim, process)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=150)
             assert b"Traceback" not in errors, errors.decode()
             more = ["--resume"]
         assert process.returncode == 0, errors.decode()

@@ -6,6 +6,7 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ from dropcli.errors import DropcliError, FileError, needing
 from dropcli.parallel.futures import Pool, call_elsewhere, missing_elsewhere
 
 _WORKERS = 60.0  # seconds without any worker
+_ANSWER = 10.0  # seconds for workers to say which version they have
 _LOOK = 2.0  # seconds between two looks at the workers
 _CLOSE = 1  # seconds for the connection to close
 
@@ -38,8 +40,8 @@ class Cluster(Pool):
         if now - self._looked < _LOOK:
             return
         self._looked = now
-        with suppress(OSError):  # the connection says soon enough that it is lost
-            self._slots = sum(self._client.nthreads().values())
+        with suppress(OSError):  # a late answer; the connection says soon enough that it is lost
+            self._slots = sum(self._threads().values())
         if self._slots:
             self._seen = now
         elif now - self._seen > _WORKERS:
@@ -61,14 +63,32 @@ class Cluster(Pool):
             message = f"the cluster at {self._address} has no workers"
             hint = f"dask worker {self._address} --nthreads 1 --nworkers auto"
             raise FileError("no-workers", message, hint) from error
-        found = self._client.run(pickle.loads, call_elsewhere(os.getpid), on_error="return")
-        for worker, answer in found.items():
-            if isinstance(answer, ModuleNotFoundError):
-                raise missing_elsewhere(f"the worker at {worker} has")
-            if isinstance(answer, DropcliError):
-                raise answer
+        # Not `client.run`, which waits half a minute for a worker that has just died.
+        call = call_elsewhere(os.getpid)
+        asked = {
+            self._client.get_executor(pure=False, workers=[worker]).submit(
+                pickle.loads, call
+            ): worker
+            for worker in self._threads()
+        }
+        answers, late = wait(asked, _ANSWER)
+        for future in late:  # the worker is busy; it is asked again with its first files
+            future.cancel()
+        for future in answers:
+            failure = None if future.cancelled() else future.exception()
+            if isinstance(failure, ModuleNotFoundError):
+                raise missing_elsewhere(f"the worker at {asked[future]} has")
+            if isinstance(failure, DropcliError):
+                raise failure
         self._seen = time.monotonic()
         self.check()
+
+    def _threads(self) -> dict[str, int]:
+        """The number of threads of each worker, by its address; OSError without a quick answer."""
+        found: dict[str, int] = self._client.sync(
+            self._client.scheduler.ncores, callback_timeout=_LOOK
+        )
+        return found
 
 
 @contextmanager
@@ -84,7 +104,10 @@ def connected(place: str) -> Iterator[Cluster]:
         raise _no_scheduler(f"no scheduler answers at {place}") from error
     try:
         cluster = Cluster(client, place)
-        cluster.begin()
+        try:
+            cluster.begin()
+        except OSError as error:
+            raise cluster.lost() from error
         yield cluster
     finally:
         with suppress(Exception):  # the scheduler may be gone, and all is done or reported
