@@ -97,7 +97,8 @@ def test_a_page_stands_alone_and_is_accessible(run: Run) -> None:
     assert "prefers-color-scheme: dark" in text
     assert not re.search(r"(?i)https?:|url\(|@import|<link|<script", text)
     for name in ("src", "href", "action"):
-        assert not [a for _, a in parsed.tags if name in a]
+        found = [a[name] or "" for _, a in parsed.tags if name in a]
+        assert all(address.startswith("data:image/png;base64,") for address in found)
     assert "with probability 0.3" in text
     assert text == page(run, "-p", 0.3, "--seed", 7)
 
@@ -276,3 +277,21 @@ def test_data_suffixes_take_no_sample_and_no_libraries(run: Run) -> None:
         "sys.exit(bool({'jinja2', 'matplotlib', 'torch'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_images_are_shown_before_and_after(run: Run) -> None:
+    x = torch.rand(20, 1, 8, 8)
+    for path, options in (
+        ("x.safetensors", ("-fo", "y.safetensors")),
+        ("z.safetensors", ("--in-place",)),
+    ):
+        save_file({"x": x}, path)
+        result = run("apply", path, *options, "-q", "--seed", 1, "--stream", "s", "--stats",
+                     f"{path}.html")  # fmt: skip
+        assert result.code == 0
+    pages = [Path(f"{name}.safetensors.html").read_text() for name in "xz"]
+    images = [Parsed(text).of("img") for text in pages]
+    assert images[0] == images[1]
+    (image,) = images[0]
+    assert (image["src"] or "").startswith("data:image/png;base64,")
+    assert "x (F32 20x1x8x8)" in (image["alt"] or "")

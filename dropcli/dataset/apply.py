@@ -20,6 +20,7 @@ from dropcli.pipeline import (
     SAMPLE,
     SAMPLE_OF_ALL,
     FileReport,
+    Job,
     Notice,
     Progress,
     Report,
@@ -29,7 +30,7 @@ from dropcli.pipeline import (
     run_file,
     settings_notices,
 )
-from dropcli.report import Details, check_stats_path, has_histograms, write_stats
+from dropcli.report import Details, Picture, check_stats_path, has_histograms, write_stats
 
 
 class Application(ABC):
@@ -63,10 +64,26 @@ class Application(ABC):
         report = Report("mask" if self.request.mask else "apply", self.dropout.settings())
         for notice in self.notices:
             report.notices.add(notice, number=-1)
+        # Before the work, as inputs may be replaced.
+        pictures = self._pictures() if self.request.stats and self.request.sample else []
         self._run(report, progress)
+        self.details = replace(self.details, pictures=pictures)
         if self.request.stats and not self.request.dry_run:
             write_stats(self.request.stats, report, self.details, replace=self.request.continues)
         return report
+
+    def _pictures(self) -> list[Picture]:
+        """Samples of the first file, if the report shows any."""
+        job = self._first()
+        if job is None or self.request.dry_run or not str(self.request.stats).endswith(".html"):
+            return []
+        from dropcli.report import pictures_of
+
+        return pictures_of(job.source, self.dropout, job.stream, job.copy)
+
+    @abstractmethod
+    def _first(self) -> Job | None:
+        """The first file in which tensors drop."""
 
     @abstractmethod
     def _run(self, report: Report, progress: Progress) -> None: ...
@@ -81,6 +98,9 @@ class SingleFile(Application):
         made = os.path.dirname(self.job.output) if self.job.writing.make_folder else None
         notices = stream_notices(source, request, dropout)
         super().__init__(request, dropout, notices, [source, self.job.output], made)
+
+    def _first(self) -> Job | None:
+        return self.job
 
     def _run(self, report: Report, progress: Progress) -> None:
         self.file = run_file(self.job, self.dropout, progress)
@@ -120,6 +140,9 @@ class Dataset(Application):
             left=left,
             samples=Samples(len(self._plan.tasks)),
         )
+
+    def _first(self) -> Job | None:
+        return next((task.job for task in self._plan.tasks if not task.untouched), None)
 
     def _run(self, report: Report, progress: Progress) -> None:
         tally = self.tally

@@ -8,12 +8,15 @@ from pathlib import PurePath
 
 from dropcli.dropout import Dropout, shape_text, why_copied
 from dropcli.errors import DropcliError, UsageError
-from dropcli.files import place_of, publish
+from dropcli.files import is_piped, place_of, publish
 from dropcli.pipeline import Notice, TensorReport
+from dropcli.report.details import Picture
 from dropcli.report.text import counted, number_text, printable, settings_text
-from dropcli.samples import Look, labelled_sheet, png, sheet
+from dropcli.samples import Look, labelled_sheet, look, png, sheet
 
 _ROWS = 200
+_SHEETS = 4  # of a page
+_SHEETS_BYTES = 350_000  # as PNG, all together
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,10 +69,10 @@ class Preview:
             yield f"<p>and {counted(more, 'more tensor')}</p>"
         for notice in self.notices:
             yield f"<p>warning: {escape(printable(notice.message, 2000))}</p>"
-        for look in self.looks:
-            if look.before.size:
-                data = base64.b64encode(png(sheet(look))).decode()
-                text = escape(caption(look))
+        for each in self.looks:
+            if each.before.size:
+                data = base64.b64encode(png(sheet(each))).decode()
+                text = escape(caption(each))
                 yield f'<figure><figcaption>{text}</figcaption><img alt="{text}" '
                 yield f'src="data:image/png;base64,{data}"></figure>'
         yield "</div>"
@@ -77,13 +80,30 @@ class Preview:
     def save(self, path: str, *, replace: bool = False) -> None:
         """Write a contact sheet as a PNG file; DropcliError if it cannot be written."""
         check_picture_path(path)
-        looks = [(caption(look), look) for look in self.looks if look.before.size]
+        looks = [(caption(each), each) for each in self.looks if each.before.size]
         if not looks:
             place = place_of(self.source)
             raise DropcliError("nothing-to-show", "no elements would drop", None, place)
         data = labelled_sheet(looks)
         with publish(path, size=len(data), replace=replace) as output:
             output.write(data)
+
+
+def pictures_of(path: str, dropout: Dropout, stream: str, copy: int) -> list[Picture]:
+    """Contact sheets of the tensors of a file that look like images; none of a pipe."""
+    if is_piped(path):
+        return []
+    try:
+        looks = look(path, dropout, stream, (copy,), _SHEETS)
+    except DropcliError:  # which the run itself reports
+        return []
+    found: list[Picture] = []
+    for each in looks:
+        if each.is_image and each.before.size:
+            picture = Picture(png(sheet(each)), f"{caption(each)}, and the mask")
+            if sum(len(one.png) for one in [*found, picture]) <= _SHEETS_BYTES:
+                found.append(picture)
+    return found
 
 
 def check_picture_path(path: str) -> None:
