@@ -148,6 +148,25 @@ HINTS = {
     "verify y.pt --original x.pt": "use --source x.pt",
     "verify": "dropcli verify --help",
     "info x.pt --prob 1": "dropcli info --help",
+    f"{APPLY} -p 30%%": "did you mean 0.3?",
+    f"{APPLY} --over C": "dimensions are numbers: 0 is the first, -1 the last",
+    f"{APPLY} --min-keep 50%": "it is a number of slices, as in --min-keep 1",
+    f"{APPLY} --nodes 4": "dropcli apply --help",
+    f"{APPLY} --html": "use --stats report.html",
+    f"{APPLY} --stats out": "did you mean out.json?",
+    f"{APPLY} --stats out.htm": "did you mean out.html?",
+    f"{APPLY} --stats a/out.xlsx": "did you mean a/out.csv?",
+    f"{APPLY} --stats .html": "name a file, as in --stats report.html",
+    f"{APPLY} --stats a/": "name a file, as in --stats a/report.json",
+    f"{APPLY} --stats -": "use --json for a report on standard output",
+    "apply x.pt -oy.pt-p0.3": "did you mean -o y.pt -p0.3?",
+    "apply x.pt -oy.pt-f": "did you mean -o y.pt -f?",
+    "apply x.pt -o y/ --shard 3of4": "did you mean 3/4?",
+    "apply x.pt -o y/ --shard 3": "the first of 8 shards is 1/8, the last is 8/8",
+    "apply file:///data/x.pt -o y.pt": "did you mean /data/x.pt?",
+    "apply S3://data/x.pt -o y.pt": "did you mean s3://data/x.pt?",
+    "--apply x.pt": "did you mean dropcli apply x.pt?",
+    "mask x.pt y.pt": "dropcli mask x.pt -o y.pt",
 }
 
 
@@ -235,6 +254,23 @@ def test_a_missing_file_of_several_has_its_hint(run: Run) -> None:
     result = run("apply", "x.pt", "x.pt,", "-o", "out/")
     assert result.code == 3
     assert result.err.endswith("no such file or directory\nhint: did you mean x.pt?\n")
+
+
+# Command lines with inputs that do not exist, and the hint.
+NO_INPUTS = {
+    "apply -o x.pt new.pt": "did you mean dropcli apply x.pt -o new.pt?",
+    "apply none/*.pt -o y/": "there is no folder none",
+    "apply *.pth -o y/": "did you mean '*.pt'?",
+    "apply y*.pt -o y/": "ls . shows what is there",
+    "apply s3:/data/x.pt -o y.pt": "did you mean s3://data/x.pt?",
+}
+
+
+@pytest.mark.parametrize("words", NO_INPUTS)
+def test_an_input_that_is_not_there_has_its_hint(run: Run, words: str) -> None:
+    result = run(*words.split(" "))
+    error, hint = result.err.splitlines()
+    assert (result.code, error[:7], hint) == (1, "error: ", f"hint: {NO_INPUTS[words]}")
 
 
 @pytest.mark.parametrize("words", ["--version", "-V", "version"])

@@ -239,6 +239,17 @@ def test_a_stream_does_not_lead_out_of_the_folder(run: Run) -> None:
         assert (result.code, result.errors) == (1, ["no-source"])
 
 
+def test_outputs_and_sources_in_one_folder(run: Run) -> None:
+    sample("data/1.pt", 1)
+    run("apply", "data", "-o", "data/out", "--seed", 5)
+    assert run("verify", "data/out", "--source", "data").code == 0
+    result = run("verify", "data", "--source", "data/.", "--json")
+    assert (result.code, result.json["errors"][0]["code"]) == (2, "same-folder")
+    run("apply", "data", "-o", ".", "--seed", 5)
+    result = run("verify", ".", "--source", "data")  # which is no output
+    assert (result.code, "verified 2 files: " in result.out) == (0, True)
+
+
 def test_a_folder_within_the_outputs_is_verified(run: Run) -> None:
     for name in ("a/1", "b/1", "1"):
         Path("data", name).parent.mkdir(parents=True, exist_ok=True)

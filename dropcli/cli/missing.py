@@ -25,13 +25,37 @@ def add_hints(errors: Iterable[DropcliError], paths: Collection[str] | None = No
 
 def _add_hint(error: DropcliError) -> None:
     if error.message == "no such file or directory" and error.place and not error.hint:
-        error.hint = _hint(error.place)
+        error.hint = hint_of(error.place)
+    elif error.code == "no-match" and error.message == "no file matches" and error.place:
+        error.hint = _glob_hint(error.place)
 
 
-def _hint(path: str) -> str | None:
+def _glob_hint(pattern: str) -> str | None:
+    """A pattern that matches something, or why this one matches nothing."""
+    import glob  # slow for --help
+
+    base = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    if base and not os.path.isdir(base):
+        near = _nearest(base)
+        meant = f"; did you mean {shlex.quote(near + pattern[len(base) :])}?" if near else ""
+        return f"there is no folder {shlex.quote(base)}{meant}"
+    folder, name = os.path.split(pattern)
+    stem = os.path.splitext(name)[0]
+    others = [f"{stem}{suffix}" for suffix in (".pt", ".pth", ".safetensors")]
+    for other in (*others, os.path.join("**", name)):
+        meant = os.path.join(folder, other)
+        if next(glob.iglob(meant, recursive=True), None):
+            return f"did you mean {shlex.quote(meant)}?"
+    return f"ls {shlex.quote(base or '.')} shows what is there"
+
+
+def hint_of(path: str) -> str | None:
+    """What was meant by the path of a file that does not exist."""
     parts = [part for part in re.split("[,;] ?", path) if part]
     if len(parts) > 1 and all(map(os.path.exists, parts)):
         return f"separate the inputs with spaces: {shlex.join(parts)}"
+    if url := re.match("(s3|gs|az|https?):/(?=[^/])", path):
+        return f"did you mean {shlex.quote(f'{url[1]}://{path[url.end() :]}')}?"
     if "$" in path:
         return "the shell does not expand variables in single quotes"
     if re.match(r"[A-Za-z]:[\\/]", path):

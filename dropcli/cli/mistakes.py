@@ -89,15 +89,15 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
     """What to type instead of an option that does not exist."""
     option = error.option_name
     known = _names(ctx.command.get_params(ctx))
-    near = error.possibilities or difflib.get_close_matches(option, known, 1)
-    closest = f"did you mean {near[0]}?" if near else None
+    near = [*(error.possibilities or ()), *difflib.get_close_matches(option, known, 1)]
+    closest = next((f"did you mean {name}?" for name in near if _is_like(option, name)), None)
     commands = getattr(ctx.command, "commands", None)
     if commands:  # options of a command stand before it, or without one
-        name = next((arg for arg in args if arg in commands), None)
+        name = next((arg for arg in args if arg.lstrip("-") in commands), None)
         if name is None:
             return _apply(args) if any(map(_is_path, args)) else closest
         args = [arg for arg in args if arg != name]
-        return f"did you mean {shlex.join(['dropcli', name, *args])}?"
+        return f"did you mean {shlex.join(['dropcli', name.lstrip('-'), *args])}?"
     if option.swapcase() in known:
         return f"did you mean {option.swapcase()}?"
     spelled = option.lower().replace("_", "-") if option.startswith("--") else option
@@ -110,6 +110,13 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
     if option in NOT_NEEDED:
         return NOT_NEEDED[option]
     return _form_hint(option, args, known) or _other_command(ctx, option) or closest
+
+
+def _is_like(option: str, name: str) -> bool:
+    """Whether options are alike without their dashes, of which all have the same."""
+    ours, other = option.strip("-"), name.strip("-")
+    least = 0.6 if ours[:1] == other[:1] else 0.75
+    return difflib.SequenceMatcher(None, ours, other).ratio() >= least
 
 
 def _form_hint(option: str, args: Sequence[str], known: Mapping[str, Any]) -> str | None:

@@ -170,7 +170,13 @@ MinKeep = Annotated[
         _DROP,
         "--min-keep K",
         "Always keep at least K slices along the last --over dimension.",
-        values.integer("--min-keep", 1, 10**18 - 1, "bad-min-keep"),
+        values.integer(
+            "--min-keep",
+            1,
+            10**18 - 1,
+            "bad-min-keep",
+            "it is a number of slices, as in --min-keep 1",
+        ),
     ),
 ]
 

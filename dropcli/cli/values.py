@@ -6,6 +6,7 @@ a probability that becomes 1.0 by mistake zeroes a dataset.
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 
 from dropcli.errors import UsageError
@@ -16,10 +17,11 @@ _NUMBER = (
 )
 _INTEGER = r"[+-]?[0-9]+"
 _DIGITS = r"[0-9]+"
-_PERCENT = r"([0-9]*\.?[0-9]{1,4}) ?%|([2-9]|[0-9]{2,3})"
+_PERCENT = r"([0-9]*\.?[0-9]{1,4}) ?%+|([2-9]|[0-9]{2,3})"
 _DECIMAL_COMMA = r"0?,[0-9]{1,6}"
 _FRACTION = r"([0-9]{1,4})/([1-9][0-9]{0,3})"
 _RANGE = r"(0?\.[0-9]{1,6}) ?(-|\.\.|,|to) ?(0?\.[0-9]{1,6}|1)"
+_JOINED = r"(.+\.(?:pt|pth|safetensors))(-p ?[0-9.:]+|-j ?[0-9]+|-[fqvn])"
 _DIMENSIONS = r"-?[0-9][0-9,:-]*"
 _QUOTES = " \t\n'\"\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
     "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -103,9 +105,12 @@ path = not_empty("empty-path", "the path is empty")  # Python takes it for the c
 
 
 def output_path(text: str) -> str:
-    """The path of `-o`, for which `-o=y.pt` would be the file `=y.pt`."""
+    """The path of `-o`, for which `-o=y.pt` would be the file `=y.pt`, and `-oy.pt-f` another."""
     if hint := _without_equals("-o", text):
         raise UsageError("bad-output", f"-o: '{text}' begins with an equals sign", hint)
+    if joined := re.fullmatch(_JOINED, text, re.DOTALL):
+        hint = f"did you mean -o {shlex.quote(joined[1])} {joined[2]}?"
+        raise UsageError("bad-output", f"-o: '{text}' ends like an option", hint)
     return path(text)
 
 

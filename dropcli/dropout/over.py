@@ -152,7 +152,8 @@ class Over:
 
 
 def _wrong(text: str, what: str) -> UsageError:
-    return UsageError("bad-over", f"--over: '{text}' {what}")
+    hint = "dimensions are numbers: 0 is the first, -1 the last"
+    return UsageError("bad-over", f"--over: '{text}' {what}", hint if text.isalpha() else None)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -271,7 +271,7 @@ def _no_match(option: str, pattern: str, names: list[str]) -> TensorError:
 
 def _pattern_hint(option: str, pattern: str, names: list[str]) -> str | None:
     if not names:
-        return None
+        return "`dropcli info FILE` shows what it holds"
     if not pattern:
         return "is a shell variable unset?"
     if (bare := pattern.strip(_QUOTES)) in names:

@@ -79,4 +79,8 @@ def _hint(url: str) -> str:
         name, _, file = rest.partition("/")
         words = shlex.join([f"{owner}/{name}", *filter(None, [file])])
         return f"download it first: hf download {kinds.get(kind, '')}{words}"
+    if scheme == "file" and rest.startswith("/"):
+        return f"did you mean {shlex.quote(rest)}?"
+    if scheme.lower() in _STORES:
+        return f"did you mean {shlex.quote(f'{scheme.lower()}://{rest}')}?"
     return "copy the files with another program"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import PurePath
@@ -9,7 +10,7 @@ from typing import Any
 
 from dropcli.dropout import shape_text
 from dropcli.errors import DropcliError, UsageError
-from dropcli.files import check_destination, publish, same_file
+from dropcli.files import STDOUT, check_destination, publish, same_file
 from dropcli.pipeline import Report, asked, to_json
 from dropcli.report.details import Details
 
@@ -79,6 +80,14 @@ _TEXTS = _DATA | _PAGES
 
 
 _FIGURES = (".png", ".pdf", ".svg")
+_MEANT = {  # by other suffixes
+    **dict.fromkeys((".htm", ".xhtml"), ".html"),
+    **dict.fromkeys((".txt", ".markdown", ".rst", ".tex"), ".md"),
+    **dict.fromkeys((".tsv", ".xls", ".xlsx", ".ods"), ".csv"),
+    **dict.fromkeys((".jpg", ".jpeg", ".gif"), ".png"),
+    ".ndjson": ".jsonl",
+    ".eps": ".pdf",
+}
 
 
 def check_stats_path(
@@ -91,7 +100,8 @@ def check_stats_path(
     suffix = PurePath(path).suffix.lower()
     if suffix not in _TEXTS and suffix not in _FIGURES:
         suffixes = ", ".join((*_TEXTS, *_FIGURES))
-        raise UsageError("bad-stats", f"--stats: the suffix of '{path}' is none of {suffixes}")
+        message = f"--stats: the suffix of '{path}' is none of {suffixes}"
+        raise UsageError("bad-stats", message, _suffix_hint(path))
     if suffix in _FIGURES and not find_spec("matplotlib"):
         raise DropcliError(
             "no-matplotlib",
@@ -105,6 +115,19 @@ def check_stats_path(
     folder = os.path.dirname(os.path.abspath(path))
     if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
         check_destination(path, replace=replace)
+
+
+def _suffix_hint(path: str) -> str:
+    """What to type instead of a path whose suffix is not that of a report."""
+    if path == STDOUT:
+        return "use --json for a report on standard output"
+    if path.endswith(os.sep) or os.path.isdir(path):
+        return f"name a file, as in --stats {shlex.quote(os.path.join(path, 'report.json'))}"
+    name = PurePath(path).name
+    if name.startswith(".") and name in (*_TEXTS, *_FIGURES):
+        return f"name a file, as in --stats {shlex.quote(path[: -len(name)] + 'report' + name)}"
+    root, suffix = os.path.splitext(path)
+    return f"did you mean {shlex.quote(root + _MEANT.get(suffix.lower(), '.json'))}?"
 
 
 def has_histograms(path: str) -> bool:

@@ -1,16 +1,18 @@
 """`dropcli apply`: drop elements of a file or a dataset."""
 
+import glob
 import os
 import shlex
 import sys
 import time
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from dropcli.cli import options, run_options
-from dropcli.cli.missing import add_hints
+from dropcli.cli.missing import add_hints, hint_of
 from dropcli.cli.mistakes import no_input_hint
 from dropcli.cli.terminal import console
-from dropcli.errors import UsageError
+from dropcli.errors import FileError, UsageError
 from dropcli.parallel import signals
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ def run(inputs: list[str], chosen: dict[str, Any]) -> int:
     chosen.pop("color")  # which was chosen before any of this
     _check_words(command, inputs, files_from, null=null, quiet=quiet, verbose=verbose)
     if output is None and not in_place:
-        _check_second(inputs)
+        check_second(command, inputs)
+    elif len(inputs) == 1 and not (chosen["force"] or in_place):
+        _check_order(command, inputs[0], output)
     request = Request(
         choose_output(output, in_place),
         shard=None if shard is None else Shard.parse(shard),
@@ -96,11 +100,20 @@ def _scheduler(engine: str, address: str | None) -> str | None:
     return address
 
 
-def _check_second(inputs: list[str]) -> None:
+def check_second(command: str, inputs: list[str]) -> None:
     """UsageError for `x.pt y.pt`, as `cp` has it, where nothing is called y.pt yet."""
     if len(inputs) == 2 and not os.path.lexists(inputs[1]):
-        hint = f"dropcli apply {shlex.quote(inputs[0])} -o {shlex.quote(inputs[1])}"
+        hint = f"dropcli {command} {shlex.quote(inputs[0])} -o {shlex.quote(inputs[1])}"
         raise UsageError("no-output", "no output is given", hint)
+
+
+def _check_order(command: str, source: str, output: str) -> None:
+    """FileError for `-o x.pt y.pt` where x.pt is the file that is there."""
+    is_name = PurePath(source).suffix in (".pt", ".pth", ".safetensors") and ":" not in source
+    there = os.path.lexists(source) or glob.has_magic(source)
+    if is_name and not there and os.path.isfile(output) and not hint_of(source):
+        hint = f"did you mean dropcli {command} {shlex.quote(output)} -o {shlex.quote(source)}?"
+        raise FileError("os-error", "no such file or directory", hint, source)
 
 
 def _run_file(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dropcli.cli import options, run_options
-from dropcli.cli.commands.apply import run
+from dropcli.cli.commands.apply import check_second, run
 from dropcli.errors import UsageError
 
 _NOT_HERE = ("eval", "in_place", "keep_original", "copy_others")
@@ -23,6 +23,7 @@ def mask(inputs: options.Inputs = None, **chosen: Any) -> int:
     loss of a denoising model.
     """
     if inputs and chosen["output"] is None:
+        check_second("mask", inputs)
         raise UsageError(
             "no-output", "no output is given", "add -o MASK, or -o - for standard output"
         )

@@ -173,9 +173,20 @@ def flow(text: str, screen: Screen, start: str = "") -> Iterator[str]:
 
 
 def _words(text: str, longest: int) -> Iterator[str]:
-    """The phrases between commas, those that are longer in words."""
+    """The phrases between commas, those that are longer in words; an option keeps its value."""
     for phrase in re.split("(?<=,) ", text):
-        yield from [phrase] if width_of(phrase) <= longest else phrase.split(" ")
+        if width_of(phrase) <= longest:
+            yield phrase
+            continue
+        option = ""
+        for word in phrase.split(" "):
+            if not option and re.fullmatch("-[a-zA-Z]|--[a-z-]+", word):
+                option = word
+            else:
+                yield f"{option} {word}" if option else word
+                option = ""
+        if option:
+            yield option
 
 
 def success(text: str, screen: Screen) -> Iterator[str]:

@@ -133,7 +133,10 @@ def _totals(file: "FileReport") -> str:
 def file_success(file: "FileReport", screen: Screen) -> Iterator[str]:
     """What ends a run over one file."""
     if file.status != "planned":
-        yield from success(f"wrote {short(_output(file), screen)} ({size_text(file.size)})", screen)
+        written, size = short(_output(file), screen), size_text(file.size)
+        to_stdout = file.output == STDOUT
+        text = f"wrote {size} to {written}" if to_stdout else f"wrote {written} ({size})"
+        yield from success(text, screen)
 
 
 def dataset_table(

@@ -33,7 +33,11 @@ class Shard(NamedTuple):
         """The shard that `3/8` means; UsageError for what means none."""
         found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
         if not found:
-            hint = None if re.search(r"\w", text) else "is a shell variable unset?"
+            hint = "the first of 8 shards is 1/8, the last is 8/8"
+            if not re.search(r"\w", text):
+                hint = "is a shell variable unset?"
+            elif parts := re.fullmatch("([0-9]{1,9})(?: ?(?:of|[-:,]) ?)([0-9]{1,9})", text):
+                hint = f"did you mean {parts[1]}/{parts[2]}?"
             raise UsageError("bad-shard", f"--shard: '{text}' is not I/N, as in 3/8", hint)
         number, count = map(int, found.groups())
         if not 1 <= number <= count:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import PurePath
 
 from dropcli.dataset.discover import discover
 from dropcli.dataset.journal import missing_outputs
@@ -11,7 +12,7 @@ from dropcli.dataset.verify.comparison import Difference
 from dropcli.dataset.verify.file import Verdict, verify_file
 from dropcli.dataset.walk import Input
 from dropcli.errors import DropcliError, FileError, Interrupted, UsageError
-from dropcli.files import check_urls, exists, is_folder, is_made_folder
+from dropcli.files import check_urls, exists, is_folder, is_made_folder, is_url
 from dropcli.parallel import choose_engine
 from dropcli.pipeline import Progress
 
@@ -26,7 +27,7 @@ def verify_outputs(
     check_urls([*outputs, source])
     if not (is_folder(source) if is_made_folder(source) else exists(source) or is_folder(source)):
         raise UsageError("no-source", f"--source: '{source}' does not exist")
-    found = discover(outputs, None, None)
+    found = discover(outputs, None, _inside(outputs, source))
     if not (found.inputs or found.failures):
         raise FileError("no-files", "no .safetensors or .pt files", None, outputs[0])
     mirrored = bool(found.folders) and is_folder(source)
@@ -44,6 +45,26 @@ def verify_outputs(
     done += [Verdict(path, difference=_MISSING) for path in missing]
     errors = [*found.failures, *(verdict.error for verdict in done if verdict.error)]
     return [verdict for verdict in done if not verdict.error], errors
+
+
+def _inside(outputs: list[str], source: str) -> str | None:
+    """The source, if it lies in a folder of outputs, whose walk leaves it out.
+
+    Raises:
+        UsageError: it is that folder.
+    """
+    if is_url(source):
+        return None
+    folders = {os.path.realpath(path): path for path in outputs if os.path.isdir(path)}
+    real = os.path.realpath(source)
+    if real in folders:
+        raise UsageError(
+            "same-folder",
+            "is both the output and the source",
+            "--source names the folder that the outputs were made from",
+            folders[real],
+        )
+    return source if any(map(folders.get, map(str, PurePath(real).parents))) else None
 
 
 def _size_of(item: Input) -> int:
