@@ -276,3 +276,7 @@ def test_its_representations() -> None:
     page = preview._repr_html_()
     assert page.count("data:image/png;base64,") == 1
     assert "p 0.3, seed 1" in page
+    preview.save("sheet.html")
+    assert page in Path("sheet.html").read_text()
+    with pytest.raises(dropcli.DropcliError, match="exists"):
+        preview.save("sheet.html")

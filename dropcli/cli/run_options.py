@@ -20,7 +20,12 @@ Output = Annotated[
 ]
 Picture = Annotated[
     str | None,
-    option(_OUTPUT, "-o --output PICTURE", "Write a contact sheet to a .png file.", path),
+    option(
+        _OUTPUT,
+        "-o --output PICTURE",
+        "Write a contact sheet to a .png file, or a page to a .html file.",
+        path,
+    ),
 ]
 InPlace = Annotated[
     bool, option(_OUTPUT, "--in-place", "Replace the input files, each atomically.")

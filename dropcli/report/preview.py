@@ -17,6 +17,13 @@ from dropcli.samples import Look, labelled_sheet, look, png, sheet
 _ROWS = 200
 _SHEETS = 4  # of a page
 _SHEETS_BYTES = 350_000  # as PNG, all together
+_PAGE = (  # stands alone: no script, and nothing to load
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>dropcli preview</title>'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark">'
+    "<style>body{{font-family:sans-serif}}td,th{{padding:0 1em 0 0;text-align:left}}"
+    "img{{max-width:100%}}</style><body>{}</body></html>\n"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,15 +85,19 @@ class Preview:
         yield "</div>"
 
     def save(self, path: str, *, replace: bool = False) -> None:
-        """Write a contact sheet as a PNG file; DropcliError if it cannot be written."""
+        """Write a .png contact sheet or a .html page; DropcliError if it cannot be written."""
         check_picture_path(path)
+        is_page = PurePath(path).suffix.lower() == ".html"
+        data = _PAGE.format("".join(self._html())).encode() if is_page else self._sheet()
+        with publish(path, size=len(data), replace=replace) as output:
+            output.write(data)
+
+    def _sheet(self) -> bytes:
         looks = [(caption(each), each) for each in self.looks if each.before.size]
         if not looks:
             place = place_of(self.source)
             raise DropcliError("nothing-to-show", "no elements would drop", None, place)
-        data = labelled_sheet(looks)
-        with publish(path, size=len(data), replace=replace) as output:
-            output.write(data)
+        return labelled_sheet(looks)
 
 
 def pictures_of(path: str, dropout: Dropout, stream: str, copy: int) -> list[Picture]:
@@ -108,10 +119,10 @@ def pictures_of(path: str, dropout: Dropout, stream: str, copy: int) -> list[Pic
 
 def check_picture_path(path: str) -> None:
     """UsageError for a suffix that is no picture's."""
-    if PurePath(path).suffix.lower() != ".png":
+    if PurePath(path).suffix.lower() not in (".png", ".html"):
         raise UsageError(
             "bad-picture",
-            f"-o: the suffix of '{path}' is not .png",
+            f"-o: the suffix of '{path}' is neither .png nor .html",
             "`dropcli preview` writes pictures; `dropcli apply` writes tensors",
         )
 
