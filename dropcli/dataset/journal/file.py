@@ -152,7 +152,8 @@ class Journal:
                 if not (self._read_only or self._holds_files):
                     self._log.remove()
             finally:
-                self._log.close()
+                for log in self._logs.values():
+                    log.close()
 
     def _sync(self) -> None:
         self._log.sync()

@@ -49,11 +49,15 @@ class Ahead:
         merged: list[tuple[int, int]] = []
         for start, nbytes in sorted(ranges):
             stop = min(start + nbytes, self._size)
+            if self._page(start, stop - start):
+                continue
             if merged and start - merged[-1][1] <= PAGE:
                 merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
             else:
                 merged.append((start, stop))
-        with Threads(min(_AT_ONCE, len(merged) or 1)) as pool:
+        if not merged:
+            return
+        with Threads(min(_AT_ONCE, len(merged))) as pool:
             found = pool.map(lambda wanted: self._fetch(*wanted), merged)
             self._kept = [(start, data) for (start, _), data in zip(merged, found, strict=True)]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 READ_SECONDS, WRITE_SECONDS = 30, 120  # for one request
 _CONNECT_SECONDS = 5
 _RETRY_SECONDS = 25  # after which no other attempt begins
-_RETRIES = 8
+_RETRIES = 7
 _PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
 _KEYS = (  # settings with which the library finds credentials without boto3
     "AWS_ACCESS_KEY_ID",

@@ -29,6 +29,7 @@ class ObjectLog(Log):
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._error: DropcliError | None = None
+        self._read = tempfile.TemporaryFile()  # noqa: SIM115  # the lines that were there
         self._claim = None if read_only else Claim(f"{url}/claim.json")
         try:
             self._parts = [] if fresh and replace else parts_of(url)
@@ -37,7 +38,6 @@ class ObjectLog(Log):
             if fresh and not read_only:
                 self.remove()
             self._number = int(self._parts[-1][-12:-6]) if self._parts else 0
-            self._read = tempfile.TemporaryFile()  # noqa: SIM115  # the lines that were there
             self._download()
         except BaseException:
             self.close()
@@ -76,6 +76,7 @@ class ObjectLog(Log):
 
     def close(self) -> None:
         self._ended.set()
+        self._read.close()
         if self._claim:
             with self._lock:
                 self._claim.release()

@@ -4,6 +4,7 @@ Every further request holds for that ETag alone, so an object that changes meanw
 """
 
 import io
+import mmap
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _FILES_AT_ONCE = 32
+_STREAMED = 1 << 20  # bytes at a time
 _FETCHED_BYTES = 32 << 20
 
 
@@ -108,14 +110,22 @@ class ObjectReader(Reader):
     def _fetch(self, start: int, stop: int) -> memoryview:
         """A range of the version that was opened; runs on threads."""
         store, key = client_of(self._item.url)
+        data, at = _buffer(stop - start), 0
         with asking(self._item.url):
             wanted: GetOptions = {"range": (start, stop), "if_match": self._item.etag}
-            data = memoryview(store.get(key, options=wanted).buffer())
-        if len(data) != stop - start:
-            raise FileError(
-                "cut-off", f"the store sent {len(data):,} of {stop - start:,} bytes", "run again"
-            )
+            # As one buffer, the library would hold all of it twice.
+            for part in store.get(key, options=wanted).stream(_STREAMED):
+                data[at : at + len(part)] = part
+                at += len(part)
+        if at != len(data):
+            message = f"the store sent {at:,} of {len(data):,} bytes"
+            raise FileError("cut-off", message, "run again")
         return data
+
+
+def _buffer(nbytes: int) -> memoryview:
+    """Memory for a range; of a large one the system gets all of it back, whichever threads ran."""
+    return memoryview(mmap.mmap(-1, nbytes) if nbytes >= _STREAMED else bytearray(nbytes))
 
 
 class _Raw(io.RawIOBase):

@@ -7,7 +7,7 @@ ends an upload; only `kill -9` leaves parts behind, which the store keeps until 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from dropcli.errors import DropcliError, FileError
@@ -188,9 +188,9 @@ def _in_parts(url: str, size: int, before: Object | None, *, replace: bool) -> I
 
     def send(more: memoryview) -> None:
         with asking(url):
-            writer.write(more)
+            writer.write(bytes(more))  # the library keeps it, and we use our buffer again
 
-    with writer:
+    try:
         output = _Sink(url, send)
         yield output
         check_size(output, size)
@@ -198,6 +198,10 @@ def _in_parts(url: str, size: int, before: Object | None, *, replace: bool) -> I
             raise file_exists_error()
         with signals.deferred():
             _complete(url, size, before, writer.close)
+    except BaseException as error:
+        with signals.deferred(), suppress(OSError, DropcliError), asking(url):
+            writer.__exit__(type(error), error, None)  # ends the upload
+        raise
 
 
 def _complete(url: str, size: int, before: Object | None, close: Callable[[], None]) -> None:
