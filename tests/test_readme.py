@@ -19,6 +19,7 @@ NOT_RUN = {
     "performance.md": 1,
     "recipes.md": 2,
     "clusters.md": 3,
+    "stores.md": 2,
 }  # blocks that are only shown
 
 

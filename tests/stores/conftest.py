@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.stores.proxy import FaultyStore, Rule
 
 BUCKET = "tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "of-tests"}
 READER = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "of-tests"}
+
+
+def large(name: str, mebibytes: int) -> bytes:
+    """A file of one tensor, and its bytes."""
+    tensors = {"x": torch.randn(mebibytes << 8, 1 << 10)}
+    torch.save(tensors, name) if name.endswith(".pt") else save_file(tensors, name)
+    return Path(name).read_bytes()
 
 
 class Store:

@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.seen.append((self.command, self.path))
         fault = self.rule[0](self.command, self.path)
         if fault and fault.cut_request:
-            self.rfile.read(1)
+            self.rfile.read(min(1, int(self.headers.get("Content-Length") or 0)))
             self._cut()
             return
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -11,9 +11,8 @@ import pytest
 
 from tests.builders import sample
 from tests.conftest import COMMAND, SETTINGS, WORDS, Run, wait_for
-from tests.stores.conftest import Faulty, Store
+from tests.stores.conftest import Faulty, Store, large
 from tests.stores.proxy import Delay, Fault
-from tests.stores.test_objects import large
 
 
 def error(code: str, more: str = "") -> str:
@@ -143,17 +142,17 @@ def test_a_signal_ends_an_upload(store: Store, server: str, number: int) -> None
 
 
 def test_killed_and_resumed(run: Run, store: Store) -> None:
-    for number in range(300):
+    for number in range(120):
         sample(f"in/{number:03}.pt", number)
     url = store.put_folder("in")
     words = ("apply", url, "-o", f"{store.url}/out", *WORDS, "-j", "2", "-q")
     with subprocess.Popen([sys.executable, "-m", "dropcli", *words]) as process:
-        assert wait_for(lambda: len(store.keys("out")) >= 40 or process.poll() is not None)
+        assert wait_for(lambda: len(store.keys("out")) >= 20 or process.poll() is not None)
         process.kill()
     assert run(*words, "--json").errors == ["exists"]
     assert run(*words, "--resume").code == 0
     assert run("apply", "in", "-o", "out", *WORDS, "-q").code == 0
-    assert store.keys("out") == [f"out/{number:03}.pt" for number in range(300)]
+    assert store.keys("out") == [f"out/{number:03}.pt" for number in range(120)]
     for key in store.keys("out"):
         assert store.get(key) == Path(key).read_bytes()
     assert run("verify", f"{store.url}/out", "--source", "in").code == 0

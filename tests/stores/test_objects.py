@@ -6,18 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from tests.builders import sample
-from tests.conftest import SETTINGS, Run, peak_megabytes, shell
-from tests.stores.conftest import READER, Faulty, Store
-
-
-def large(name: str, mebibytes: int) -> bytes:
-    """A file of one tensor, and its bytes."""
-    tensors = {"x": torch.randn(mebibytes << 8, 1 << 10)}
-    torch.save(tensors, name) if name.endswith(".pt") else save_file(tensors, name)
-    return Path(name).read_bytes()
+from tests.conftest import SETTINGS, WORDS, Run, peak_megabytes, shell
+from tests.stores.conftest import READER, Faulty, Store, large
 
 
 def slowly(method: str, path: str) -> None:
@@ -56,7 +48,7 @@ def test_a_prefix_gives_what_its_folder_gives(
     run: Run, store: Store, data: dict[str, torch.Tensor]
 ) -> None:
     url = store.put_folder("data")
-    more = ("--copies", 2, "--keep-original", "--copy-others", *SETTINGS, "-j", 2)
+    more = ("--copies", "2", "--keep-original", "--copy-others", *WORDS, "-j", "2")
     result = run("apply", url, "-o", f"{store.url}/out", *more, "--json")
     assert result.code == 0
     assert run("apply", "data", "-o", "out", *more, "-q").code == 0
@@ -75,8 +67,8 @@ def test_a_prefix_gives_what_its_folder_gives(
 def test_shards_globs_and_lists(run: Run, store: Store, data: dict[str, torch.Tensor]) -> None:
     url = store.put_folder("data")
     for shard in ("1/2", "2/2"):
-        words = ("--shard", shard, *SETTINGS, "-q")
-        assert run("apply", url, "-o", f"{store.url}/out/", *words).code == 0
+        more = ("--shard", shard, *SETTINGS, "-q")
+        assert run("apply", url, "-o", f"{store.url}/out/", *more).code == 0
     assert run("apply", url, "-o", f"{store.url}/out/", *SETTINGS, "--resume").code == 0
     whole = {key: store.get(key) for key in store.keys("out")}
     assert len(whole) == len(data)
@@ -138,7 +130,7 @@ def test_info_reads_headers_only(run: Run, store: Store, faulty: Faulty) -> None
 
 
 def test_memory_is_bounded(store: Store) -> None:
-    url = store.put("x.safetensors", large("x.safetensors", 160))
+    url = store.put("x.safetensors", large("x.safetensors", 100))
     os.unlink("x.safetensors")
     words = ("-o", f"{store.url}/y.safetensors", "-p", "0.3", "--seed", "7", "-q")
     assert peak_megabytes("apply", url, *words) < 250

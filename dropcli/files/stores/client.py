@@ -56,7 +56,7 @@ def asking(url: str) -> Iterator[None]:
     """Turn the library's errors into ours."""
     try:
         yield
-    except (BaseError, FileNotFoundError, ValueError) as error:
+    except (BaseError, OSError, ValueError) as error:
         raise explain(error, url, _endpoint(os.environ)) from None
 
 

@@ -29,8 +29,8 @@ class ObjectLog(Log):
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._error: DropcliError | None = None
-        self._read = tempfile.TemporaryFile()  # noqa: SIM115  # the lines that were there
         self._claim = None if read_only else Claim(f"{url}/claim.json")
+        self._read = tempfile.TemporaryFile()  # noqa: SIM115  # the lines that were there
         try:
             self._parts = [] if fresh and replace else parts_of(url)
             if fresh and self._parts:

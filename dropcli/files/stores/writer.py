@@ -27,6 +27,7 @@ _PARTS_BYTES = 32 << 20  # in flight
 _PUTS = 32  # at once
 _WAITING_BYTES = 64 << 20  # of objects that are being put
 _PAUSES = (0.5, 2.0, 5.0)  # seconds before a put is tried again
+_LATE = 15.0  # seconds after which it is not
 
 
 class _Sink(Output):
@@ -123,6 +124,7 @@ def put_object(url: str, data: bytearray, *, replace: bool) -> str:
     """Put an object, and return its ETag. FileError if one with other bytes is there."""
     store, key = client_of(url, writing=True)
     mode: Literal["overwrite", "create"] = "overwrite" if replace else "create"
+    started = time.monotonic()
     for pause in (*_PAUSES, None):
         try:
             with asking(url):
@@ -132,9 +134,10 @@ def put_object(url: str, data: bytearray, *, replace: bool) -> str:
             # The answer to a put may be lost, so the object may be this one.
             if error.code == "exists" and (there := _same(url, data)):
                 return there.etag
-            if error.code not in AGAIN or pause is None:
+            late = pause is None or time.monotonic() - started > _LATE
+            if error.code not in AGAIN or late:
                 raise
-            time.sleep(pause)
+            time.sleep(pause or 0)
     raise AssertionError
 
 
