@@ -80,7 +80,7 @@ HINTS = {
     f"{APPLY} --over 0;1": "did you mean 0,1?",
     "apply x.pt -o y.pt.gz": "outputs are not compressed: write y.pt, and compress that",
     "apply x.pt -o y.safetensor": "did you mean y.safetensors?",
-    "apply --files-from x.pt -o y/": "it is no list of files: give it without --files-from",
+    "apply --files-from x.pt -o y/": "it is not a list of files: give it without --files-from",
     f"{APPLY} -Z": "dropcli apply --help",
     f"{APPLY} --json=yes": "use --json",
     f"{APPLY} --over 0 1": "did you mean --over 0,1?",
@@ -166,6 +166,9 @@ HINTS = {
     "apply file:///data/x.pt -o y.pt": "did you mean /data/x.pt?",
     "apply S3://data/x.pt -o y.pt": "did you mean s3://data/x.pt?",
     "--apply x.pt": "did you mean dropcli apply x.pt?",
+    "info x.pt --stats y.json": "use --stats --json > y.json",
+    f"{APPLY} --cluster tcp://host:8786": "use --scheduler tcp://host:8786",
+    f"{APPLY} --dask": "use --engine dask",
     "mask x.pt y.pt": "dropcli mask x.pt -o y.pt",
 }
 

@@ -113,7 +113,7 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
 
 
 def _is_like(option: str, name: str) -> bool:
-    """Whether options are alike without their dashes, of which all have the same."""
+    """Whether two options are alike, apart from the dashes that all begin with."""
     ours, other = option.strip("-"), name.strip("-")
     least = 0.6 if ours[:1] == other[:1] else 0.75
     return difflib.SequenceMatcher(None, ours, other).ratio() >= least
@@ -217,6 +217,8 @@ def _flag_hint(flag: str, value: str, opposites: Sequence[str]) -> str:
     """What to type instead of a flag with a value, if the value says it."""
     if flag == "--json" and value.endswith(".json"):
         return f"use --stats {shlex.quote(value)}"
+    if flag == "--stats" and value.endswith(".json"):  # of info
+        return f"use --stats --json > {shlex.quote(value)}"
     truth = TRUTHS.get(value.lower())
     if truth is None:
         return ""

@@ -26,6 +26,9 @@ _OPTIONS = {
     "--copies": "--n-copies --num-copies --repeat --repeats --times --augment -c",
     "-j": "--cpus --cores --nproc --num-workers --parallel --processes --threads --worker "
     "--workers -t -w",
+    "--shard": "--part --partition --split",
+    "--scheduler": "--cluster --address --scheduler-address --scheduler-file",
+    "--engine dask": "--dask --distributed",
     "--files-from": "--file-list --input-list --list --from-file -T",
     "--null": "--print0 --zero -z",
     "--resume": "--continue --restart",

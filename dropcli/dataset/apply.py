@@ -167,7 +167,7 @@ class Dataset(Application):
     def _judges(self) -> bool:
         """Whether it is an error that nothing was selected.
 
-        A run with nothing left to do has said so before, and a shard does not know the others.
+        A run with nothing left to do has said so before, and a shard sees only its own files.
         """
         request = self.request
         gathers = request.resume and bool(request.other_journals)

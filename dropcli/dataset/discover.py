@@ -73,7 +73,7 @@ def read_list(path: str, null: bool) -> list[str]:
         with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
             data = file.read()
         if b"\0" in data and not null:
-            hint = "it is no list of files: give it without --files-from"
+            hint = "it is not a list of files: give it without --files-from"
             if not has_tensors(path):
                 hint = "add -0"
             raise UsageError("null-bytes", "--files-from: the list holds null bytes", hint)

@@ -77,7 +77,7 @@ class Request:
             if wrong:
                 raise UsageError(code, message)
         if self.shard and self.seed_drawn:
-            message = "--shard needs --seed, or each shard would draw another"
+            message = "--shard needs --seed, or each shard would draw its own"
             raise UsageError("shard-without-seed", message, "add the same --seed to all shards")
 
     @property

@@ -234,7 +234,7 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
 
 
 def _sweep_after(engine: Engine[Task, Outcome], tasks: list[Task], run: str) -> None:
-    if engine.deaths or engine.remote:  # remote workers die without a word
+    if engine.deaths or engine.remote:  # remote workers report no death
         _sweep(tasks, run)
 
 

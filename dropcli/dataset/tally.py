@@ -1,4 +1,4 @@
-"""What came of many files: totals, the slowest, the failed."""
+"""The outcome of many files: totals, the slowest, the failed."""
 
 import heapq
 import re

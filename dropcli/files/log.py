@@ -48,7 +48,7 @@ class FileLog(Log):
     """A local file, which is locked while it is open.
 
     `fresh` drops what is there, an error unless `replace`; `read_only` changes nothing, and does
-    not lock. `sync` may be told not to wait for the disk.
+    not lock. Without `waits`, `sync` does not wait for the disk.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FileLog(Log):
         os.close(self._fd)
 
     def let_go(self) -> None:
-        """In a copy of the process, which would keep the lock when this one is killed."""
+        """Close it in a fork, which would keep the lock when this process is killed."""
         os.close(self._fd)
 
     def _lock(self, *, empty: bool) -> None:

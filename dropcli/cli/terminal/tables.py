@@ -252,7 +252,7 @@ def dataset_end(
 def verdict_lines(
     verdicts: "list[Verdict]", failed: int, verbose: bool, screen: Screen
 ) -> Iterator[str]:
-    """A line for each output that differs, with -v for each; at last, how many do not."""
+    """A line for each output that differs, with -v for each; then how many do not."""
     for verdict in verdicts:
         if verdict.difference or verbose:
             found = verdict.difference

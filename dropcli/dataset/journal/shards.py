@@ -1,4 +1,4 @@
-"""Shards: the files of a dataset, divided among runs that do not know of one another.
+"""Shards: the files of a dataset, divided among independent runs.
 
 A file belongs to the shard that its name says, so that a listing that has changed moves no other
 file. Each shard has a journal of its own: not every shared disk can have several writers of one.

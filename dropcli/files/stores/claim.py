@@ -32,7 +32,7 @@ class Claim:
                 raise in_use()
 
     def renew(self) -> None:
-        """Show that this run lives. FileError if another took its claim for a dead one's."""
+        """Renew the claim. FileError if another run has taken it over."""
         if not self._put({"e_tag": self._etag}):
             raise FileError("in-use", "another run took over this folder", None, self._url)
 
@@ -56,7 +56,7 @@ class Claim:
 
 
 def left_behind(url: str) -> str:
-    """The ETag of a claim whose run is dead, "" if there is no claim. FileError if it lives."""
+    """The ETag of a claim whose run has ended, "" if there is none. FileError if it goes on."""
     deadline = time.monotonic() + _WATCHED
     seen = ""
     while True:

@@ -87,7 +87,7 @@ class ObjectLog(Log):
                 self._read.write(data)
 
     def _beat(self, claim: Claim) -> None:
-        """Show that the run lives, and put what is waiting, until it ends."""
+        """Renew the claim, and put the lines that wait, until the run ends."""
         while not self._ended.wait(BEAT):
             try:
                 self.sync()

@@ -66,7 +66,7 @@ class LegacySource(PtSource):
     def _add_member(self, key: str, reference: Any, position: int) -> int:
         """Find the storage at this position of the file; the position after it."""
         if reference is None:
-            raise _damaged("no tensor has one of its storages, or two have one key")
+            raise _damaged("a storage belongs to no tensor, or two storages have one key")
         _, kind, _, _, numel, _ = reference
         if not _KEY.fullmatch(key) or numel < 0:
             raise _damaged("the id of a storage is not one that torch writes")
