@@ -105,6 +105,18 @@ GETATTR = g("builtins", "getattr")
 PARTIAL = g("functools", "partial")
 RUN = g("mypackage", "run")
 LINEAR = g("torch.nn.modules.linear", "Linear")
+OBJECT = g("types", "SimpleNamespace") + b")R"
+
+
+def state(name: str, value: bytes) -> bytes:
+    return b"}" + text(name) + value + b"sb"
+
+
+def dotted(module: str, name: str) -> bytes:
+    """A name that protocol 4 looks up part by part."""
+    return b"\x80\x04" + text(module) + text(name) + b"\x93"
+
+
 CODE = marshal.dumps(compile("1", "", "exec"))
 FORMS = {
     "what getattr gives": call(call(GETATTR, LINEAR, text("forward")), text("x")),
@@ -134,6 +146,39 @@ FORMS = {
         g("copyreg", "_reconstructor"), call(g("mypackage", "Made")), g("builtins", "object"), b"N"
     ),
     "a file that argparse opens": call(call(g("argparse", "FileType"), text("w")), text("harmed")),
+    "a module changed": call(GETATTR, g("torch.nn.modules.linear", "F"), text("torch"))
+    + b"}" + text("Tensor") + g("torch.nn.functional", "importlib") + b"sb",
+    "a class changed": call(g("builtins", "type"), LINEAR + b")\x81")
+    + b"N}" + text("forward") + RUN + b"s\x86b",
+    "a module of torch": g("torch.nn.functional", "importlib"),
+    "a function of a class": call(
+        dotted("torch._C", "_VariableFunctionsClass.from_file"), text("harmed"), b"\x88K\x04"
+    ),
+    "a function of a module of torch": call(
+        g("torch.nn.functional", "softmax"), OBJECT + state("softmax", RUN), text("x")
+    ),
+    "a function that loaders keep": call(
+        g("torch.utils.data._utils.collate", "default_collate"), b"]"
+    ),
+    "an escape in a string": b"S'subproces\\x73'\nS'Popen'\n\x93" + ARGUMENT + b"R",
+    "an escape in a text": b"Vsubproces\\u0073\nVPopen\n\x93" + ARGUMENT + b"R",
+    "an attribute that a parameter uses": call(
+        g("torch._utils", "_rebuild_parameter"), OBJECT + state("detach", RUN), b"\x88}"
+    ),
+    "an attribute that a dict uses": call(
+        g("collections", "OrderedDict"), OBJECT + state("keys", call(PARTIAL, RUN, text("x")))
+    ),
+    "an attribute that APPEND uses": OBJECT + state("append", RUN) + text("x") + b"a",
+    "an attribute that BUILD uses": OBJECT + state("__setstate__", RUN) + text("x") + b"b",
+    "an attribute behind many": call(
+        g("collections", "OrderedDict"),
+        OBJECT + b"}(" + b"".join(text(f"a{n}") + b"N" for n in range(80))
+        + text("keys") + call(PARTIAL, RUN, text("x")) + b"ub",
+    ),
+    "getattr in the state of partial": b"(" + call(GETATTR, LINEAR, text("forward"))
+    + call(PARTIAL, g("builtins", "dict")) + b"(" + GETATTR + b"(" + LINEAR + text("__init__")
+    + b"t}}tbt",
+    "a call of a number": b"K\x05)}\x92",
     "marshal and types": call(
         g("types", "FunctionType"),
         call(g("marshal", "loads"), b"B" + struct.pack("<I", len(CODE)) + CODE), b"}",

@@ -9,8 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dropcli.errors import FormatError
-from dropcli.formats.pt.safe_globals import in_python_3, is_function_of_torch, is_known
-from dropcli.formats.pt.unpickle import LONG, Call, Global, MadeCall
+from dropcli.formats.pt.safe_globals import (
+    in_python_3,
+    is_function_of_torch,
+    is_known,
+    is_only_kept,
+)
+from dropcli.formats.pt.unpickle import LONG, Call, Dict, Global, MadeCall
 
 _GETATTR = Global("builtins", "getattr")
 _PARTIAL = Global("functools", "partial")
@@ -33,6 +38,8 @@ _REBUILDERS = {
 _CYTHON = "__pyx_unpickle_"  # before the name of a class, in any package
 # What torch, numpy and Python call or keep for later out of their arguments.
 _CALLING = re.compile(r"torch\.(?!_utils\.).*|numpy\.random\..*|functools\.partial")
+# Those that may call what an argument has as an attribute.
+_USING = re.compile(r"torch\.(?!ao\.).*|collections\.(OrderedDict|Counter)")
 _HINT = "where you trust it, load it with torch and save only its tensors"
 _LOWER = re.compile(r"_*[a-z]")
 
@@ -56,16 +63,31 @@ def _check(name: Global, arguments: Any) -> None:
         _check_getattr(arguments)
     elif name.module == "enum" or (name == _TYPE and len(arguments) > 1):
         raise _program(f"it makes a class by a call of {name}")
+    elif is_only_kept(name) or not _may_be_called(name):
+        raise _program(f"it calls {name}")
     elif name == _RECONSTRUCTOR:
         if any(isinstance(part, Call) for part in arguments[:2]):
             raise _program("it calls what a call has returned")
-    elif is_known(name) or name.module.startswith(("torch.", "numpy.")):
-        if _CALLING.fullmatch(str(name)):
-            for part in _parts(arguments):
-                if isinstance(part, Global) or (isinstance(part, Call) and _is_function(part)):
-                    _check_handed(part, name)
-    elif _LOWER.match(name.name) and not _is_rebuilder(name):
-        raise _program(f"it calls {name}")
+    else:
+        _check_arguments(arguments, name)
+
+
+def _may_be_called(name: Global) -> bool:
+    if is_known(name) or name.module.startswith(("torch.", "numpy.")):
+        return True
+    return not _LOWER.match(name.name) or _is_rebuilder(name)
+
+
+def _check_arguments(arguments: Any, receiver: Global) -> None:
+    """FormatError for functions that `receiver` might call, and for objects that have any."""
+    if _CALLING.fullmatch(str(receiver)):
+        for part in _parts(arguments):
+            if isinstance(part, Global) or (isinstance(part, Call) and _is_function(part)):
+                _check_handed(part, receiver)
+    if _USING.fullmatch(str(receiver)):
+        for part in arguments:
+            if isinstance(part, Call):
+                _check_attributes(part.state, receiver)
 
 
 def _check_instance(called: Call) -> None:
@@ -114,13 +136,28 @@ def _check_handed(value: Any, receiver: Global) -> None:
     if isinstance(value, Global):
         name = in_python_3(value)
         # Codecs are judged by their names, which these arguments do not tell.
-        known = is_known(name) and name.module != "_codecs"
+        known = is_known(name) and name.module != "_codecs" and not is_only_kept(name)
         harmless = known or _is_rebuilder(name) or not _LOWER.match(name.name)
         if harmless or (receiver == _PARTIAL and name != _GETATTR):
             return
     elif receiver == _PARTIAL:  # which only keeps what its parts may be
         return
     raise _program(f"it hands a function to {receiver}")
+
+
+def _check_attributes(state: Any, receiver: Global) -> None:
+    """FormatError if an object whose state this is has a function that `receiver` could call."""
+    for part in state if isinstance(state, tuple) else (state,):
+        pairs = part.pairs if isinstance(part, Dict) else []
+        values = [value for _, value in pairs]
+        if len(pairs) >= LONG or any(_can_be_called(value) for value in values):
+            raise _program(f"it hands an object with a function to {receiver}")
+
+
+def _can_be_called(value: Any) -> bool:
+    if isinstance(value, Global):
+        return _LOWER.match(value.name.rpartition(".")[2]) is not None
+    return isinstance(value, Call) and _is_function(value)
 
 
 def _is_rebuilder(name: Global) -> bool:

@@ -106,6 +106,17 @@ _TORCH_FUNCTIONS_OF = {
     *("torch._C._VariableFunctionsClass", "torch._C.TensorBase", "torch._C._TensorBase"),
     "torch.Tensor",
 }
+# Modules that modules of torch name as if they were classes or functions of theirs.
+_MODULES = {
+    *("F", "_C", "_VF", "_Reduction", "dataclasses", "functools", "grad", "importlib", "math"),
+    *("np", "torch", "types", "typing", "warnings"),
+}
+# Modules whose functions are kept by name, and never called by a pickle.
+_KEPT = {
+    *_TORCH_FUNCTIONS,
+    *("torch.utils.data._utils.collate", "torch.utils.data.dataloader"),
+    *("torch.amp.grad_scaler", "torch.cuda.amp.grad_scaler"),
+}
 _FUNCTION = re.compile(r"_?[A-Za-z]\w*")
 _LOADERS = {
     *("pip", "setuptools", "distutils", "cloudpickle", "dill", "joblib", "jsonpickle", "pickle5"),
@@ -162,13 +173,21 @@ def is_known(name: Global) -> bool:
     if name.module.startswith("numpy.random."):
         return re.fullmatch(r"__pyx_unpickle_\w+|[A-Z]\w*|__\w+_ctor", name.name) is not None
     if name.module in _TORCH_FUNCTIONS:
-        return name.name.isidentifier()
+        return name.name.isidentifier() and name.name not in _MODULES
     if _is_class_of_torch(name):
         return True
     return name.module in _DATA_MODULES and _CLASS.fullmatch(name.name) is not None
 
 
+def is_only_kept(name: Global) -> bool:
+    """Whether this is a function that models keep by its name, and no pickle calls."""
+    function = re.match(r"_*[a-z]", name.name.rpartition(".")[2]) is not None
+    return function and ("." in name.name or name.module in _KEPT)
+
+
 def _is_class_of_torch(name: Global) -> bool:
+    if name.name in _MODULES:
+        return False
     if not name.module.startswith(_TORCH_CLASSES) or name.module.startswith(_TORCH_PROGRAMS):
         return False
     return _TORCH_CLASS.fullmatch(name.name) is not None

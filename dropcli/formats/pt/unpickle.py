@@ -6,6 +6,7 @@ calls and hashes nothing on behalf of the file, and allocates no more than the f
 lists and dicts it keeps what may lead to tensors, so that memory follows the tensors.
 """
 
+import codecs
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -36,6 +37,13 @@ class Global:
 _ENCODE = Global("_codecs", "encode")
 # Their functions call nothing, and most calls are of them.
 _PLAIN = {"torch._utils", "collections", "numpy.core.multiarray", "numpy._core.multiarray"}
+# What these give belongs to others as well, be it a module or a class.
+_SHARED = {
+    *(Global(module, "getattr") for module in ("builtins", "__builtin__")),
+    *(Global(module, "type") for module in ("builtins", "__builtin__")),
+    Global("logging", "getLogger"),
+}
+_PARTIAL = {Global("functools", "partial"), Global("_functools", "partial")}
 _LATIN_1 = (("latin1",), ("latin-1",))
 
 
@@ -171,12 +179,15 @@ class Machine:
         return value
 
     def line(self) -> str:
+        return self.line_of_bytes().decode()
+
+    def line_of_bytes(self) -> bytes:
         most = self.at + _MAX_LINE
         end = self.data.find(b"\n", self.at, most)
         if end < 0:
             self.needed = len(self.data) + 1 if len(self.data) < most else 0
             self.damaged()
-        return self.take(end + 1 - self.at)[:-1].decode()
+        return self.take(end + 1 - self.at)[:-1]
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -257,7 +268,14 @@ class Machine:
         self.push(int.from_bytes(data, "little", signed=True) if small else data)
 
     def push_string_line(self) -> None:
-        self.push(self.line()[1:-1])
+        """A string in quotes, in which an escape can stand for any character."""
+        quoted = self.line_of_bytes()
+        if len(quoted) < 2 or quoted[0] != quoted[-1] or quoted[:1] not in (b"'", b'"'):
+            self.damaged()
+        self.push_string(codecs.escape_decode(quoted[1:-1])[0])
+
+    def push_text_line(self) -> None:
+        self.push(self.line_of_bytes().decode("raw-unicode-escape"))
 
     def push_string(self, data: bytes) -> None:
         """A string of Python 2: torch reads it as UTF-8."""
@@ -302,7 +320,9 @@ class Machine:
     def _note(self, function: Any, arguments: Any) -> None:
         """Keep a call to be judged; of those with plain arguments, one for each function."""
         if isinstance(function, Global):
-            if function.module in _PLAIN:
+            if function.module in _PLAIN and not any(
+                type(part) is Call and part.state is not None for part in arguments
+            ):
                 return
             if not any(type(part) in PARTS or type(part) is Global for part in arguments):
                 if function in self._noted:
@@ -323,7 +343,7 @@ class Machine:
 
     def new_object_with_keywords(self) -> None:
         keywords, arguments, cls = self.pop(), self.pop(), self.pop()
-        if not isinstance(arguments, tuple):
+        if not (isinstance(arguments, tuple) and isinstance(cls, Global | Call)):
             self.damaged()
         self._note(cls, (*arguments, *(value for _, value in keywords.pairs)))
         self.push_new(Call(cls, arguments, pairs=list(keywords.pairs)))
@@ -341,7 +361,19 @@ class Machine:
         state, built = self.pop(), self.top()
         if not isinstance(built, Call):
             self.damaged()
-        built.state = state if built.state is None else (built.state, state)
+        if built.function in _SHARED:
+            problem = f"its pickle could run code: it changes what {built.function} gives"
+            raise FormatError("program-in-data", problem)
+        if built.function in _PARTIAL:  # which it gives another function
+            self._note(built.function, (state,))
+        if built.state is not None:
+            self.changed_twice()
+        built.state = state
+
+    def changed_twice(self) -> NoReturn:
+        """What an object's state says is in use if more is done to it, but pickles end with it."""
+        problem = "its pickle could run code: it changes an object that is complete"
+        raise FormatError("program-in-data", problem)
 
     def tuple_of(self, count: int) -> None:
         items = self.stack[-count:]
@@ -352,6 +384,8 @@ class Machine:
 
     def append_all(self, items: list[Any]) -> None:
         top = self.top()
+        if type(top) is Call and top.state is not None:
+            self.changed_twice()
         target = top if isinstance(top, list) else top.items
         room = len(items) if self._whole else max(0, LONG - len(target))
         target += items[:room]
@@ -360,7 +394,10 @@ class Machine:
     def set_all(self, items: list[Any]) -> None:
         if len(items) % 2:
             self.damaged()
-        target = self.top().pairs
+        top = self.top()
+        if type(top) is Call and top.state is not None:
+            self.changed_twice()
+        target = top.pairs
         pairs = list(zip(items[::2], items[1::2], strict=True))
         room = len(pairs) if self._whole else max(0, LONG - len(target))
         target += pairs[:room]
@@ -427,7 +464,7 @@ _NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"C": lambda m: m.stack.append(m.take(m.number(_U1))),  # SHORT_BINBYTES
     b"\x8e": lambda m: m.stack.append(m.take(m.number(_U8))),  # BINBYTES8
     b"\x96": lambda m: m.stack.append(m.take(m.number(_U8))),  # BYTEARRAY8
-    b"V": lambda m: m.stack.append(m.line()),  # UNICODE
+    b"V": Machine.push_text_line,  # UNICODE
     b"X": lambda m: m.push_text(m.number(_U4)),  # BINUNICODE
     b"\x8c": lambda m: m.push_text(m.number(_U1)),
     b"\x8d": lambda m: m.push_text(m.number(_U8)),
