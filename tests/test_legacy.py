@@ -92,7 +92,7 @@ def _various() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(
     "make", [_model, _training, _various], ids=["model", "training", "various"]
 )
@@ -100,6 +100,17 @@ def test_what_is_in_a_file_is_in_the_output(run: Run, make: Any, protocol: int) 
     data = legacy(make(), pickle_protocol=protocol)
     after = written(run, data, "-p", 0)
     assert parts_of(after) == parts_of(loaded("x.pt"))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_protocol_0_is_named_as_the_reason(run: Run, zipped: bool) -> None:
+    options: dict[str, Any] = {"_use_new_zipfile_serialization": zipped, "pickle_protocol": 0}
+    torch.save(torch.ones(3), "x.pt", **options)
+    with pytest.raises(AssertionError):  # so is the file of no use to torch
+        torch.load("x.pt", weights_only=False)
+    result = run("apply", "x.pt", "-o", "y.pt")
+    assert (result.code, "protocol 0" in result.err) == (1, True)
+    assert not Path("y.pt").exists()
 
 
 @pytest.mark.parametrize("make", [_training, _various], ids=["training", "various"])

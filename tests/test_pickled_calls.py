@@ -206,7 +206,6 @@ OPCODES = {
     "EXT1": b"\x80\x02\x82\x01.",
     "EXT2": b"\x80\x02\x83\x01\x00)R.",
     "EXT4": b"\x80\x02\x84\x01\x00\x00\x00.",
-    "PERSID": b"Pstorage\n.",
     "a frame that ends within a value": (
         b"\x80\x05(\x95\x02\0\0\0\0\0\0\0B\x07\1\0\0\0\0" + HIDDEN.ljust(261, b"N") + b"1."
     ),
@@ -286,6 +285,8 @@ OBJECTS: dict[str, Any] = {
     "sequence": lambda x: torch.nn.utils.rnn.pack_sequence([x]),
     "distribution": lambda x: torch.distributions.Normal(x, x + 1),
     "masked": lambda x: np.ma.array([1, 2], mask=[False, True]),
+    "quantization": lambda x: torch.ao.quantization.get_default_qconfig("fbgemm"),  # type: ignore[no-untyped-call]
+    "records": lambda x: np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]),
     "arrays": lambda x: [np.zeros(2, dtype=[("a", "f4")]), np.array([1, "a"], dtype=object)],
 }
 

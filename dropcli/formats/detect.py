@@ -1,5 +1,6 @@
 """Detect a file's format by its content, whatever its name, and open it."""
 
+import re
 from collections.abc import Collection
 from pathlib import PurePath
 
@@ -10,7 +11,13 @@ from dropcli.formats.safetensors import SafetensorsSource
 
 _HEAD_BYTES = 512
 ZIP = b"PK\x03\x04"
-LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, within the first pickle
+# Torch's magic number, which is the first pickle, in binary or by protocol 1 in decimal.
+_LEGACY = re.compile(rb".{0,22}l\xfc\x9cF\xf9 j\xa8P\x19|L119547037146038801333356L\n\.", re.DOTALL)
+
+
+def is_legacy(head: bytes) -> bool:
+    """Whether a file that begins so is one of torch before version 1.6."""
+    return _LEGACY.match(head) is not None
 
 
 def open_source(path: str) -> Source:
@@ -21,7 +28,7 @@ def open_source(path: str) -> Source:
     reader = open_reader(path)
     try:
         head = reader.peek(_HEAD_BYTES)
-        if LEGACY in head[:32]:
+        if is_legacy(head):
             return _open_pt(reader, legacy=True)
         try:
             return _open_pt(reader) if head.startswith(ZIP) else SafetensorsSource(reader)

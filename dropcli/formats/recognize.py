@@ -2,7 +2,7 @@
 
 import os
 
-from dropcli.formats.detect import LEGACY, ZIP
+from dropcli.formats.detect import ZIP, is_legacy
 
 _HEAD_BYTES = 512
 _LOCAL = 30  # bytes of a zip member's header, before its name
@@ -21,7 +21,7 @@ def is_tensor_file(path: str) -> bool:
     except OSError:
         return False
     length = int.from_bytes(head[:8], "little")
-    return LEGACY in head[:32] or (head[8:10] == b'{"' and 8 + length <= size)
+    return is_legacy(head) or (head[8:10] == b'{"' and 8 + length <= size)
 
 
 def _members(path: str, head: bytes) -> list[str]:

@@ -40,6 +40,7 @@ _KNOWN = {
         ),
         *("contiguous_format", "channels_last", "channels_last_3d", "preserve_format"),
         *("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric"),
+        *("per_channel_symmetric", "per_channel_affine_float_qparams"),
     },
     "torch._C": {"Generator"},
     # Functions that data loaders and gradient scalers name.
@@ -58,6 +59,9 @@ _KNOWN = {
     "torch.nested._internal.nested_tensor": {"_rebuild_njt", "NestedTensor"},
     "torch._dynamo.decorators": {"_DimRange"},  # in jagged tensors
     "numpy": {"ndarray", "dtype", "recarray", "record", "matrix", "void"},
+    "numpy.rec": {"recarray", "record"},
+    "numpy.core.records": {"recarray", "record"},
+    "numpy._core.records": {"recarray", "record"},
     "numpy.ma": {"MaskedArray"},
     "numpy.ma.core": {"_mareconstruct", "MaskedArray"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},

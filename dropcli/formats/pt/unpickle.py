@@ -307,6 +307,11 @@ class Machine:
             case _:
                 self.damaged()
 
+    def text_reference(self) -> NoReturn:
+        """A storage by protocol 0, whose ids are texts: torch writes them and cannot read them."""
+        problem = "it was saved with pickle protocol 0, from which torch cannot load tensors"
+        raise FormatError("unsupported-format", problem, "save it again with protocol 2")
+
     def push_call(self, function: Any, arguments: Any) -> None:
         if not (isinstance(arguments, tuple) and isinstance(function, Global | Call)):
             self.damaged()
@@ -493,7 +498,7 @@ _NAMED: dict[bytes, Callable[[Machine], object]] = {
     b"\x94": Machine.remember_next,  # MEMOIZE
     b"c": lambda m: m.push_global(m.line(), m.line()),  # GLOBAL
     b"\x93": Machine.stack_global,  # STACK_GLOBAL
-    b"P": Machine.damaged,  # PERSID: its text cannot name a storage
+    b"P": Machine.text_reference,  # PERSID
     b"Q": lambda m: m.reference(),  # BINPERSID
     b"R": Machine.reduce,  # REDUCE
     b"\x81": Machine.new_object,  # NEWOBJ
