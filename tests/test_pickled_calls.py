@@ -49,7 +49,11 @@ torch.utils._config_module.ConfigModule.load_config torch.utils.collect_env.run
 torch.utils.bottleneck.__main__.run_cprofile torch.utils.data.datapipes.utils.decoder.basichandlers
 torch.utils.data.datapipes.datapipe._IterDataPipeSerializationWrapper torch.PyTorchFileWriter
 torch.fx.graph_module.GraphModule torch.fx.graph_module.reduce_graph_module
-numpy.load numpy.fromfile numpy.save numpy.testing._private.utils.runstring
+torch.utils.benchmark.Timer torch.utils.benchmark.utils.timer.Timer torch.distributed.FileStore
+torch.distributed.TCPStore torch._C._distributed_c10d.FileStore torch.utils.file_baton.FileBaton
+torch.utils.tensorboard.SummaryWriter torch.utils.tensorboard.writer.SummaryWriter
+numpy.lib.npyio.DataSource numpy.load numpy.fromfile numpy.save
+numpy.testing._private.utils.runstring
 numpy.f2py.crackfortran.getlincoef numpy.ctypeslib.load_library numpy.distutils.exec_command.Exec
 cloudpickle.cloudpickle._make_function cloudpickle.loads dill._dill.loads dill._dill._create_type
 joblib.load joblib.numpy_pickle.load pandas.eval pandas.read_pickle numexpr.evaluate

@@ -102,8 +102,13 @@ _TORCH_PROGRAMS = (
     *("torch.distributed.rpc", "torch.export", "torch.fx", "torch.hub", "torch.jit"),
     *("torch.multiprocessing", "torch.package", "torch.testing", "torch.utils._config_module"),
     *("torch.utils.cpp_extension", "torch.utils.data.datapipes", "numpy.ctypeslib"),
+    *("torch.utils.benchmark", "torch.utils.bottleneck", "torch.utils.file_baton"),
+    *("torch.utils.tensorboard", "torch.utils._strobelight", "torch.distributed.launcher"),
+    *("torch.distributed.run", "torch.profiler", "torch.autograd.profiler", "torch.onnx"),
     *("numpy.distutils", "numpy.f2py", "numpy.testing"),
 )
+# What else of torch and numpy opens files and sockets, or starts processes.
+_DOING = re.compile(r"\w*(Store|Timer|Writer|Profiler|Process|Executor|DataSource|Repository)")
 _GETATTR = Global("builtins", "getattr")
 # Classes whose functions are values in models and schedulers, as `self.act = torch.relu`.
 _TORCH_FUNCTIONS_OF = {
@@ -204,7 +209,7 @@ def _may_be_data(name: Global) -> bool:
         return _CORE_CLASS.fullmatch(name.name) is not None
     if top in ("torch", "numpy"):
         known = not name.module.startswith(_TORCH_PROGRAMS)
-        return known and _CLASS.fullmatch(name.name) is not None
+        return known and bool(_CLASS.fullmatch(name.name)) and not _DOING.fullmatch(name.name)
     if top in STDLIB_NAMES or top in _LOADERS or not top:
         return False
     # Protocol 4 resolves dotted names attribute by attribute: allow only nested classes.
