@@ -22,8 +22,8 @@ Work: TypeAlias = Callable[
 class Engine(ABC, Generic[T, R]):
     """Runs chunks of tasks, in any order.
 
-    `deaths` counts how often workers were killed. `remote` workers may be on other machines, are
-    replaced without a word, and end what they have begun after the run.
+    `deaths` counts how often workers were killed. `remote` workers may be on other machines; what
+    runs them replaces lost ones, and they finish what they have begun after the run has ended.
     """
 
     deaths = 0

@@ -163,7 +163,7 @@ class _Call:
 def call_elsewhere(function: Callable[..., Any], *arguments: Any) -> bytes:
     """What `pickle.loads` makes a call of, in a process that may have another version or none.
 
-    Were our own function handed over, a Dask worker without dropcli would die of reading it.
+    A function of dropcli would kill a Dask worker without dropcli, which cannot unpickle it.
     """
     return pickle.dumps(_Call(function, *arguments))
 
