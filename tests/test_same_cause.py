@@ -82,7 +82,8 @@ def test_settings_that_fit_no_file_leave_files_in_place_alone(run: Run) -> None:
 
 def test_verify_says_once_what_many_files_lack(run: Run) -> None:
     embeddings(3)
-    result = run("verify", "emb", "--source", "emb", "--json")
+    Path("source").mkdir()
+    result = run("verify", "emb", "--source", "source", "--json")
     assert result.errors == ["no-provenance"] * 3
     assert len(result.err.splitlines()) == 3
 

@@ -119,7 +119,7 @@ def test_a_run_ends_with_what_it_wrote(run: Run) -> None:
     quiet = run("apply", "x.safetensors", "-fo", "y.safetensors", "-q")
     assert (quiet.out, quiet.err) == ("", "")
     piped = shell("dropcli apply x.safetensors -o - | cat >/dev/null").stderr.decode()
-    assert piped.splitlines()[-1].startswith("✓ wrote standard output (")
+    assert re.fullmatch(r"✓ wrote \d+ bytes to standard output", piped.splitlines()[-1])
     ascii_only = shell("dropcli apply x.safetensors -o a.safetensors", PYTHONIOENCODING="ascii")
     assert ascii_only.stdout.splitlines()[-1].startswith(b"done: wrote a.safetensors (")
 

@@ -25,7 +25,7 @@ def verify_outputs(
 ) -> tuple[list[Verdict], list[DropcliError]]:
     """Derive outputs again, and compare: in order the verdicts, and why the others have none."""
     check_urls([*outputs, source])
-    if not (is_folder(source) if is_made_folder(source) else exists(source) or is_folder(source)):
+    if _is_missing(source):
         raise UsageError("no-source", f"--source: '{source}' does not exist")
     found = discover(outputs, None, _inside(outputs, source))
     if not (found.inputs or found.failures):
@@ -45,6 +45,19 @@ def verify_outputs(
     done += [Verdict(path, difference=_MISSING) for path in missing]
     errors = [*found.failures, *(verdict.error for verdict in done if verdict.error)]
     return [verdict for verdict in done if not verdict.error], errors
+
+
+def _is_missing(source: str) -> bool:
+    if is_url(source):
+        is_object = not is_made_folder(source) and exists(source)
+        return not (is_object or is_folder(source))
+    try:
+        os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass  # opening it says why
+    return False
 
 
 def _inside(outputs: list[str], source: str) -> str | None:
