@@ -154,6 +154,10 @@ FORMS = {
     + b"}" + text("Tensor") + g("torch.nn.functional", "importlib") + b"sb",
     "a class changed": call(g("builtins", "type"), LINEAR + b")\x81")
     + b"N}" + text("forward") + RUN + b"s\x86b",
+    "a class changed behind a tag": call(
+        g("torch.jit._pickle", "restore_type_tag"), LINEAR, text("x")
+    )
+    + b"N}" + text("forward") + RUN + b"s\x86b",
     "a module of torch": g("torch.nn.functional", "importlib"),
     "a function of a class": call(
         dotted("torch._C", "_VariableFunctionsClass.from_file"), text("harmed"), b"\x88K\x04"

@@ -42,6 +42,7 @@ _SHARED = {
     *(Global(module, "getattr") for module in ("builtins", "__builtin__")),
     *(Global(module, "type") for module in ("builtins", "__builtin__")),
     Global("logging", "getLogger"),
+    Global("torch.jit._pickle", "restore_type_tag"),
 }
 _PARTIAL = {Global("functools", "partial"), Global("_functools", "partial")}
 _LATIN_1 = (("latin1",), ("latin-1",))
