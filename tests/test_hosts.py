@@ -4,13 +4,14 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.conftest import COMMAND, shell, wait_for
+from tests.conftest import COMMAND, shell
 
 ELSEWHERE = "unshare --pid --fork --uts sh -c"  # a container: other processes, another host name
 
@@ -30,22 +31,34 @@ def elsewhere(*words: str) -> "subprocess.CompletedProcess[bytes]":
     return shell(f"{ELSEWHERE} {shlex.quote(inside)}")
 
 
+def unfinished() -> list[Path]:
+    return list(Path().glob(".y.*.tmp"))
+
+
 @pytest.fixture
 def at_work() -> "subprocess.Popen[bytes]":
     """A run that is stopped while it writes y.safetensors."""
     save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
-    process = subprocess.Popen(command("-o", "y.safetensors"), stderr=-1)
-    assert wait_for(lambda: list(Path().glob(".y.*.tmp")))
-    process.send_signal(signal.SIGSTOP)
-    return process
+    for _ in range(20):  # a quick machine may end the run before it is stopped
+        process = subprocess.Popen(command("-o", "y.safetensors"), stderr=-1)
+        while process.poll() is None and not unfinished():
+            pass
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        if unfinished():
+            return process
+        process.send_signal(signal.SIGCONT)
+        process.communicate()
+        Path("y.safetensors").unlink()
+    raise AssertionError("no run was stopped in time")
 
 
 def test_another_container_leaves_an_unfinished_file_alone(
     at_work: "subprocess.Popen[bytes]",
 ) -> None:
-    (unfinished,) = Path().glob(".y.*.tmp")
+    (stopped,) = unfinished()
     assert elsewhere("-o", "y.safetensors").returncode == 0  # it sweeps, and is quicker
-    assert unfinished.exists()
+    assert stopped.exists()
     at_work.send_signal(signal.SIGCONT)
     _, errors = at_work.communicate()
     assert (at_work.returncode, errors.startswith(b"error: y.safetensors: ")) == (1, True)
@@ -59,6 +72,6 @@ def test_another_container_removes_what_a_killed_one_left(
 ) -> None:
     at_work.kill()
     at_work.communicate()
-    assert list(Path().glob(".y.*.tmp"))
+    assert unfinished()
     assert elsewhere("-o", "y.safetensors").returncode == 0
-    assert not list(Path().glob(".y.*.tmp"))
+    assert not unfinished()
