@@ -17,8 +17,14 @@ def plain(shown: bytes) -> bytes:
     return re.sub(rb"\x1b\[[\d;?]*[A-Za-z]", b"", shown)
 
 
+@pytest.fixture(autouse=True)
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that is done within half a second has no bar."""
+    monkeypatch.setenv("DROPCLI_KERNEL", "numpy")
+
+
 def large() -> None:
-    count = 200_000_000
+    count = 500_000_000
     header = '{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}'
     sparse("x.safetensors", header % (count, 4 * count), 4 * count)
 
@@ -64,7 +70,8 @@ def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
     for number in range(60):
         save_file({"x": torch.zeros(1 << 21)}, f"{number:02}.safetensors")
     Path("00.safetensors").write_bytes(b"damaged")
-    code, _, shown = on_terminal("apply", ".", "-o", "out", "--seed", "1", COLUMNS="160")
+    words = ("apply", ".", "-o", "out", "--seed", "1", "-j", "1")
+    code, _, shown = on_terminal(*words, COLUMNS="160")
     assert code == 3
     assert re.search(rb"dropping .* \d+% \d+ of 60 files 1 failed ", plain(shown))
     assert b"/s" in shown
