@@ -1,6 +1,7 @@
 """Recognize a file with tensors by its first bytes, where its name does not say what it is."""
 
 import os
+import struct
 
 from dropcli.formats.detect import ZIP, is_legacy
 
@@ -31,7 +32,7 @@ def _members(path: str, head: bytes) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error):
         length = int.from_bytes(head[26:28], "little")
         return [head[_LOCAL : _LOCAL + length].decode(errors="replace")]
 
