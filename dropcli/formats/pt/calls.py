@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dropcli.errors import FormatError
+from dropcli.formats.pt.records import LONG, Call, Dict, Global, MadeCall
 from dropcli.formats.pt.safe_globals import (
     in_python_3,
     is_function_of_torch,
     is_known,
     is_only_kept,
 )
-from dropcli.formats.pt.unpickle import LONG, Call, Dict, Global, MadeCall
 
 _GETATTR = Global("builtins", "getattr")
 _PARTIAL = Global("functools", "partial")

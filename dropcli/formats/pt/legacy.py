@@ -14,10 +14,11 @@ from dropcli.files import Reader
 from dropcli.formats.base import INCOMPLETE, Segment
 from dropcli.formats.pt.archive import Member, archive_of
 from dropcli.formats.pt.rebuild import FoundTensor
+from dropcli.formats.pt.records import Dict, Global, Loaded, MadeCall, Reference
 from dropcli.formats.pt.rewrite import Rewriter, loose_part
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.source import MAX_PICKLE_BYTES, PtSource, big_endian, dtype_and_size
-from dropcli.formats.pt.unpickle import Dict, Global, Loaded, Machine, MadeCall, Reference
+from dropcli.formats.pt.unpickle import Machine
 from dropcli.tensors import Dtype
 
 _MAGIC = 0x1950A86A20F9469CFC6C

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropcli.errors import FormatError
-from dropcli.formats.pt.unpickle import LONG, PARTS, Call, Dict, Global, Reference
+from dropcli.formats.pt.records import LONG, PARTS, Call, Dict, Global, Reference
 
 _ORDERED_DICT = Global("collections", "OrderedDict")
 _WRAPPERS = {

@@ -15,7 +15,8 @@ from array import array
 from typing import Any, NamedTuple
 
 from dropcli.errors import FormatError
-from dropcli.formats.pt.unpickle import OPCODES, STOP, Global, Machine, Reference, room_for
+from dropcli.formats.pt.records import Global, Reference
+from dropcli.formats.pt.unpickle import OPCODES, STOP, Machine, room_for
 
 _ID_PARTS = 6
 _SHORT_STRING, _STRING = ord("U"), ord("T")

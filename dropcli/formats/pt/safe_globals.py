@@ -9,8 +9,8 @@ import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 
 from dropcli.errors import FormatError
+from dropcli.formats.pt.records import Global
 from dropcli.formats.pt.stdlib_names import STDLIB_NAMES
-from dropcli.formats.pt.unpickle import Global
 
 _CLASS = re.compile(r"[A-Z]\w*")
 _TORCH_CLASS = re.compile(r"_?[A-Z]\w*")

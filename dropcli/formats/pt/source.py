@@ -18,8 +18,9 @@ from dropcli.formats.pt.archive import PROVENANCE, Member, Writer, read_members,
 from dropcli.formats.pt.calls import check_calls
 from dropcli.formats.pt.overlaps import check_apart, clusters, tie
 from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
+from dropcli.formats.pt.records import Global, Loaded, Reference
 from dropcli.formats.pt.safe_globals import check_globals
-from dropcli.formats.pt.unpickle import Global, Loaded, Reference, load
+from dropcli.formats.pt.unpickle import load
 from dropcli.tensors import BY_STORAGE, BY_TORCH_NAME, Dtype, Layout, TensorInfo
 
 _UNKNOWN = Dtype("?", 8, "opaque", "")
