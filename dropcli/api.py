@@ -116,6 +116,7 @@ def mask(
         sync=sync,
         fail_fast=fail_fast,
         jobs=None if jobs is None else whole_number("jobs", jobs, 1),
+        executor=executor,
     )
     return _run(source, request, seed, like, settings)
 

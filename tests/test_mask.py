@@ -1,6 +1,7 @@
 """`dropcli mask`: bool tensors that are True where `apply` keeps an element."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dropcli
-from tests.builders import saved, sparse, tree
+from tests.builders import sample, saved, sparse, tree
 from tests.conftest import Run, peak_megabytes, shell
 from tests.refusal import Refuse
 
@@ -182,3 +183,25 @@ def test_memory_is_constant() -> None:
         size,
     )
     assert peak_megabytes("mask", "big.safetensors", "-o", "/dev/null", "--seed", "1", "-q") < 100
+
+
+class Counting(ThreadPoolExecutor):
+    """An executor that counts what it is given."""
+
+    submitted = 0
+
+    def submit(self, *arguments: Any, **more: Any) -> Any:
+        self.submitted += 1
+        return super().submit(*arguments, **more)
+
+
+def test_an_executor_makes_the_masks() -> None:
+    for number in range(3):
+        sample(f"data/{number}.safetensors", number)
+    with Counting(1) as executor:
+        dropcli.mask("data", "out", seed=7, executor=executor)
+    dropcli.mask("data", "same", seed=7)
+    assert executor.submitted > 0
+    for name in ("0", "1", "2"):
+        made, same = (Path(f"{folder}/{name}.safetensors") for folder in ("out", "same"))
+        assert made.read_bytes() == same.read_bytes()
