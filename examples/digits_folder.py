@@ -1,4 +1,4 @@
-"""Make a dataset of one file per sample from the digits: FOLDER/CLASS/NUMBER.pt, images and labels.
+"""Save each digit as a file, FOLDER/CLASS/NUMBER.pt, with its image and its label.
 
 python examples/digits_folder.py [FOLDER] [COUNT]
 """
@@ -13,7 +13,7 @@ DIGITS = Path(__file__).with_name("digits.safetensors")
 
 
 def main() -> None:
-    """Write the digits one by one, in a folder for each class; of all 1,797 the first COUNT."""
+    """Write the first COUNT of the 1,797 digits, in a folder for each class."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("digits")
     count = int(sys.argv[2]) if len(sys.argv) > 2 else None
     digits = load_file(DIGITS)

@@ -1,4 +1,4 @@
-"""Load a folder of samples, as `digits_folder.py` makes and `dropcli apply` augments it.
+"""Load a folder of samples that `digits_folder.py` made and `dropcli apply` augmented.
 
 python examples/load_folder.py [FOLDER]
 """
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Folder(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Every `.pt` file below a folder, each a dict of one image and its label."""
+    """The `.pt` files below a folder, each a dict of one image and its label."""
 
     def __init__(self, folder: Path) -> None:
         self._paths = sorted(folder.rglob("*.pt"))

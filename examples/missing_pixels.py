@@ -1,4 +1,4 @@
-"""Does it help? A classifier of digits, with and without copies in training, and missing pixels.
+"""Measure whether dropout copies in the training data help a classifier when pixels are missing.
 
 python examples/missing_pixels.py [SEEDS]    prints a table, and draws missing_pixels.svg
 """
@@ -16,50 +16,55 @@ from torch import nn
 import dropcli
 
 DIGITS = Path(__file__).with_name("digits.safetensors")
-MISSING = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # shares of the pixels, in tests
-TRAINED, STEPS, BATCH = 1200, 2000, 128  # the same work with copies and without
+MISSING = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # fractions of missing pixels in the test set
+TRAIN_SIZE, STEPS, BATCH = 1200, 2000, 128  # the same number of steps with and without copies
 
 
 def with_copies(digits: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
-    """The digits and three copies, in which each image lacks 0 to 60 % of its pixels."""
+    """Return the digits and three copies, in which each image lacks 0 to 60 % of its pixels."""
     with tempfile.TemporaryDirectory() as folder:
         plain, copies = f"{folder}/plain.safetensors", f"{folder}/copies.safetensors"
         save_file(digits, plain)
-        drawn: dict[str, Any] = {"p": (0.0, 0.6), "p_per": "sample", "rescale": False, "seed": seed}
-        dropcli.apply(plain, copies, copies=3, keep_original=True, concat=True, **drawn)
+        dropout: dict[str, Any] = {"p": (0.0, 0.6), "p_per": "sample", "rescale": False}
+        dropcli.apply(
+            plain, copies, copies=3, keep_original=True, concat=True, seed=seed, **dropout
+        )
         return load_file(copies)
 
 
-def trained(digits: dict[str, torch.Tensor], seed: int) -> nn.Module:
-    """A small network with one hidden layer."""
+def train(digits: dict[str, torch.Tensor], seed: int) -> nn.Module:
+    """Train a small network with one hidden layer."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(STEPS):
-        chosen = torch.randint(len(digits["images"]), (BATCH,))
+        batch = torch.randint(len(digits["images"]), (BATCH,))
         optimizer.zero_grad()
-        answers = model(digits["images"][chosen])
-        torch.autograd.backward(nn.functional.cross_entropy(answers, digits["labels"][chosen]))
+        logits = model(digits["images"][batch])
+        torch.autograd.backward(nn.functional.cross_entropy(logits, digits["labels"][batch]))
         optimizer.step()
     return model
 
 
 def accuracies(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The share of right answers for each share of missing pixels, the same ones for all."""
-    seen = (dropcli.drop(images, p=p, seed=99, stream="test", rescale=False) for p in MISSING)
-    return torch.stack([(model(each).argmax(1) == labels).float().mean() for each in seen])
+    """Return the accuracy for each fraction of missing pixels; all models get the same masks."""
+    inputs = (dropcli.drop(images, p=p, seed=99, stream="test", rescale=False) for p in MISSING)
+    return torch.stack([(model(each).argmax(1) == labels).float().mean() for each in inputs])
 
 
-torch.set_num_threads(1)  # quicker for a network as small as this one
+torch.set_num_threads(1)  # faster for such a small network
 digits = load_file(DIGITS)
 table: dict[str, list[torch.Tensor]] = {"without copies": [], "with 3 copies": []}
 for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 5):
     order = torch.randperm(1797, generator=torch.Generator().manual_seed(seed))
-    seen, unseen = (
-        {k: v[part] for k, v in digits.items()} for part in (order[:TRAINED], order[TRAINED:])
+    training, test = (
+        {k: v[part] for k, v in digits.items()} for part in (order[:TRAIN_SIZE], order[TRAIN_SIZE:])
     )
-    for name, data in (("without copies", seen), ("with 3 copies", with_copies(seen, seed))):
-        table[name].append(accuracies(trained(data, seed), **unseen))
+    for name, data in (
+        ("without copies", training),
+        ("with 3 copies", with_copies(training, seed)),
+    ):
+        table[name].append(accuracies(train(data, seed), **test))
 print("missing pixels  " + "".join(f"{p:>7.0%}" for p in MISSING))
 for name, rows in table.items():
     print(f"{name:<16}" + "".join(f"{mean:7.3f}" for mean in torch.stack(rows).mean(0)))

@@ -1,4 +1,4 @@
-"""Augmentation as the data is loaded, with the very masks that the command would have saved.
+"""Augment data while it is loaded, with the same masks that `dropcli apply` writes.
 
 python examples/on_the_fly.py
 """
@@ -15,7 +15,7 @@ DIGITS = Path(__file__).with_name("digits.safetensors")
 
 
 class Digits(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """The digits; in epoch k each is the k-th copy that `dropcli apply --copies` writes of it."""
+    """The digits; in epoch k each is copy k that `dropcli apply --copies` writes of it."""
 
     def __init__(self) -> None:
         digits = load_file(DIGITS)
@@ -28,14 +28,14 @@ class Digits(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         label = self._labels[index]
-        # As if each image lay in a file of its own, as examples/digits_folder.py saves them.
+        # The stream that the image has in the folder that examples/digits_folder.py writes.
         stream = f"{label}/{index:04}"
         image = self._images[index]
         return self._transform(image, stream=stream, tensor="image", copy=self.epoch), label
 
 
 def main() -> None:
-    """Two epochs with two workers each: other masks in each, and the same whenever it is run."""
+    """Run two epochs with two workers. Masks differ between epochs and repeat in each run."""
     dataset = Digits()
     for dataset.epoch in (1, 2):
         loader = DataLoader(dataset, batch_size=256, num_workers=2)

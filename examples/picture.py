@@ -1,4 +1,4 @@
-"""Draw digits.svg: the first ten digits as they are, and as three kinds of dropout leave them.
+"""Draw digits.svg: the first ten digits unchanged, and after three kinds of dropout.
 
 python examples/picture.py [OUTPUT]
 """
@@ -15,9 +15,9 @@ import dropcli
 
 DIGITS = Path(__file__).with_name("digits.safetensors")
 COUNT, SIZE = 10, 8
-PIXEL, GAP, LABEL = 7, 2, 210  # of the picture; the gap is in pixels of a digit
+PIXEL, GAP, LABEL = 7, 2, 210  # sizes in the picture; the gap is in pixels of a digit
 P = 0.3
-BLACK = 1 / (1 - P)  # what a white pixel of the data becomes: kept values are scaled
+BLACK = 1 / (1 - P)  # the largest value after dropout: kept values are scaled
 ROWS = {
     "as they are": None,
     f"-p {P}": "0,1,2,3",
@@ -27,7 +27,7 @@ ROWS = {
 
 
 def row(images: NDArray[np.float32], top: int) -> str:
-    """A row of digits, ink on paper: for each shade a path of the pixels that have it."""
+    """Return the SVG of a row of digits: for each shade, one path of the pixels that have it."""
     pixels: dict[int, list[str]] = {}
     for (number, y, x), value in np.ndenumerate(images):
         if value:
@@ -45,7 +45,7 @@ def row(images: NDArray[np.float32], top: int) -> str:
 
 
 def main() -> None:
-    """Drop each row as the command would, and draw it."""
+    """Drop each row as `dropcli apply` does, and draw it."""
     output = Path(sys.argv[1]) if len(sys.argv) > 1 else DIGITS.with_suffix(".svg")
     images = load_file(DIGITS)["images"]
     drawn, text = "", ""

@@ -1,4 +1,4 @@
-"""A training loop that makes the masks on the fly, and the proof that files would hold the same.
+"""Train with masks made on the fly, and check that files would hold the same images.
 
 python examples/training_loop.py
 """
@@ -18,7 +18,7 @@ COUNT, EPOCHS = 200, 3
 
 
 class Digits(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
-    """Some digits, each with its mask of this epoch; `stream` is the name of its file."""
+    """The first digits, each dropped with its mask of this epoch; `stream` is its file name."""
 
     def __init__(self) -> None:
         digits = load_file(DIGITS)
@@ -35,7 +35,7 @@ class Digits(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
 
 
 def save(images: torch.Tensor, folder: Path) -> Path:
-    """What the command writes for a file per image: OUTPUT/0000.1.pt and so on."""
+    """Save a file per image, and its copies as `dropcli apply` writes them: out/0000.1.pt etc."""
     (folder / "data").mkdir()
     for index, image in enumerate(images):
         torch.save(image.clone(), folder / "data" / f"{index:04}.pt")
@@ -44,7 +44,7 @@ def save(images: torch.Tensor, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Train for a few epochs, and compare each image with the file that was saved."""
+    """Train for a few epochs, and compare each image with its saved file."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     dataset = Digits()

@@ -113,14 +113,14 @@ def view_of(report: Report, details: Details) -> View:
 _TENSORS = [
     *(Column("tensor"), Column("shape"), Column("dtype"), Column("what")),
     *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
-    *(Column("off by", right=True), Column("chance allows", right=True)),
+    *(Column("off by", right=True), Column("95 % range", right=True)),
     Column("rate against p", drawn=True),
 ]
 _NAMES = [
     *(Column("tensor"), Column("dropped in", right=True), Column("copied in", right=True)),
     Column("why copied"),
     *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
-    *(Column("off by", right=True), Column("chance allows", right=True)),
+    *(Column("off by", right=True), Column("95 % range", right=True)),
     Column("rate against p", drawn=True),
 ]
 _STATISTICS = [
@@ -181,7 +181,7 @@ def _tensor_rows(file: dict[str, Any], settings: dict[str, Any]) -> Iterator[lis
 def _rate_cells(
     p: float | None, rate: float | None, sigma: float | None, sd: float | None
 ) -> list[Cell]:
-    """p, the rate, the distance between them in words, and what chance allows, to 2 sd."""
+    """p, the rate, the distance between them in words, and the range of p plus and minus 2 sd."""
     allowed = ""
     if p is not None and sd:
         low, high = max(0.0, p - 2 * sd), min(1.0, p + 2 * sd)
