@@ -1,4 +1,4 @@
-"""What is in the tensors of files: their statistics, and what differs between two files."""
+"""Statistics of the tensors of files, and differences between two files."""
 
 from dropcli.contents.difference import FileDifference as FileDifference
 from dropcli.contents.difference import TensorDifference as TensorDifference

@@ -21,19 +21,19 @@ Raw = NDArray[np.uint8]
 
 @dataclass
 class Factor:
-    """What elements are multiplied by, between two files, in the elements that say so.
+    """The ratio of elements in the second file to those in the first.
 
-    `one` says whether it is the same for all, but for the rounding of the dtype.
+    Only elements that are nonzero, finite and normal in both files count.
     """
 
     low: float = math.inf
     high: float = -math.inf
-    of: int = 0  # how many elements
+    of: int = 0  # the number of elements
     _before: float = 0.0
     _after: float = 0.0
 
     def add(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
-        """Take in elements that are neither zero nor too small to be exact."""
+        """Add elements that are neither zero nor too small to be exact."""
         if not len(before):
             return
         ratios = after / before
@@ -42,8 +42,8 @@ class Factor:
         self._before += float(np.abs(before).sum())
         self._after += float(np.abs(after).sum())
 
-    def one(self, eps: float) -> float | None:
-        """The factor, if there is one for all; `eps` is the rounding of the dtype."""
+    def common(self, eps: float) -> float | None:
+        """The factor, if all elements have the same one up to rounding by `eps`; otherwise None."""
         if not self.of or self.high - self.low > 2 * eps * abs(self.high):
             return None
         mean = math.copysign(self._after / self._before, self.high)
@@ -55,13 +55,13 @@ Number = float | int | str | None
 
 @dataclass
 class TensorDifference:
-    """One tensor of two files.
+    """The difference of one tensor between two files.
 
     Attributes:
         status: "kind" if dtypes or shapes differ, "unknown" if elements cannot be read.
-        changed: elements with other bits, those that became zero among them.
+        changed: elements whose bits differ, including those that became zero.
         zeroed: elements that became zero.
-        first: the index of the first element with other bits, with both values.
+        first: the index of the first element whose bits differ, with both values.
     """
 
     name: str
@@ -104,7 +104,7 @@ def _kind(tensor: TensorInfo | None) -> dict[str, Any] | None:
 
 @dataclass
 class FileDifference:
-    """Two files, with their tensors in the order of the first."""
+    """The differences between two files; tensors are in the order of the first file."""
 
     before: str
     after: str
@@ -112,11 +112,11 @@ class FileDifference:
 
     @property
     def different(self) -> bool:
-        """Whether any tensor is not equal."""
+        """Whether any tensor differs."""
         return any(tensor.status != "equal" for tensor in self.tensors)
 
     def document(self) -> dict[str, Any]:
-        """Its part of the JSON document."""
+        """The two files' part of the JSON document."""
         return {
             "source": self.before,
             "output": self.after,
@@ -126,7 +126,7 @@ class FileDifference:
 
 
 def compare(before: str, after: str) -> FileDifference:
-    """What differs between the tensors of two files, matched by name."""
+    """Compare the tensors of two files, matched by name."""
     with ExitStack() as stack:
         sources = []
         for path in (before, after):
@@ -151,7 +151,7 @@ def compare(before: str, after: str) -> FileDifference:
 
 @dataclass
 class _Pair:
-    """A tensor in two files."""
+    """The same tensor in two files."""
 
     paths: tuple[str, str]
     sources: list[Source]
@@ -188,7 +188,7 @@ class _Pair:
             return
         found.status = "changed"
         if factor.of and dtype.kind != "opaque":
-            found.factor = factor.one(_eps(dtype))
+            found.factor = factor.common(_eps(dtype))
             found.factor_min, found.factor_max = float(factor.low), float(factor.high)
 
 
@@ -216,7 +216,7 @@ def _count_block(
 
 
 def _number(dtype: Dtype, raw: Raw, place: int) -> Number:
-    """One element as JSON can write it."""
+    """One element as a JSON value."""
     itemsize = dtype.bits // 8
     element = raw[place * itemsize : (place + 1) * itemsize]
     if dtype.kind == "bool":
@@ -233,7 +233,7 @@ def _eps(dtype: Dtype) -> float:
 
 
 def _tiny(dtype: Dtype) -> float:
-    """The smallest number that keeps all its digits."""
+    """The smallest number that has full precision."""
     return 1.0 if dtype.kind in ("integer", "bool") else float(_limits(dtype).smallest_normal)
 
 

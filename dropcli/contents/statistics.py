@@ -1,4 +1,4 @@
-"""`dropcli info --stats`: the statistics of every tensor of a file, in constant memory."""
+"""`dropcli info --stats`: the statistics of all tensors of a file, in constant memory."""
 
 from contextlib import closing
 from typing import Any
@@ -13,16 +13,16 @@ from dropcli.pipeline import SAMPLE, Sample, Summary, stride_of, summarize
 from dropcli.report import Histogram
 from dropcli.tensors import TensorInfo
 
-_BLOCK = 1 << 18  # elements, whole blocks of statistics
+_BLOCK = 1 << 18  # a multiple of the block of statistics
 _BARS = 16
 
 
 def read_statistics(path: str) -> FileInfo:
-    """What a file holds, with the statistics of its tensors."""
+    """Read the description of a file, with the statistics of its tensors."""
     with located(place_of(path)), closing(open_source(path)) as source:
         info = info_of(path, source)
         info.statistics = {}
-        for tensor in sorted(source.tensors, key=lambda tensor: tensor.offset):  # for pipes
+        for tensor in sorted(source.tensors, key=lambda tensor: tensor.offset):  # as pipes need
             info.statistics[tensor.name] = _statistics(source, tensor)
         source.finish()
         return info
@@ -48,7 +48,7 @@ def _statistics(source: Source, tensor: TensorInfo) -> dict[str, Any] | None:
 
 
 def _bars(histogram: Histogram) -> dict[str, Any] | None:
-    """A histogram of a few bins; None without a finite value that is not zero."""
+    """The histogram with fewer bins; None if all values are zero or not finite."""
     counts = np.array(histogram.before).reshape(_BARS, -1).sum(axis=1).tolist()
     if not any(counts):
         return None

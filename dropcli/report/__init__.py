@@ -1,4 +1,4 @@
-"""Reports as files and pages: JSON, CSV, Markdown, HTML, figures, and the words they share."""
+"""Reports as files and pages: JSON, CSV, Markdown, HTML, figures, and the text that they share."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: templates and pictures take time to load."""
+    """Import on first use, because templates and pictures take time to load."""
     if name in _MODULES:
         value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         return value

@@ -1,4 +1,4 @@
-"""What pages show beside the JSON document."""
+"""What pages show that is not in the JSON document."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from dropcli.report.totals import NameTotals
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as PNG, with words for those who do not see it."""
+    """A PNG picture with its alternative text."""
 
     png: bytes
     text: str
@@ -17,9 +17,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Details:
-    """Samples by tensor name, totals by tensor name, pictures.
+    """What a page shows that is not in the JSON document.
 
-    `names` is None of a single file, whose report has its tensors.
+    `names` are the totals by tensor name. It is None for a single file, whose report lists its
+    tensors.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict)

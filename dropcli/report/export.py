@@ -1,4 +1,4 @@
-"""`--stats`: a report as a file, in the format of its suffix."""
+"""`--stats`: a report as a file. Its suffix gives the format."""
 
 import io
 import os
@@ -59,7 +59,7 @@ def _json_lines(report: Report, details: Details) -> str:
 
 
 def _html(report: Report, details: Details) -> str:
-    from dropcli.report import page, view  # with templates, 30 ms
+    from dropcli.report import page, view  # jinja2 takes 30 ms to import
 
     return page.html(view.view_of(report, details))
 
@@ -80,7 +80,7 @@ _TEXTS = _DATA | _PAGES
 
 
 _FIGURES = (".png", ".pdf", ".svg")
-_MEANT = {  # by other suffixes
+_MEANT = {  # the format for suffixes that are not supported
     **dict.fromkeys((".htm", ".xhtml"), ".html"),
     **dict.fromkeys((".txt", ".markdown", ".rst", ".tex"), ".md"),
     **dict.fromkeys((".tsv", ".xls", ".xlsx", ".ods"), ".csv"),
@@ -118,7 +118,7 @@ def check_stats_path(
 
 
 def _suffix_hint(path: str) -> str:
-    """What to type instead of a path whose suffix is not that of a report."""
+    """The hint for a path whose suffix is not that of a report."""
     if path == STDOUT:
         return "use --json for a report on standard output"
     if path.endswith(os.sep) or os.path.isdir(path):
@@ -131,7 +131,7 @@ def _suffix_hint(path: str) -> str:
 
 
 def has_histograms(path: str) -> bool:
-    """Whether a report of this suffix shows histograms, for which elements are sampled."""
+    """Whether a report with this suffix shows histograms, which need sampled elements."""
     return PurePath(path).suffix.lower() not in _DATA
 
 
@@ -139,7 +139,7 @@ def write_stats(path: str, report: Report, details: Details, *, replace: bool) -
     """Publish the statistics in the format of the suffix."""
     suffix = PurePath(path).suffix.lower()
     if suffix in _FIGURES:
-        from dropcli.report import figure, view  # matplotlib is slow, and need not be installed
+        from dropcli.report import figure, view  # matplotlib is slow and may not be installed
 
         data = figure.figure(view.view_of(report, details), suffix)
     else:

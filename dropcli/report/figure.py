@@ -1,4 +1,4 @@
-"""The histograms and the rates as one figure, by matplotlib."""
+"""The histograms and the rates as one figure, drawn with matplotlib."""
 
 import io
 import logging
@@ -24,12 +24,12 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
-    "svg.hashsalt": "dropcli",  # the same report is the same bytes
+    "svg.hashsalt": "dropcli",  # the same report gives the same bytes
 }
 
 
 def figure(view: View, suffix: str) -> bytes:
-    """A figure in the format of the suffix: .png, .pdf or .svg."""
+    """Return the figure in the format of the suffix: .png, .pdf or .svg."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     metadata: dict[str, Any] = {
         ".pdf": {"CreationDate": None, "Title": view.title},
@@ -37,7 +37,7 @@ def figure(view: View, suffix: str) -> bytes:
     }.get(suffix, {})
     file = io.BytesIO()
     with warnings.catch_warnings(), mpl.rc_context(cast(Any, _STYLE)):
-        warnings.simplefilter("ignore")  # of letters that no font has
+        warnings.simplefilter("ignore")  # characters that the font does not have
         made = _drawn(view)
         made.savefig(file, format=suffix[1:], dpi=150, metadata=metadata, bbox_inches="tight")
     return file.getvalue()
@@ -60,7 +60,7 @@ def _drawn(view: View) -> Figure:
 
 
 def _rates(view: View) -> list[tuple[str, float, str]]:
-    """Name, distance from p and rate of the tensors that drop by chance."""
+    """For each tensor that drops by chance: its name, the distance of its rate from p, its rate."""
     table = next((table for table in view.tables if table.title == "Tensors"), None)
     if table is None:
         return []
@@ -89,7 +89,7 @@ def _draw_rates(axes: Axes, rates: list[tuple[str, float, str]]) -> None:
 def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
     low, high = histogram.low, histogram.high
     middle, half = low / 2 + high / 2, high / 2 - low / 2
-    edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]  # whatever the values are
+    edges = [-1 + 2 * number / BINS for number in range(BINS + 1)]  # the axis is always -1 to 1
     axes.stairs(histogram.before, edges, fill=True, color=_BEFORE, label="before")
     axes.stairs(histogram.after, edges, color=_AFTER, linewidth=1.2, label="after")
     axes.set_title(_short(histogram.name, _NAME_LIMIT), parse_math=False)

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from dropcli.pipeline import Sample
 
 BINS = 48
-_TAILS = (0.005, 0.995)  # beyond these quantiles lie outliers, if there are any
-_FAR = 4  # times as wide as what lies between them is an axis with outliers
+_TAILS = (0.005, 0.995)  # values outside these quantiles may be outliers
+_FAR = 4  # an axis this many times as wide as the range between the quantiles has outliers
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many sampled values lie in each of `BINS` bins from `low` to `high`.
+    """How many sampled values are in each of `BINS` bins from `low` to `high`.
 
-    Zeros are left out, as they would dwarf all else, and NaN and infinities. `beyond` counts
-    values off the axis, of both sides.
+    Zeros, NaN and infinities are not counted: the bar of zeros would be far taller than all others.
+    `beyond` counts the values before and after that are outside the axis.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Histogram:
     before: list[int]
     after: list[int]
     sampled: int
-    zeros: tuple[float, float]  # shares of the sample, before and after
+    zeros: tuple[float, float]  # fractions of the sample, before and after
     beyond: int = 0
 
     @classmethod
     def of(cls, name: str, sample: Sample) -> "Histogram | None":
-        """The histogram of a sample; None without an element."""
+        """The histogram of a sample; None if the sample is empty."""
         if not sample.size:
             return None
         sides = [_joined(sample.before), _joined(sample.after)]
@@ -47,7 +47,7 @@ class Histogram:
 
 
 def _joined(parts: list[NDArray[Any]]) -> Floats:
-    with np.errstate(all="ignore"):  # of large integers and long doubles
+    with np.errstate(all="ignore"):  # large integers and long doubles may overflow
         return np.concatenate([part.astype(np.float64) for part in parts])
 
 
@@ -63,10 +63,10 @@ def _axis(values: Floats) -> tuple[float, float]:
 
 def _counts(values: Floats, low: float, high: float) -> list[int]:
     values = values[(values >= low) & (values <= high)]
-    width = high / BINS - low / BINS  # halves and more, so that it stays finite
+    width = high / BINS - low / BINS  # divided first, because the difference may overflow
     if width > 0:
         bins = np.minimum((values / width - low / width).astype(np.int64), BINS - 1)
-    else:  # one value
+    else:  # all values are equal
         bins = np.full(len(values), BINS // 2)
     counts: list[int] = np.bincount(np.maximum(bins, 0), minlength=BINS).tolist()
     return counts

@@ -1,4 +1,4 @@
-"""Pages that stand alone, in HTML and Markdown, from templates."""
+"""Self-contained pages in HTML and Markdown, made from templates."""
 
 import base64
 import math
@@ -14,16 +14,16 @@ from dropcli.report.text import number_text
 from dropcli.report.view import Band, Cell, Name, View
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_HEIGHT = 64  # of histograms, in units of a bin
+_HEIGHT = 64  # of a histogram; a bin is 1 wide
 
 
 def html(view: View) -> str:
-    """The page as HTML: no script, and nothing to load."""
+    """The page as HTML, which has no script and loads nothing."""
     return _environment().get_template("page.html").render(view=view)
 
 
 def markdown(view: View) -> str:
-    """The page as Markdown with tables, as GitHub has them."""
+    """The page as Markdown, with tables as on GitHub."""
     return _environment().get_template("page.md").render(view=view)
 
 
@@ -58,7 +58,7 @@ def _kind(cell: Cell) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    """Text in which nothing is markup, a link or a mention."""
+    """Text in which nothing is read as markup, a link or a mention."""
     return re.sub(r"[^\w\s.,;:'\"()/=+%-]|(?<!\w)_|_(?!\w)|://", _entities, text)
 
 
@@ -67,7 +67,7 @@ def _entities(found: re.Match[str]) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    """A cell of a table; names are code, where nothing is a link or a mention either."""
+    """A cell of a table. Names are set as code, in which there are no links or mentions."""
     if cell is None or isinstance(cell, Band):
         return ""
     if not isinstance(cell, Name) or not cell:
@@ -90,7 +90,7 @@ def _steps(counts: list[int], histogram: Histogram) -> str:
 
 
 def _bars(spread: Spread) -> str:
-    """Bars of the numbers of files as an SVG path, as wide as there are bins."""
+    """The bars of a histogram as an SVG path; each bin is 1 wide."""
     most = max(1, *spread.counts)
     heights = [round(_HEIGHT * count / most, 1) for count in spread.counts]
     return "".join(
@@ -101,7 +101,7 @@ def _bars(spread: Spread) -> str:
 
 
 def _bell(spread: Spread) -> str:
-    """The normal distribution of as many files as a line over the bars."""
+    """The normal distribution with the same total, as a line over the bars."""
     bins, most = len(spread.counts), max(1, *spread.counts)
     width = (spread.high - spread.low) / bins
     points = []

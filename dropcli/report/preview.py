@@ -1,4 +1,4 @@
-"""What `dropcli.preview` returns: tables and pictures that a notebook shows."""
+"""What `dropcli.preview` returns: tables and pictures that a notebook displays."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from dropcli.report.text import counted, number_text, printable, settings_text
 from dropcli.samples import Look, labelled_sheet, look, png, sheet
 
 _ROWS = 200
-_SHEETS = 4  # of a page
-_SHEETS_BYTES = 350_000  # as PNG, all together
-_PAGE = (  # stands alone: no script, and nothing to load
+_SHEETS = 4  # at most, on a page
+_SHEETS_BYTES = 350_000  # at most, as PNG, all together
+_PAGE = (  # no script, and nothing to load
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>dropcli preview</title>'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<meta name="color-scheme" content="light dark">'
@@ -28,7 +28,7 @@ _PAGE = (  # stands alone: no script, and nothing to load
 
 @dataclass(frozen=True, repr=False)
 class Preview:
-    """What `apply` would do to a file, which is not written.
+    """What `apply` would do to a file. Nothing is written.
 
     Attributes:
         source, stream: the path, and its name in mask keys.
@@ -53,7 +53,7 @@ class Preview:
         )
 
     def _repr_html_(self) -> str:
-        """Tables and pictures for a notebook: every name is escaped, nothing is loaded."""
+        """HTML for a notebook: tables and pictures. Names are escaped and nothing is loaded."""
         return "".join(self._html())
 
     def _html(self) -> Iterator[str]:
@@ -101,12 +101,12 @@ class Preview:
 
 
 def pictures_of(path: str, dropout: Dropout, stream: str, copy: int) -> list[Picture]:
-    """Contact sheets of the tensors of a file that look like images; none of a pipe."""
+    """Contact sheets of the tensors of a file that look like images; none for a pipe."""
     if is_piped(path):
         return []
     try:
         looks = look(path, dropout, stream, (copy,), _SHEETS)
-    except DropcliError:  # which the run itself reports
+    except DropcliError:  # the run itself reports the error
         return []
     found: list[Picture] = []
     for each in looks:
@@ -118,7 +118,7 @@ def pictures_of(path: str, dropout: Dropout, stream: str, copy: int) -> list[Pic
 
 
 def check_picture_path(path: str) -> None:
-    """UsageError for a suffix that is no picture's."""
+    """Raise UsageError if the suffix is not that of a picture."""
     if PurePath(path).suffix.lower() not in (".png", ".html"):
         raise UsageError(
             "bad-picture",
@@ -139,7 +139,7 @@ def what(dropout: Dropout, tensor: TensorReport) -> str:
 
 
 def caption(look: Look, *, plain: bool = False) -> str:
-    """What a picture of a tensor shows, in words; a `plain` one is drawn with characters."""
+    """The caption of a tensor's picture; `plain` means that it is drawn with characters."""
     low, high = look.range
     kind = f"{printable(look.name)} ({look.dtype} {shape_text(look.shape)})"
     colors = "black to white" if look.is_image else "violet to yellow"

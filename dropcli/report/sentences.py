@@ -1,4 +1,4 @@
-"""What was done, in sentences: for the head of a page, and for the methods section of a paper."""
+"""What was done, in sentences: for the top of a page, and for the methods section of a paper."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from dropcli.report.text import counted, number_text
 
 @dataclass(frozen=True)
 class Done:
-    """What was dropped in all, and in what."""
+    """What a run dropped, and from which files."""
 
-    title: str  # what it was, in short: "digits.safetensors"
+    title: str  # a short name: "digits.safetensors"
     what: str  # "tensor images of data/digits.safetensors"
     where: str  # what was written
     decisions: int
@@ -30,7 +30,7 @@ def summary(done: Done, failed: int = 0) -> str:
 
 
 def methods(done: Done, settings: dict[str, Any], stream: str | None) -> str:
-    """A sentence or two for a paper."""
+    """One or two sentences for the methods section of a paper."""
     if settings["eval"] or not done.decisions:
         return f"No value of {done.title} was changed by dropcli {__version__}."
     names = f"seed {settings['seed']}" + (f", stream {stream}" if stream is not None else "")
@@ -38,14 +38,14 @@ def methods(done: Done, settings: dict[str, Any], stream: str | None) -> str:
     rate = f"{done.dropped / done.decisions:.4f}"
     return (
         f"Dropout was applied to {done.title} with {tool}: {_unit(settings)} was "
-        f"{_fate(settings)} {_probability(settings)}{_group(settings)}, and kept elements were "
-        f"{_scaling(settings)}. Of {done.decisions:,} decisions {done.dropped:,} dropped, a "
-        f"rate of {rate}."
+        f"{_dropped_value(settings)} {_probability(settings)}{_group(settings)}, and kept "
+        f"elements were {_scaling(settings)}. Of {done.decisions:,} decisions {done.dropped:,} "
+        f"dropped, a rate of {rate}."
     )
 
 
 def setting_rows(settings: dict[str, Any], stream: str | None) -> list[tuple[str, str]]:
-    """The settings by name, with their values in words."""
+    """The names of the settings, with their values in words."""
     if settings["eval"]:
         return [("mode", "evaluation: nothing is dropped")]
     p = settings["p"]
@@ -55,7 +55,7 @@ def setting_rows(settings: dict[str, Any], stream: str | None) -> list[tuple[str
         ("seed", str(settings["seed"])),
         *([] if stream is None else [("stream", stream)]),
         ("one decision for", _unit(settings)),
-        ("dropped elements", _fate(settings)),
+        ("dropped elements", _dropped_value(settings)),
         ("kept elements", _scaling(settings)),
         ("tensors", _selection(settings)),
     ]
@@ -80,7 +80,7 @@ def _unit(settings: dict[str, Any]) -> str:
     return f"each index of dimension{'s' * several} {over.replace(',', ', ')}"
 
 
-def _fate(settings: dict[str, Any]) -> str:
+def _dropped_value(settings: dict[str, Any]) -> str:
     if settings.get("alpha"):
         return "set to SELU's saturation value"
     return f"set to {'zero' if settings['fill'] is None else number_text(settings['fill'])}"

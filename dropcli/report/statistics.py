@@ -1,4 +1,4 @@
-"""Numbers over several files: pooled statistics, and how rates are spread."""
+"""Numbers over several files: pooled statistics, and the distribution of rates."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Document = dict[str, Any]
 
 
 def pooled(files: list[Document]) -> Iterator[tuple[str, Document, Document]]:
-    """The statistics of tensors of one name in all files, before and after."""
+    """For each tensor name, the statistics over all files, before and after."""
     found: dict[str, tuple[Summary, Summary]] = {}
     alone: dict[str, tuple[Document, Document]] = {}
     for file in files:
@@ -37,7 +37,7 @@ def _summary(document: Document, elements: int) -> Summary:
     count = elements - document["nan"] - document["inf"]
     if document["min"] is None:
         return Summary(*counts)
-    nothing = math.nan  # a moment that overflowed, and makes the pooled one unknown
+    nothing = math.nan  # the moment overflowed, so the pooled one is unknown
     mean = nothing if document["mean"] is None else document["mean"]
     std = nothing if document["std"] is None else document["std"]
     squares = std * std * count
@@ -60,7 +60,7 @@ def totals_of(file: Document, settings: Document) -> NameTotals:
 
 @dataclass(frozen=True)
 class Spread:
-    """How many numbers lie in each of `BINS` bins from `low` to `high`."""
+    """How many numbers are in each of `BINS` bins from `low` to `high`."""
 
     low: float
     high: float

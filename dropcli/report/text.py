@@ -1,4 +1,4 @@
-"""Text that people read, on screens and pages: names from files, numbers, sizes and settings."""
+"""Text for terminals and pages: names from files, numbers, sizes and settings."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ NAME_LIMIT = 200
 
 
 def printable(text: str, limit: int = NAME_LIMIT) -> str:
-    """The text on one line, with control characters escaped and its middle left out if long."""
+    """The text on one line, with control characters escaped; long text is cut in the middle."""
     if len(text) > limit:
         text = f"{text[: limit // 2]}...{text[-limit // 2 :]}"
     return "".join(
@@ -16,7 +16,7 @@ def printable(text: str, limit: int = NAME_LIMIT) -> str:
 
 
 def number_text(value: float | int | None) -> str:
-    """A count in full; else four digits, or three and an exponent."""
+    """A count with all digits; any other number with four, or with three and an exponent."""
     if value is None:
         return ""
     if isinstance(value, int):
@@ -28,7 +28,7 @@ def number_text(value: float | int | None) -> str:
 
 
 def sigma_text(sigma: float | None) -> str:
-    """Standard deviations, as in `+1.2 sd`."""
+    """A number of standard deviations, as in `+1.2 sd`."""
     return "" if sigma is None else f"{round(sigma, 1) + 0.0:+.1f} sd"
 
 
@@ -38,7 +38,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def size_text(count: int) -> str:
-    """Decimal units, as disks and `ls --si` count."""
+    """A number of bytes in decimal units, as `ls --si` shows it."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
@@ -48,7 +48,7 @@ def size_text(count: int) -> str:
 
 
 def settings_text(settings: dict[str, Any], stream: str | None) -> str:
-    """The settings of one application, on one line; None for files of many streams."""
+    """The settings of one application on one line; `stream` is None if files have several."""
     if settings["eval"]:
         return "evaluation mode, nothing dropped"
     words = [
@@ -75,7 +75,7 @@ def _p_text(settings: dict[str, Any]) -> str:
 
 
 def _optional_words(settings: dict[str, Any]) -> list[str]:
-    """The settings that are only there where they are used."""
+    """The settings that are recorded only where they are used."""
     words = [option for option in ("alpha", "exact") if settings.get(option)]
     if "min_keep" in settings:
         words.append(f"at least {settings['min_keep']:d} of a group kept")
@@ -85,7 +85,7 @@ def _optional_words(settings: dict[str, Any]) -> list[str]:
 
 
 def provenance_line(entry: Any) -> str:
-    """One application in words; a record that is not of this contract is shown as it is."""
+    """One application in words; a record of another kind is shown as it is."""
     try:
         words = settings_text(entry["settings"], entry["stream"])
         copies = f"copy {entry['copy']:d}" if entry["copy"] else ""

@@ -1,7 +1,7 @@
-"""What a page shows, as values: sentences, tables and histograms, cut to a size that people read.
+"""What a page shows, as values: sentences, tables and histograms, with a limit on their length.
 
-Names are strangers' data: they are `Name`s here, printable and on one line, and each format
-escapes them in its own way.
+Names come from files that strangers made. Here they are `Name`s, printable and on one line; each
+format escapes them in its own way.
 """
 
 import os
@@ -20,37 +20,37 @@ from dropcli.report.statistics import FileRates, pooled
 from dropcli.report.text import counted, number_text, printable, sigma_text, size_text
 from dropcli.report.totals import NameTotals
 
-_ROWS = 200  # of a table
+_ROWS = 200  # at most, in a table
 _MESSAGES = 50
 _MESSAGE_LIMIT = 400
 
 
 class Name(str):
-    """Text from a stranger's file, made printable."""
+    """Text from a file, made printable."""
 
     __slots__ = ()
 
 
 class Band(float):
-    """A rate as its distance from p in standard deviations, to be drawn."""
+    """The distance of a rate from p in standard deviations, which is drawn."""
 
 
-Cell = str | Name | Band | None  # None: the cell above goes on
+Cell = str | Name | Band | None  # None: the cell above spans this row
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; `right` for numbers."""
+    """A column of a table; `right` aligns it to the right, for numbers."""
 
     heading: str
     right: bool = False
-    drawn: bool = False  # of pictures, which only pages have
-    counts: bool = False  # left out where all are 0
+    drawn: bool = False  # a picture, which only HTML pages have
+    counts: bool = False  # left out if all are 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table under a heading. A `note` says what is left out."""
+    """A table under a heading. The `note` says which rows are left out."""
 
     title: str
     columns: list[Column]
@@ -59,7 +59,7 @@ class Table:
 
     @property
     def written(self) -> "Table":
-        """The table without what is drawn."""
+        """The table without columns that are drawn."""
         kept = [number for number, column in enumerate(self.columns) if not column.drawn]
         rows = [[row[number] for number in kept] for row in self.rows]
         return Table(self.title, [self.columns[number] for number in kept], rows, self.note)
@@ -81,7 +81,7 @@ class View:
 
 
 def view_of(report: Report, details: Details) -> View:
-    """What there is to show of a run of `apply`."""
+    """Collect what a page shows about a run of `apply`."""
     documents = [entry.document() for entry in report.entries]
     settings = report.settings or {}
     single = details.names is None
@@ -181,7 +181,7 @@ def _tensor_rows(file: dict[str, Any], settings: dict[str, Any]) -> Iterator[lis
 def _rate_cells(
     p: float | None, rate: float | None, sigma: float | None, sd: float | None
 ) -> list[Cell]:
-    """p, the rate, the distance between them in words, and the range of p plus and minus 2 sd."""
+    """p, the rate, its distance from p in words, p plus and minus 2 sd, and the drawing."""
     allowed = ""
     if p is not None and sd:
         low, high = max(0.0, p - 2 * sd), min(1.0, p + 2 * sd)
@@ -228,7 +228,7 @@ def _files_table(documents: list[dict[str, Any]], settings: dict[str, Any]) -> T
 
 
 def _messages(title: str, found: Iterable[dict[str, Any]], where: str) -> Table:
-    """Failures and warnings, those with one message as one."""
+    """Failures or warnings; those with the same message are one row."""
     groups: dict[tuple[str, str], list[str]] = {}
     for one in found:
         places = groups.setdefault((one["code"], one["message"]), [])
@@ -252,7 +252,7 @@ def _cut(
     most: int = _ROWS,
     total: int | None = None,
 ) -> Table:
-    """A table of the first rows, and of the columns that say something."""
+    """A table of the first rows, without columns that are empty."""
     total = len(rows) // each if total is None else total
     shown = rows[: most * each]
     kept = [
@@ -272,6 +272,7 @@ def _sampling_note(histograms: list[Histogram], documents: list[dict[str, Any]])
     which = f" of the first {len(histograms):,} of {counted(len(names), 'tensor')}" if few else ""
     most = SAMPLE if len(documents) == 1 else SAMPLE_OF_ALL
     return (
-        f"Of an evenly strided sample{which}, {most:,} elements of a tensor at most, taken in the "
-        "same pass. Zeros would dwarf all else: they are left out of the bars and given below."
+        f"From an evenly strided sample{which}, at most {most:,} elements of each, taken in the "
+        "same pass. Zeros are not in the bars, since they would be far taller than all others; "
+        "their share is given below."
     )

@@ -1,4 +1,4 @@
-"""A few samples of a file, as they are and as `apply` writes them, and pictures of them."""
+"""A few samples of a file, before and after dropout, and pictures of them."""
 
 from dropcli.samples.colors import Pixels as Pixels
 from dropcli.samples.colors import pixels as pixels

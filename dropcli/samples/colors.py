@@ -1,4 +1,4 @@
-"""Values as colours: the same value has the same colour before and after."""
+"""Values as colours. A value has the same colour before and after dropout."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,15 @@ from dropcli.samples.look import Look, level, real
 Pixels = NDArray[np.uint8]
 
 _NAN = (255, 0, 255)
-# Five anchors of matplotlib's "viridis", which is even to the eye and to most colour-blind eyes.
+# Five anchors of matplotlib's "viridis", which is even also to most colour-blind people.
 _HEAT = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
 
 
 def pixels(look: Look, number: int | None = None) -> Pixels:
-    """The samples before, or after as copy `number` (from 0), shape (samples, height, width, 3).
+    """Return the samples before, or those of copy `number` (from 0) after dropout.
 
-    NaN is magenta; infinities are at the ends of the range.
+    The shape is (samples, height, width, 3). NaN is magenta; infinities have the colours of the
+    ends of the range.
     """
     values = real(look.before if number is None else look.after[number])
     levels = level(values, *look.range)
@@ -35,7 +36,7 @@ def pixels(look: Look, number: int | None = None) -> Pixels:
 def mask_pixels(look: Look, number: int) -> Pixels:
     """The mask of copy `number` (from 0): white where all channels are kept, black where none is.
 
-    Where some are dropped, the colour shows which are kept.
+    Where only some channels are kept, the colour shows which.
     """
     kept = look.keep[number]
     kept = kept[..., :3] if kept.shape[-1] >= 3 else kept[..., :1]

@@ -1,4 +1,4 @@
-"""Elements of an open file as they are, and as `apply` writes them; no others are read."""
+"""Read some elements of an open file, and compute what `apply` makes of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,7 @@ from dropcli.tensors import Indices, TensorInfo
 
 @dataclass(frozen=True)
 class Elements:
-    """Elements of one tensor, of any shape: `after` and `keep` have one for each copy.
-
-    They are of the tensor's own dtype.
-    """
+    """Some elements of one tensor, in its dtype; `after` and `keep` have an array for each copy."""
 
     before: NDArray[Any]
     after: list[NDArray[Any]]
@@ -26,7 +23,10 @@ class Elements:
 
 
 class Excerpt:
-    """An open source, and what these copies of it would be; `stream` is its name in mask keys."""
+    """Reads elements of an open source, before and after dropout.
+
+    `stream` is its name in mask keys; `copies` are numbers of copies.
+    """
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Excerpt:
         self.tensors = [recipe.tensor for recipe in self._recipes[0].values()]
 
     def elements(self, tensor: TensorInfo, indices: Indices) -> Elements:
-        """The elements of these row-major indices, in their shape."""
+        """Return the elements at these row-major indices, in the shape of `indices`."""
         logical = indices.reshape(-1)
         raw = elements_at(self._source, tensor, tensor.elements_layout.places_of(logical)).view(
             np.uint8

@@ -1,4 +1,4 @@
-"""Which elements of a tensor are shown: some samples of images, or some rows of a table."""
+"""Choose which elements of a tensor are shown: some samples of images, or some rows of a table."""
 
 from dataclasses import dataclass
 from math import prod
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from dropcli.tensors import Indices, row_major_strides
 
 _CHANNELS = (1, 3, 4)
-_LEAST = 2  # pixels of an image
-_PLANE = 8  # the least height and width of what has no channels to tell it by
-_LONGEST = 4  # a plane that is longer than so many times its width is a table
-_RUNS, _RUN = 64, 1024  # of elements that a histogram takes
+_LEAST = 2  # the smallest height and width of an image in pixels
+_PLANE = 8  # the same, where no channels show that it is an image
+_LONGEST = 4  # a plane that is longer than this many times its width is a table
+_RUNS, _RUN = 64, 1024  # a histogram samples this many runs of this many elements
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The shown elements by their row-major indices, shape (samples, height, width, channels).
+    """The row-major indices of the shown elements, shape (samples, height, width, channels).
 
-    `samples` are the numbers of the samples, of a table those of its rows; `step` is how far the
-    shown pixels are apart, vertically and horizontally; `size` is the whole height and width.
+    `samples` are the numbers of the samples, or of the rows of a table. `step` is the distance of
+    shown pixels, vertically and horizontally. `size` is the full height and width.
     """
 
     is_image: bool
@@ -31,7 +31,7 @@ class Frame:
 
 
 def frame_of(shape: tuple[int, ...], samples: int, pixels: int) -> Frame:
-    """The frame of a tensor, with at most so many samples and pixels along each side."""
+    """Return the frame of a tensor: at most `samples` samples, and `pixels` along each side."""
     steps = row_major_strides(shape)
     axes = _image_axes(shape)
     if axes is None:
@@ -51,7 +51,7 @@ def _every(size: int, step: int) -> Indices:
 
 
 def _image_axes(shape: tuple[int, ...]) -> tuple[int | None, int, int, int | None] | None:
-    """The dimensions of samples, rows, columns and channels, if this looks like images."""
+    """The dimensions of samples, rows, columns and channels; None if these are not images."""
     if not prod(shape):
         return None
     if len(shape) == 4:
@@ -69,7 +69,7 @@ def _image_axes(shape: tuple[int, ...]) -> tuple[int | None, int, int, int | Non
 
 
 def _table(shape: tuple[int, ...], samples: int, pixels: int) -> Frame:
-    """Rows along the last dimension, of each the first few columns."""
+    """Rows along the last dimension, with the first columns of each."""
     columns = shape[-1] if shape else 1
     rows = prod(shape[:-1])
     shown = _spread(rows if columns else 0, samples)
@@ -78,13 +78,13 @@ def _table(shape: tuple[int, ...], samples: int, pixels: int) -> Frame:
 
 
 def _spread(count: int, most: int) -> Indices:
-    """At most so many numbers below `count`, evenly."""
+    """At most `most` numbers below `count`, evenly spaced."""
     shown = min(count, most)
     return np.arange(shown, dtype=np.int64) * count // max(1, shown)
 
 
 def strided(elements: int) -> Indices:
-    """Short runs of elements, evenly over a tensor: all of one that is small."""
+    """Indices of short runs, evenly spaced over a tensor; all indices if the tensor is small."""
     if elements <= _RUNS * _RUN:
         return np.arange(elements, dtype=np.int64)
     starts = _spread(elements - _RUN, _RUNS)

@@ -1,4 +1,4 @@
-"""What there is to see of the dropped tensors of a file."""
+"""Samples and histograms of the dropped tensors of a file."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,12 +21,12 @@ Floats = NDArray[np.float64]
 
 BINS = 32
 _SAMPLES = 8
-_PIXELS = 128  # along each side of an image, and columns of a table
+_PIXELS = 128  # at most, along each side of an image, and columns of a table
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Counts of values in bins between two ends; zeros, NaN and infinities are counted apart."""
+    """A histogram; zeros, NaN and infinities are counted separately."""
 
     counts: tuple[int, ...]
     zeros: int
@@ -40,12 +40,12 @@ class Look:
 
     Attributes:
         name, dtype, shape: those of the tensor.
-        is_image: whether it looks like images; else `before` holds rows of a table.
+        is_image: whether the tensor looks like images; otherwise `before` holds rows of a table.
         samples: the numbers of the samples, or of the rows.
-        step: how far shown pixels are apart, vertically and horizontally: 1 for all of them.
-        before: the samples, shape (samples, height, width, channels), of the tensor's dtype.
+        step: the distance of shown pixels, vertically and horizontally; 1 if all are shown.
+        before: the samples, shape (samples, height, width, channels), in the tensor's dtype.
         after: the same for each copy, as `apply` writes it.
-        keep: for each copy, where elements are kept.
+        keep: for each copy, True where elements are kept.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Look:
     after: tuple[NDArray[Any], ...]
     keep: tuple[NDArray[np.bool_], ...]
     sampled: int
-    _values: tuple[Floats, ...]  # evenly from the whole tensor: before, and of each copy
+    _values: tuple[Floats, ...]  # a sample of the whole tensor: before, and after for each copy
 
     def __repr__(self) -> str:
         what = "images" if self.is_image else "rows"
@@ -67,7 +67,7 @@ class Look:
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """The lowest and highest finite value shown, before or after, and 0."""
+        """The lowest and highest finite value shown, before or after; the range includes 0."""
         return _ends(real(each) for each in (self.before, *self.after))
 
     @cached_property
@@ -77,14 +77,14 @@ class Look:
 
     @cached_property
     def spreads(self) -> list[Spread]:
-        """The histograms of values evenly from the whole tensor: before, and of each copy."""
+        """Histograms over the whole tensor: before, and after for each copy."""
         return [_spread_of(values, *self.value_range) for values in self._values]
 
 
 def look(
     path: str, dropout: Dropout, stream: str, copies: Sequence[int], most: int | None = None
 ) -> list[Look]:
-    """Look at the dropped tensors of a file, at most so many; `copies` are numbers of copies.
+    """Return the samples of at most `most` dropped tensors; `copies` are numbers of copies.
 
     Raises:
         DropcliError: the file cannot be read, or the settings do not fit it.
@@ -117,7 +117,7 @@ def _look(excerpt: Excerpt, tensor: TensorInfo) -> Look:
 
 
 def _of_few_bytes(tensor: TensorInfo, frame: Frame) -> Frame:
-    """The frame, with fewer samples where they are so wide that each pixel is read alone."""
+    """The frame, with fewer samples if pixels are so far apart that each is read alone."""
     return frame if frame.step[1] < 256 else frame_of(tensor.shape, 2, _PIXELS // 2)
 
 
@@ -126,7 +126,7 @@ def _all(elements: Elements) -> list[NDArray[Any]]:
 
 
 def real(values: NDArray[Any]) -> Floats:
-    """Values as float64; of complex ones the magnitudes."""
+    """Values as float64; the magnitudes of complex values."""
     with np.errstate(all="ignore"):
         return (np.abs(values) if values.dtype.kind == "c" else values).astype(np.float64)
 
@@ -141,9 +141,9 @@ def _ends(arrays: Any) -> tuple[float, float]:
 
 
 def level(values: Floats, low: float, high: float) -> Floats:
-    """Where values lie between the ends, from 0 to 1; NaN stays."""
+    """The positions of values in the range, from 0 to 1; NaN stays NaN."""
     with np.errstate(all="ignore"):
-        # Halves, so that the distance of the largest numbers is finite.
+        # Halved, because the difference of the largest numbers overflows.
         found: Floats = np.clip((values / 2 - low / 2) / (high / 2 - low / 2), 0, 1)
     return found
 

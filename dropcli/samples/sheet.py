@@ -1,4 +1,4 @@
-"""Contact sheets: samples below each other, beside each what becomes of it."""
+"""Contact sheets: a row for each sample, with the original, the copies and the masks."""
 
 import struct
 import zlib
@@ -11,22 +11,22 @@ from dropcli.errors import needing
 from dropcli.samples.colors import Pixels, mask_pixels, pixels
 from dropcli.samples.look import Look
 
-_CELL = 96  # pixels: the least side of an image on the sheet
+_CELL = 96  # pixels: the smallest side of an image on the sheet
 _GAP = 6
 _PAPER, _INK = 255, (51, 51, 51)
-_LINE = 16  # pixels of a line of text
-_LEFT = 64  # pixels for the number of a sample
+_LINE = 16  # height of a line of text, in pixels
+_LEFT = 64  # width of the sample numbers, in pixels
 
 
 def png(image: Pixels) -> bytes:
-    """An image, shape (height, width, 3), as a PNG file (ISO/IEC 15948): RGB, 8 bits."""
+    """Return an image, shape (height, width, 3), as a PNG file (ISO/IEC 15948) with 8-bit RGB."""
     height, width, _ = image.shape
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(kind + data)
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each begins with its filter: none
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # a row begins with its filter type: none
     rows[:, 1:] = image.reshape(height, -1)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -37,7 +37,7 @@ def png(image: Pixels) -> bytes:
 
 
 def columns(look: Look) -> Iterator[tuple[str, Pixels]]:
-    """The columns of a sheet with their headings: the original, the copies, their masks."""
+    """The headings and columns of a sheet: the original, the copies, their masks."""
     several = len(look.after) > 1
     yield "original", pixels(look)
     for number in range(len(look.after)):
@@ -47,7 +47,7 @@ def columns(look: Look) -> Iterator[tuple[str, Pixels]]:
 
 
 def sheet(look: Look) -> Pixels:
-    """The sheet without words, shape (height, width, 3)."""
+    """Return the sheet without text, shape (height, width, 3)."""
     shown = [_enlarged(images, look) for _, images in columns(look)]
     samples, height, width, _ = shown[0].shape
     whole = np.full(
@@ -61,7 +61,7 @@ def sheet(look: Look) -> Pixels:
 
 
 def _enlarged(images: Pixels, look: Look) -> Pixels:
-    """Images with each pixel as a square; of a table as a tile, flat enough for many columns."""
+    """Enlarge each pixel to a square; in tables to a tile, which is narrow for many columns."""
     _, height, width, _ = images.shape
     factor = max(1, ceil(_CELL / max(1, height, width)))
     tall = factor if look.is_image else max(factor, _LINE)
@@ -70,9 +70,10 @@ def _enlarged(images: Pixels, look: Look) -> Pixels:
 
 
 def labelled_sheet(looks: list[tuple[str, Look]]) -> bytes:
-    """The sheets of several tensors with their titles, as one PNG file.
+    """Return the sheets of several tensors with their titles, as one PNG file.
 
-    DropcliError if pillow is not installed.
+    Raises:
+        DropcliError: pillow is not installed.
     """
     with needing("pillow", "plots"):
         from PIL import Image, ImageDraw
