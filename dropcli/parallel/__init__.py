@@ -29,11 +29,13 @@ R = TypeVar("R")
 def choose_engine(
     work: "Work[T, R]", sizes: Sequence[int], jobs: int | None, pool: "Pool | None" = None
 ) -> "Engine[T, R]":
-    """Worker processes, or this process where it is done before they would have started.
+    """Choose worker processes, or this process if it finishes before they would have started.
 
-    `sizes` are those of the tasks, in bytes; `jobs` is the number of workers, None for one per core
-    where there is enough to do; `pool` has workers that are used instead. FileError if too few
-    files may be open at once.
+    `sizes` are those of the tasks in bytes. `jobs` is the number of workers, None for one per core
+    if there is enough work. `pool` has workers to use instead.
+
+    Raises:
+        FileError: too few files may be open at once.
     """
     _allow_open_files()
     if pool and sizes:
@@ -56,7 +58,7 @@ def choose_engine(
 
 @contextmanager
 def workers_of(executor: "Executor | None", scheduler: str | None) -> "Iterator[Pool | None]":
-    """The workers of an executor, or of a Dask scheduler by its address; None for our own."""
+    """The workers of an executor, or of the Dask scheduler at an address; None without either."""
     if scheduler is not None:
         from dropcli.parallel.cluster import connected
 
@@ -71,7 +73,7 @@ def workers_of(executor: "Executor | None", scheduler: str | None) -> "Iterator[
 
 
 def _allow_open_files() -> None:
-    """Raise the limit, which is 256 on macOS; a group of files and the workers' pipes need some."""
+    """Raise the limit of open files: macOS has 256, and groups of files and workers need more."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -91,7 +93,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The program imports `signals` first, and the pools, which load slowly, when it needs them."""
+    """Import on first use: the command imports `signals` first, and pools are slow to import."""
     if name in _MODULES:
         value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         return value

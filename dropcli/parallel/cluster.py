@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster that is there; this never starts one."""
+"""The workers of a running Dask cluster. This module never starts a cluster."""
 
 import json
 import logging
@@ -13,14 +13,14 @@ from typing import Any
 from dropcli.errors import DropcliError, FileError, needing
 from dropcli.parallel.futures import Pool, call_elsewhere, missing_elsewhere
 
-_WORKERS = 60.0  # seconds without any worker
-_ANSWER = 10.0  # seconds for workers to say which version they have
-_LOOK = 2.0  # seconds between two looks at the workers
-_CLOSE = 1  # seconds for the connection to close
+_WORKERS = 60.0  # seconds to wait for a worker
+_ANSWER = 10.0  # seconds for workers to return their version
+_LOOK = 2.0  # seconds between checks of the workers
+_CLOSE = 1  # seconds to close the connection
 
 
 class Cluster(Pool):
-    """The workers of a scheduler, as many as there are."""
+    """The workers of a Dask scheduler."""
 
     def __init__(self, client: Any, address: str) -> None:
         super().__init__(client.get_executor(pure=False))
@@ -40,7 +40,7 @@ class Cluster(Pool):
         if now - self._looked < _LOOK:
             return
         self._looked = now
-        with suppress(OSError):  # a late answer; the connection says soon enough that it is lost
+        with suppress(OSError):  # a late answer; if the connection is lost, it is reported soon
             self._slots = sum(self._threads().values())
         if self._slots:
             self._seen = now
@@ -56,14 +56,18 @@ class Cluster(Pool):
         )
 
     def begin(self) -> None:
-        """FileError unless there are workers, all of them with this version of dropcli."""
+        """Wait for a worker, and compare versions.
+
+        Raises:
+            FileError: there are no workers, or one has another version of dropcli.
+        """
         try:
             self._client.wait_for_workers(1, timeout=_WORKERS)
         except TimeoutError as error:
             message = f"the cluster at {self._address} has no workers"
             hint = f"dask worker {self._address} --nthreads 1 --nworkers auto"
             raise FileError("no-workers", message, hint) from error
-        # Not `client.run`, which waits half a minute for a worker that has just died.
+        # Not with `client.run`, which waits half a minute for a worker that has just died.
         call = call_elsewhere(os.getpid)
         asked = {
             self._client.get_executor(pure=False, workers=[worker]).submit(
@@ -72,7 +76,7 @@ class Cluster(Pool):
             for worker in self._threads()
         }
         answers, late = wait(asked, _ANSWER)
-        for future in late:  # the worker is busy; it is asked again with its first files
+        for future in late:  # the worker is busy; its first files check the version again
             future.cancel()
         for future in answers:
             failure = None if future.cancelled() else future.exception()
@@ -84,7 +88,7 @@ class Cluster(Pool):
         self.check()
 
     def _threads(self) -> dict[str, int]:
-        """The number of threads of each worker, by its address; OSError without a quick answer."""
+        """The number of threads of each worker by address. Raises OSError if the answer is late."""
         found: dict[str, int] = self._client.sync(
             self._client.scheduler.ncores, callback_timeout=_LOOK
         )
@@ -93,7 +97,7 @@ class Cluster(Pool):
 
 @contextmanager
 def connected(place: str) -> Iterator[Cluster]:
-    """The cluster of a scheduler, by its address or the file that it wrote."""
+    """The cluster of a scheduler, given by its address or its scheduler file."""
     with needing("distributed", "dask"):
         from distributed import Client
     _silence()
@@ -110,12 +114,12 @@ def connected(place: str) -> Iterator[Cluster]:
             raise cluster.lost() from error
         yield cluster
     finally:
-        with suppress(Exception):  # the scheduler may be gone, and all is done or reported
+        with suppress(Exception):  # the scheduler may be gone, and all work is done or reported
             client.close(timeout=_CLOSE)
 
 
 def _address(place: str) -> str:
-    """The address that is meant, checked: a client that fails to start ends with a traceback."""
+    """The checked address of the scheduler: a client that cannot start prints a traceback."""
     from distributed.comm import parse_address
     from distributed.comm.registry import get_backend
 
@@ -136,7 +140,7 @@ def _no_scheduler(problem: str) -> FileError:
 
 
 def _silence() -> None:
-    """Its warnings would stand among the messages of the command, which says what matters."""
+    """Silence Dask's warnings, which would be mixed with the messages of the command."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)

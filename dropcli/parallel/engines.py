@@ -1,6 +1,6 @@
-"""Where tasks run: one after the other in this process, or in worker processes.
+"""Engines run tasks: one after the other in this process, or in worker processes.
 
-Tasks come in chunks, because handing one over costs as much as dropping a small file.
+Tasks are grouped in chunks, because sending one to a worker costs as much as a small file.
 """
 
 from abc import ABC, abstractmethod
@@ -12,8 +12,8 @@ from dropcli.errors import Interrupted
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A picklable function of a chunk of tasks and of a callback for the bytes done. It returns the
-# results, fewer than tasks if a signal ended the work, which it returns too.
+# A picklable function of a chunk of tasks and a callback for processed bytes. It returns the
+# results, and the signal that ended the work, if any; then there are fewer results than tasks.
 Work: TypeAlias = Callable[
     [Sequence[T], Callable[[int], None]], tuple[Sequence[R], Interrupted | None]
 ]
@@ -22,8 +22,8 @@ Work: TypeAlias = Callable[
 class Engine(ABC, Generic[T, R]):
     """Runs chunks of tasks, in any order.
 
-    `deaths` counts how often workers were killed. `remote` workers may be on other machines; what
-    runs them replaces lost ones, and they finish what they have begun after the run has ended.
+    `deaths` counts the workers that were killed. If `remote`, workers may be on other machines: the
+    executor replaces lost ones, and they finish chunks that they began after the run has ended.
     """
 
     deaths = 0
@@ -31,30 +31,30 @@ class Engine(ABC, Generic[T, R]):
 
     @property
     def slots(self) -> int:
-        """How many chunks run at once."""
+        """The number of chunks that run at once."""
         return 1
 
     @property
     def unfinished(self) -> int:
-        """How many tasks remote workers may have begun when `run` was ended early."""
+        """The number of tasks that remote workers may have begun when `run` was ended early."""
         return 0
 
     @abstractmethod
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
     ) -> Generator[tuple[T, R | None], None, None]:
-        """Each task and its result; None for a task that killed its worker.
+        """Yield each task with its result, or with None if it killed its worker.
 
-        `on_bytes` is called regularly with the number of new bytes, possibly 0.
+        `on_bytes` is called regularly with the number of new bytes, which may be 0.
         """
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
-        """After an early end of `run`: the tasks that were finished by then."""
+        """Yield the tasks that were finished when `run` was ended early."""
         yield from ()
 
 
 class Serial(Engine[T, R]):
-    """In this process, one chunk after the other."""
+    """Runs all chunks in this process, one after the other."""
 
     def __init__(self, work: Work[T, R]) -> None:
         self._work = work

@@ -1,7 +1,7 @@
-"""Work on any `concurrent.futures.Executor`: other processes, or the workers of a cluster.
+"""Run work on any `concurrent.futures.Executor`: other processes, or the workers of a cluster.
 
-A worker may die. Executors that replace it run its chunk again and give up in the end; then each
-task of that chunk runs alone, and only the one that kills its worker again fails.
+A worker may die. Executors that replace it run its chunk again, and give up after some attempts.
+Then each task of the chunk runs alone, and only a task that kills its worker again fails.
 """
 
 import os
@@ -21,18 +21,18 @@ from dropcli.__version__ import __version__
 from dropcli.errors import DropcliError, FileError
 from dropcli.parallel.engines import Engine, Work
 
-_TICK = 0.2  # seconds between two looks at the workers
-_SLOTS = 16  # of an executor that does not say how many it has
-# What executors raise for work whose worker died, Dask's and Parsl's; they load slowly.
+_TICK = 0.2  # seconds between checks of the workers
+_SLOTS = 16  # if the executor does not say how many it has
+# What executors raise when a worker dies, by name, because Dask and Parsl are slow to import.
 _DEATHS = {"KilledWorker", "ManagerLost", "WorkerLost"}
 
 T = TypeVar("T")
 R = TypeVar("R")
-Done: TypeAlias = tuple[Sequence[R], int]  # results, and the bytes done
+Done: TypeAlias = tuple[Sequence[R], int]  # results, and the number of bytes
 
 
 class Pool:
-    """An executor that is there already, and how many chunks it runs at once."""
+    """A given executor, and the number of chunks that it runs at once."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -44,10 +44,10 @@ class Pool:
         return next((number for number in known if isinstance(number, int)), 0) or _SLOTS
 
     def check(self) -> None:
-        """DropcliError if the workers are gone for good; called at every tick."""
+        """Raise DropcliError if the workers are lost; called at every tick."""
 
     def lost(self) -> DropcliError:
-        """Why work was cancelled that this run did not cancel."""
+        """The error for work that was cancelled, but not by this run."""
         return FileError("executor-lost", "the executor was shut down", "make another, and resume")
 
 
@@ -63,13 +63,13 @@ class Futures(Engine[T, R]):
 
     @property
     def slots(self) -> int:
-        """It changes where a cluster grows or shrinks."""
+        """The number of slots, which changes when a cluster grows or shrinks."""
         return max(1, self._pool.slots)
 
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
     ) -> Generator[tuple[T, R | None], None, None]:
-        """Keep every worker busy with one chunk and another waiting, whatever their number."""
+        """Give every worker one chunk, and keep one more waiting for it."""
         waiting = iter(chunks)
         try:
             while True:
@@ -77,17 +77,17 @@ class Futures(Engine[T, R]):
                 if not self._running:
                     return
                 lost = yield from self._collect(on_bytes)
-                if lost:  # an executor blames all that its worker had, not only the culprit
+                if lost:  # all tasks of the worker, not only the one that killed it
                     self.deaths += 1
                     while self._running:
                         lost += yield from self._collect(on_bytes)
                     yield from self._find_culprits(lost, on_bytes)
         finally:
             for future in self._running:
-                future.cancel()  # what has begun goes on elsewhere
+                future.cancel()  # chunks that have begun continue elsewhere
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
-        """What was finished when `run` ended."""
+        """Yield what was finished when `run` ended."""
         done = {future for future in self._running if future.done() and not future.cancelled()}
         for future in done:
             chunk = self._running.pop(future)
@@ -108,7 +108,7 @@ class Futures(Engine[T, R]):
             self._running[future] = chunk
 
     def _collect(self, on_bytes: Callable[[int], None]) -> Generator[tuple[T, R], None, list[T]]:
-        """Each task that is done soon, and its result; returns the tasks whose worker died."""
+        """Yield each task that is done soon, with its result; return tasks whose worker died."""
         lost: list[T] = []
         done, _ = wait(self._running, _TICK, FIRST_COMPLETED)
         self._pool.check()
@@ -137,7 +137,7 @@ class Futures(Engine[T, R]):
                     yield task, None
 
     def _failure(self, error: BaseException) -> DropcliError:
-        """What went wrong with a chunk, beside its files, which have errors of their own."""
+        """The error for a failed chunk. Failures of files are not errors of their chunk."""
         if isinstance(error, DropcliError):
             return error
         if isinstance(error, BrokenExecutor | CancelledError):
@@ -149,21 +149,22 @@ class Futures(Engine[T, R]):
 
 
 class _Call:
-    """A call that is made when this is unpickled."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        # Inside, so that the version is compared before anything else is read.
+        # Pickled inside, so that the version is compared before anything else is loaded.
         self._inner = pickle.dumps((function, arguments))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # Never twice the same, or Dask would give the result of the first to the second.
+        # Different each time, or Dask would return the result of the first call for the second.
         return _call, (__version__, self._inner, os.urandom(8))
 
 
 def call_elsewhere(function: Callable[..., Any], *arguments: Any) -> bytes:
-    """What `pickle.loads` makes a call of, in a process that may have another version or none.
+    """Pickle a call, to run in a process that may have another version of dropcli or none.
 
-    A function of dropcli would kill a Dask worker without dropcli, which cannot unpickle it.
+    The worker runs it with `pickle.loads`. A function of dropcli would kill a Dask worker that has
+    no dropcli, because it cannot unpickle the function.
     """
     return pickle.dumps(_Call(function, *arguments))
 
@@ -187,12 +188,12 @@ def _run(work: Work[T, R], chunk: list[T]) -> Done[R]:
 
 
 def other_version(there: str) -> DropcliError:
-    """The error for workers of another version."""
+    """The error for workers with another version of dropcli."""
     message = f"a worker has dropcli {there}, and this is {__version__}"
     return FileError("other-version", message, f"install dropcli=={__version__} on all workers")
 
 
 def missing_elsewhere(who: str) -> DropcliError:
-    """The error for workers without dropcli, who are named."""
+    """The error for workers without dropcli; `who` names them."""
     message = f"{who} no dropcli"
     return FileError("no-dropcli", message, f"install dropcli=={__version__} on all workers")

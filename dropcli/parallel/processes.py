@@ -1,4 +1,4 @@
-"""Worker processes, any of which may die: only the task that killed it fails."""
+"""Worker processes. If one dies, only the task that killed it fails."""
 
 import multiprocessing
 import os
@@ -18,8 +18,8 @@ from dropcli.errors import FileError, Interrupted
 from dropcli.parallel import signals
 from dropcli.parallel.engines import Engine, Work
 
-_TICK = 0.2  # seconds between two looks at the workers
-_GRACE = 1.0  # seconds for workers to remove what is unfinished
+_TICK = 0.2  # seconds between checks of the workers
+_GRACE = 1.0  # seconds for workers to remove unfinished files
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ class Processes(Engine[T, R]):
     def __init__(self, work: Work[T, R], jobs: int) -> None:
         self._work = work
         self._jobs = jobs
-        # Without a lock, which a worker that is killed may hold. A bar may be a little behind.
+        # Without a lock, which a killed worker might hold. The progress bar may be slightly late.
         self._counter: Any = multiprocessing.RawValue("q", 0)
         self._counted = 0
         self._running: dict[Future[Sequence[R]], list[T]] = {}
@@ -43,7 +43,7 @@ class Processes(Engine[T, R]):
     def run(
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
     ) -> Generator[tuple[T, R | None], None, None]:
-        """Keep every worker busy with one chunk and another waiting."""
+        """Give every worker one chunk and keep one more waiting for it."""
         waiting = iter(chunks)
         pool = self._pool(self._jobs)
         try:
@@ -54,7 +54,7 @@ class Processes(Engine[T, R]):
                 done, _ = wait(self._running, _TICK, FIRST_COMPLETED)
                 on_bytes(self._news())
                 lost += yield from self._collect(done)
-                if lost:  # a broken pool loses every chunk in flight, not only the culprit's
+                if lost:  # a broken pool loses all chunks in flight, not only the one that broke it
                     self.deaths += 1
                     _end(pool)
                     lost += yield from self._collect(wait(self._running).done)
@@ -64,11 +64,11 @@ class Processes(Engine[T, R]):
             self.deaths += _end(pool)
 
     def stop(self) -> Generator[tuple[T, R | None], None, None]:
-        """What the workers had finished when `run` ended them."""
+        """Yield what the workers had finished when `run` ended them."""
         yield from self._collect(wait(self._running, _TICK).done)
 
     def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[list[T]]) -> list[T]:
-        """Hand over chunks; returns the tasks of the one that found the pool broken."""
+        """Submit chunks; return the tasks of the chunk for which the pool was already broken."""
         while len(self._running) < 2 * self._jobs:
             chunk = next(waiting, None)
             if chunk is None:
@@ -83,7 +83,7 @@ class Processes(Engine[T, R]):
     def _collect(
         self, done: Iterable[Future[Sequence[R]]]
     ) -> Generator[tuple[T, R], None, list[T]]:
-        """Each task and its result; returns the tasks that have none."""
+        """Yield each task with its result; return the tasks without a result."""
         lost: list[T] = []
         for future in done:
             chunk = self._running.pop(future)
@@ -97,7 +97,7 @@ class Processes(Engine[T, R]):
         return lost
 
     def _find_culprits(self, suspects: list[T]) -> Generator[tuple[T, R | None], None, None]:
-        """Run each task alone; the culprit kills its worker again."""
+        """Run each task alone; a task that kills its worker again is the culprit."""
         pool = self._pool(1)
         try:
             for task in suspects:
@@ -115,11 +115,11 @@ class Processes(Engine[T, R]):
         return ProcessPoolExecutor(jobs, context, _begin_worker, (self._counter,))
 
     def _context(self) -> Any:
-        """Copies of this process, which begin at once; by a server if it may hold locks."""
+        """The start method: fork, which is fast; a fork server if this process may hold locks."""
         if _is_alone():
             return multiprocessing.get_context("fork")
         context: Any = multiprocessing.get_context("forkserver")
-        # The module of the function is imported once for all workers.
+        # The server imports the module of the function once for all workers.
         context.set_forkserver_preload([getattr(self._work, "func", self._work).__module__])
         with _starting():
             _start_forkserver()
@@ -132,15 +132,15 @@ class Processes(Engine[T, R]):
 
 
 def _is_alone() -> bool:
-    """Whether this process has a single thread, so that a copy of it finds no lock taken."""
+    """Whether this process has a single thread, so that no lock is held in a fork."""
     with suppress(OSError):
         return len(os.listdir("/proc/self/task")) == 1
-    return False  # macOS, whose frameworks forbid copies
+    return False  # macOS, where forks may crash in system libraries
 
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """Processes that start meanwhile begin with signals blocked."""
+    """Block signals in processes that start inside."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
     try:
         yield
@@ -149,7 +149,7 @@ def _blocked() -> Iterator[None]:
 
 
 def _start_forkserver() -> None:
-    """With signals blocked, so that a signal to all processes does not end it."""
+    """Start it with signals blocked, so that a signal to all processes does not end it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     resource_tracker.ensure_running()  # unblocks the other two signals
     signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
@@ -161,16 +161,16 @@ def _start_forkserver() -> None:
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """Keep foreign code out of processes that start, and explain why the system starts none."""
+    """Keep other code out of processes that start, and explain why the system starts none."""
     main, safe_path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
-    sys.modules["__main__"] = ModuleType("__main__")  # workers would import it, and need nothing
+    sys.modules["__main__"] = ModuleType("__main__")  # workers would import it without need
     os.environ["PYTHONSAFEPATH"] = "1"  # or `python -c` imports from the current folder first
     try:
         yield
     except BrokenExecutor:
         raise
     except (OSError, EOFError, RuntimeError) as error:
-        threads = isinstance(error, RuntimeError)  # of which the pool's own could not start
+        threads = isinstance(error, RuntimeError)  # the threads of the pool could not start
         ended = "the system starts no more threads" if threads else "they ended at once"
         reason = getattr(error, "strerror", None) or ended
         message = f"worker processes cannot be started: {reason.lower()}"
@@ -183,7 +183,7 @@ def _starting() -> Iterator[None]:
 
 
 def _end(pool: ProcessPoolExecutor) -> int:
-    """End the workers, whatever state the pool is in; returns how many had to be killed."""
+    """End the workers, in any state of the pool; return how many had to be killed."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()
@@ -199,11 +199,11 @@ def _end(pool: ProcessPoolExecutor) -> int:
     return killed
 
 
-_counter: Any = None  # is set in worker processes
+_counter: Any = None  # set in worker processes
 
 
 def _begin_worker(counter: Any) -> None:
-    """A worker leaves Ctrl-C to its parent, and ends with it."""
+    """Ignore Ctrl-C, which the parent handles, and end when the parent ends."""
     global _counter
     _counter = counter
     signals.install()
@@ -214,7 +214,7 @@ def _begin_worker(counter: Any) -> None:
 def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        if os.getppid() == parent.pid:  # a copy inherits what would say that its parent ended
+        if os.getppid() == parent.pid:  # a fork inherits the pipe that would show the parent's end
             while os.getppid() == parent.pid:
                 time.sleep(_TICK)
         else:
@@ -225,7 +225,7 @@ def _follow_parent() -> None:
 
 
 def _run(work: Work[T, R], chunk: list[T]) -> Sequence[R]:
-    """Run in a worker: signals are delivered at work, and deferred while it is idle.
+    """Run in a worker. Signals are delivered during work, and deferred while the worker is idle.
 
     After a signal a worker returns no more results, until its pool ends it.
     """

@@ -1,7 +1,7 @@
-"""Signals that end the command raise Interrupted, which unwinds and removes unfinished files.
+"""Signals that end the command raise Interrupted, so that unfinished files are removed.
 
-While modules are imported a signal is deferred, since some of them, as numpy, swallow exceptions.
-Python itself swallows exceptions in finalizers; then the signal is sent again.
+During imports a signal is deferred, because some modules, such as numpy, swallow exceptions.
+Python itself swallows exceptions in finalizers; in that case the signal is sent again.
 """
 
 import _thread
@@ -17,26 +17,27 @@ from typing import Any
 from dropcli.errors import Interrupted
 
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-_AGAIN = 0.001  # seconds until a finalizer that swallowed a signal has ended
+_AGAIN = 0.001  # seconds until the finalizer that swallowed a signal has ended
 
 _depth = 0
 _waiting: int | None = None
 _raised = False
-_unraisable: "Callable[[sys.UnraisableHookArgs], object] | None" = None  # the hook before ours
+_unraisable: "Callable[[sys.UnraisableHookArgs], object] | None" = None  # the previous hook
 
 
 def install() -> dict[int, Any]:
-    """Take signals and defer them until `deliver`; return the previous handlers. Idempotent."""
+    """Install handlers that defer signals until `deliver`; return the previous ones. Idempotent."""
     global _depth, _unraisable
     _depth = 1
     if _unraisable is None:
         _unraisable, sys.unraisablehook = sys.unraisablehook, _catch_lost
-    handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+    # Under nohup, SIGHUP is ignored and stays so.
+    handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     return {number: signal.signal(number, _receive) for number in handled}
 
 
 def deliver() -> None:
-    """Raise Interrupted for a deferred signal, and for later ones as they arrive."""
+    """Raise Interrupted for a deferred signal, and from now on for each signal that arrives."""
     global _depth
     _depth -= 1
     if _waiting is not None and not _depth and not _raised:
@@ -44,14 +45,14 @@ def deliver() -> None:
 
 
 def delivered() -> bool:
-    """Whether a signal has been raised; no other will be."""
+    """Whether Interrupted has been raised. It is raised only once."""
     return _raised
 
 
 def restore(handlers: dict[int, Any]) -> None:
-    """Put back the previous handlers.
+    """Restore the previous handlers.
 
-    If they are ours, the process is about to end, and nothing is left to interrupt.
+    If they are our own, the process is about to end and nothing is left to interrupt.
     """
     global _depth, _waiting, _raised, _unraisable
     _depth = 1
@@ -65,7 +66,7 @@ def restore(handlers: dict[int, Any]) -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Signals that arrive inside are delivered at the end."""
+    """Deliver signals that arrive inside the block when it ends."""
     global _depth
     _depth += 1
     try:
@@ -76,7 +77,7 @@ def deferred() -> Iterator[None]:
 
 def _receive(number: int, frame: FrameType | None) -> None:
     global _waiting
-    if _raised:  # a second signal must not disturb the unwinding
+    if _raised:  # a second signal must not interrupt the cleanup
         return
     if _depth:
         _waiting = _waiting or number
@@ -95,7 +96,7 @@ def _catch_lost(lost: "sys.UnraisableHookArgs") -> None:
     global _raised
     if isinstance(lost.exc_value, Interrupted):
         _raised = False
-        # Without the locks of `Thread`, which the finalizer may have interrupted.
+        # Without the locks of `Thread`, which the interrupted finalizer may hold.
         _thread.start_new_thread(_send_again, (lost.exc_value.number,))
     elif _unraisable is not None:
         _unraisable(lost)
@@ -104,5 +105,5 @@ def _catch_lost(lost: "sys.UnraisableHookArgs") -> None:
 def _send_again(number: int) -> None:
     time.sleep(_AGAIN)
     main = threading.main_thread().ident
-    if _unraisable is not None and main is not None:  # signals are still ours
-        signal.pthread_kill(main, number)  # wakes it where it waits
+    if _unraisable is not None and main is not None:  # the handlers are still ours
+        signal.pthread_kill(main, number)  # wakes the main thread if it waits

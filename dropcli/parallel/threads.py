@@ -1,4 +1,4 @@
-"""The number of cores, and executors: threads, and one for work that is too short for them."""
+"""The number of cores, thread pools, and an executor without threads."""
 
 import os
 from collections.abc import Callable
@@ -11,14 +11,14 @@ R = TypeVar("R")
 
 
 def usable_cores() -> int:
-    """The number of cores this process may use, which containers and `taskset` may limit."""
+    """The number of cores this process may use. Containers and `taskset` may limit it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads; `submit` raises DropcliError where the system starts no more of them."""
+    """A thread pool whose `submit` raises DropcliError if the system cannot start a thread."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         try:
@@ -32,7 +32,7 @@ class Threads(ThreadPoolExecutor):
 
 
 class Inline(Executor):
-    """An executor without threads or processes, for work that is too short to hand over."""
+    """An executor that runs work at once, for work that is too short for a thread."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         future: Future[R] = Future()

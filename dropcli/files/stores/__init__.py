@@ -1,6 +1,6 @@
-"""Objects in stores, as files are: read at any position, published whole or not at all.
+"""Objects in stores, with the interface of files: read at any position, and published whole.
 
-It is imported late, since it imports the library for stores.
+Import it late, because it imports the library for object stores.
 """
 
 from dropcli.files.stores.claim import left_behind as left_behind

@@ -1,6 +1,7 @@
-"""Ranges of an object: small ones one by one, long runs in blocks that are fetched ahead.
+"""Read ranges of an object: small ones singly, long runs in blocks that are fetched ahead.
 
-At a round trip of 60 ms one request at a time reads 49 MB/s, eight blocks of 8 MiB at once 340.
+With a round trip of 60 ms, one request at a time reads 49 MB/s, and eight blocks of 8 MiB at once
+read 340 MB/s.
 """
 
 from bisect import bisect_right
@@ -11,11 +12,11 @@ from threading import Lock
 from dropcli.parallel import Threads
 
 BLOCK = 8 << 20
-AHEAD = 8  # blocks
+AHEAD = 8  # blocks that are fetched at once
 _BEHIND = 2  # blocks that threads may still read
-PAGE = 1 << 18  # what a small read fetches
+PAGE = 1 << 18  # bytes that a small read fetches
 _SMALL = 1 << 16  # reads below this are not part of a run
-_AT_ONCE = 32  # small ranges
+_AT_ONCE = 32  # small ranges that are fetched at once
 _PAGES = 16
 
 Fetch = Callable[[int, int], memoryview]
@@ -29,15 +30,15 @@ class Ahead:
         self._size = size
         self._pages: list[memoryview] = []  # the latest ones
         self._places: list[int] = []
-        self._kept: list[tuple[int, memoryview]] = []  # what was said to be read, by its place
+        self._kept: list[tuple[int, memoryview]] = []  # the ranges of `expect`, in order
         self._lock = Lock()
         self._pool: Threads | None = None
         self._blocks: dict[int, Future[memoryview]] = {}
-        self._newest = -1  # the block that was asked for last
+        self._newest = -1  # the block that was requested last
         self._window = AHEAD
 
     def add_page(self, start: int, data: memoryview) -> None:
-        """Keep a range that is known already."""
+        """Keep a range that has been read already."""
         with self._lock:
             self._places, self._pages = (
                 [*self._places, start][-_PAGES:],
@@ -45,7 +46,7 @@ class Ahead:
             )
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetch small ranges (start, bytes) at once; those close together as one."""
+        """Fetch small ranges (start, bytes) at once; ranges that are close together as one."""
         merged: list[tuple[int, int]] = []
         for start, nbytes in sorted(ranges):
             stop = min(start + nbytes, self._size)
@@ -62,7 +63,7 @@ class Ahead:
             self._kept = [(start, data) for (start, _), data in zip(merged, found, strict=True)]
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from `offset`; all of it lies within the object."""
+        """Fill the buffer from `offset`; the range must be inside the object."""
         count = len(buffer)
         page = self._page(offset, count)
         if page is None and count < _SMALL:
@@ -83,7 +84,7 @@ class Ahead:
             done += run
 
     def read(self, offset: int, count: int) -> bytes:
-        """A range of known length, such as a header, without reading ahead."""
+        """Return a range without reading ahead, for data of known length such as a header."""
         if self._page(offset, count) or count < _SMALL:
             buffer = bytearray(count)
             self.read_into(offset, memoryview(buffer))
@@ -94,7 +95,7 @@ class Ahead:
             return b"".join(parts)
 
     def close(self) -> None:
-        """Fetch nothing more."""
+        """Cancel what is not yet fetched."""
         with self._lock:
             self._blocks = {}
             if self._pool:
@@ -113,7 +114,7 @@ class Ahead:
         return None
 
     def _block(self, number: int) -> "Future[memoryview]":
-        """A block, with those after it on their way. A jump begins with few of them."""
+        """Return a block and start fetching the next ones; after a jump, fewer of them."""
         with self._lock:
             if self._pool is None:
                 self._pool = Threads(AHEAD)

@@ -1,7 +1,8 @@
-"""A claim on a prefix: an object that one run creates, renews, and removes.
+"""A claim on a prefix: an object that a run creates, renews, and removes.
 
-A run that was killed does not remove its claim. Where its process can be looked for it is known to
-be dead; elsewhere its claim is watched for longer than a run takes to renew one.
+A run that was killed does not remove its claim. On the same machine, the process of the run shows
+whether it is dead. From another machine, the claim is watched for longer than a run takes to
+renew one.
 """
 
 import json
@@ -14,12 +15,12 @@ from dropcli.errors import DropcliError, FileError
 from dropcli.files.log import in_use
 from dropcli.files.stores.client import asking, client_of
 
-BEAT = 10.0  # seconds between two renewals
-_WATCHED = 25.0  # seconds
+BEAT = 10.0  # seconds between renewals
+_WATCHED = 25.0  # seconds to watch a claim
 
 
 class Claim:
-    """The claim of this process on `url`. FileError if another run holds it."""
+    """The claim of this process on `url`. Raises FileError if another run holds it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -32,7 +33,7 @@ class Claim:
                 raise in_use()
 
     def renew(self) -> None:
-        """Renew the claim. FileError if another run has taken it over."""
+        """Renew the claim. Raises FileError if another run has taken it over."""
         if not self._put({"e_tag": self._etag}):
             raise FileError("in-use", "another run took over this folder", None, self._url)
 
@@ -56,7 +57,11 @@ class Claim:
 
 
 def left_behind(url: str) -> str:
-    """The ETag of a claim whose run has ended, "" if there is none. FileError if it goes on."""
+    """Return the ETag of a claim whose run has ended, "" if there is none.
+
+    Raises:
+        FileError: the run is still active.
+    """
     deadline = time.monotonic() + _WATCHED
     seen = ""
     while True:
@@ -72,7 +77,7 @@ def left_behind(url: str) -> str:
 
 
 def _holder(url: str) -> tuple[dict[str, Any], str]:
-    """Who holds the claim, and its ETag; both empty if there is none."""
+    """The content of the claim, and its ETag; both are empty if there is none."""
     store, key = client_of(url)
     try:
         with asking(url):
@@ -85,7 +90,7 @@ def _holder(url: str) -> tuple[dict[str, Any], str]:
 
 
 def _self() -> dict[str, Any]:
-    """This process, and the machine or container in which its number means it."""
+    """This process, and the machine or container to which its number belongs."""
     return {"place": _place(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
@@ -99,7 +104,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks of the kernel; None where that is not known."""
+    """The start time of a process in kernel ticks; None if it is unknown."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[19]
@@ -120,5 +125,5 @@ def _is_dead(holder: dict[str, Any]) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it belongs to another user
+        pass  # it belongs to another user, so it is alive
     return bool(holder["started"] != _started(int(holder["pid"])))

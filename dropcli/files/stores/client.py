@@ -1,7 +1,7 @@
-"""The library for object stores, and clients with settings from the environment.
+"""Clients of the library for object stores, with settings from the environment.
 
-Settings are those of the stores' own tools: `AWS_*`, `GOOGLE_*`, `AZURE_*`. A request that fails
-for a reason that may pass is sent again, and for half a minute at most.
+The settings are those of the stores' own tools: `AWS_*`, `GOOGLE_*`, `AZURE_*`. A request that
+fails for a temporary reason is sent again, for at most half a minute.
 """
 
 import os
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 READ_SECONDS, WRITE_SECONDS = 30, 120  # for one request
 _CONNECT_SECONDS = 5
-_RETRY_SECONDS = 25  # after which no other attempt begins
+_RETRY_SECONDS = 25  # after this no further attempt begins
 _RETRIES = 7
 _PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
-_KEYS = (  # settings with which the library finds credentials without boto3
+_KEYS = (  # with these settings the library finds credentials without boto3
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -38,22 +38,22 @@ _KEYS = (  # settings with which the library finds credentials without boto3
 
 
 def client_of(url: str, *, writing: bool = False) -> "tuple[ObjectStore, str]":
-    """A client for the bucket of this URL, and the key."""
+    """Return a client for the bucket of this URL, and the key."""
     bucket, key = split_url(url)
     settings = tuple(sorted(i for i in os.environ.items() if i[0].startswith(_PREFIXES)))
-    # A client must not cross a fork.
+    # A client must not be used in a forked process.
     return _client(bucket, WRITE_SECONDS if writing else READ_SECONDS, settings, os.getpid()), key
 
 
 def open_writer(url: str, part_bytes: int, at_once: int) -> "WritableFile":
-    """A multipart upload, which leaves nothing behind if its `with` ends in an exception."""
+    """Begin a multipart upload, which is removed if its `with` block ends in an exception."""
     store, key = client_of(url, writing=True)
     return obstore.open_writer(store, key, buffer_size=part_bytes, max_concurrency=at_once)
 
 
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """Turn the library's errors into ours."""
+    """Turn errors of the library into errors of dropcli."""
     try:
         yield
     except (BaseError, OSError, ValueError) as error:
@@ -93,7 +93,7 @@ def _endpoint(settings: "dict[str, str] | os._Environ[str]") -> str | None:
 
 
 def _s3_settings(known: dict[str, str]) -> dict[str, Any]:
-    """What the library does not take from the environment as other tools do."""
+    """The settings that the library does not read from the environment as other tools do."""
     more: dict[str, Any] = {}
     if endpoint := _endpoint(known):
         more["endpoint"] = endpoint
@@ -109,7 +109,7 @@ def _s3_settings(known: dict[str, str]) -> dict[str, Any]:
 
 
 def _profile(known: dict[str, str]) -> Any:
-    """Credentials from the files of the AWS tools, which boto3 reads; None without such a file."""
+    """Credentials from the files of the AWS tools, which boto3 reads; None if there are none."""
     profile = known.get("AWS_PROFILE")
     files = (
         known.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),

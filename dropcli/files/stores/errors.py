@@ -1,7 +1,7 @@
-"""What stores and the way to them answer, as errors of one line.
+"""Errors of stores and of the network, each as one line.
 
-The library gives a page for each error. Its kind is told by the name of its class and by the
-codes that stores send: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+The library's own messages fill a page. The kind of an error is found by the name of its class and
+by the code from the store: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
 import re
@@ -14,11 +14,11 @@ _KEYS = {
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS",
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
-AGAIN = {"timeout", "unreachable", "cut-off"}  # what may pass, where the library does not retry
-EMPTY = "no-such-range"  # of an empty object
+AGAIN = {"timeout", "unreachable", "cut-off"}  # temporary errors that the library does not retry
+EMPTY = "no-such-range"  # the error for an empty object
 _EXISTS = "AlreadyExistsError"
 
-# By a pattern for the text of the library's error, which begins with the name of its class.
+# Each pattern matches the text of the library's error, which begins with the name of its class.
 _KINDS = {
     r"InvalidAccessKey|SignatureDoes|InvalidToken|ExpiredToken|^Unauthenticated": FileError(
         "forbidden", "the store refuses these credentials", "{keys}"
@@ -57,7 +57,7 @@ _KINDS = {
 
 
 def explain(error: Exception, url: str, endpoint: str | None) -> DropcliError:
-    """The error of a request for this URL, whose server `endpoint` names."""
+    """Return the error for a failed request to this URL; `endpoint` names the server."""
     name = type(error).__name__
     if name in ("PreconditionError", "NotModifiedError"):
         problem = "the object was replaced by another program while it was read"

@@ -1,4 +1,4 @@
-"""A log in a store, whose objects cannot grow: each part of it is an object of its own."""
+"""A log in a store. Objects cannot be appended to, so each part of the log is an object."""
 
 import re
 import tempfile
@@ -17,10 +17,10 @@ _AT_ONCE = 16
 
 
 class ObjectLog(Log):
-    """The parts `<url>/000001.jsonl` and so on, held by the claim `<url>/claim.json`.
+    """The objects `<url>/000001.jsonl` and so on, protected by the claim `<url>/claim.json`.
 
-    Lines are put after ten seconds at most, and when `sync` asks for it. The arguments are those
-    of `FileLog`.
+    Lines are written within ten seconds, and when `sync` is called. The arguments are those of
+    `FileLog`.
     """
 
     def __init__(self, url: str, *, fresh: bool, replace: bool, read_only: bool) -> None:
@@ -34,7 +34,7 @@ class ObjectLog(Log):
         try:
             self._parts = [] if fresh and replace else parts_of(url)
             if fresh and self._parts:
-                raise in_use()  # it began and ended since we looked
+                raise in_use()  # another run began and ended since the check
             if fresh and not read_only:
                 self.remove()
             self._number = int(self._parts[-1][-12:-6]) if self._parts else 0
@@ -87,7 +87,7 @@ class ObjectLog(Log):
                 self._read.write(data)
 
     def _beat(self, claim: Claim) -> None:
-        """Renew the claim, and put the lines that wait, until the run ends."""
+        """Renew the claim and write pending lines until the run ends."""
         while not self._ended.wait(BEAT):
             try:
                 self.sync()
@@ -100,7 +100,7 @@ class ObjectLog(Log):
 
 
 def parts_of(url: str) -> list[str]:
-    """The objects of a log, in order."""
+    """The URLs of the objects of a log, in order."""
     found = (item.url for item in list_objects(url))
     return sorted(part for part in found if re.fullmatch(r"/\d{6}\.jsonl", part[len(url) :]))
 
@@ -114,7 +114,7 @@ def remove_parts(url: str) -> None:
 
 
 def first_line(url: str) -> bytes | None:
-    """The first line of a log, None if there is none."""
+    """The first line of a log; None if there is no log."""
     parts = parts_of(url)
     return bytes(_content(parts[0])).split(b"\n", 1)[0] if parts else None
 

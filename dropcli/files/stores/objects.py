@@ -1,4 +1,4 @@
-"""What lies in a store: single objects, and those below a prefix."""
+"""Metadata of objects: single ones, and listings of prefixes."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def object_of(url: str, meta: "ObjectMeta") -> Object:
-    """What a store says about an object."""
+    """The metadata of an object."""
     return Object(url, meta["size"], meta["e_tag"] or str(meta["last_modified"]))
 
 
 def head(url: str) -> Object | None:
-    """The object of this URL, None if there is none."""
+    """The metadata of the object of this URL; None if there is none."""
     store, key = client_of(url)
     if not key:
         return None
@@ -33,7 +33,7 @@ def head(url: str) -> Object | None:
 
 
 def list_objects(prefix: str) -> Iterator[Object]:
-    """The objects below a prefix, without empty ones that stand for folders."""
+    """The objects below a prefix, without the empty objects that represent folders."""
     store, key = client_of(prefix)
     bucket, _ = split_url(prefix)
     with asking(prefix):
@@ -44,7 +44,7 @@ def list_objects(prefix: str) -> Iterator[Object]:
 
 
 def prefixes_in(prefix: str) -> list[str]:
-    """The names of the prefixes directly below one, in order."""
+    """The names of the prefixes directly below a prefix, in order."""
     store, key = client_of(prefix)
     with asking(prefix):
         found = store.list_with_delimiter(key or None)["common_prefixes"]
@@ -52,7 +52,7 @@ def prefixes_in(prefix: str) -> list[str]:
 
 
 def is_prefix(url: str) -> bool:
-    """Whether objects lie below this URL, or it says that it is a prefix."""
+    """Whether there are objects below this URL, or it ends in `/`."""
     if is_prefix_by_name(url):
         return True
     store, key = client_of(url)
@@ -63,7 +63,7 @@ def is_prefix(url: str) -> bool:
 
 
 def match_objects(pattern: str) -> tuple[str, list[Object]]:
-    """The prefix above the first part of a glob that is a pattern, and the objects that match."""
+    """The prefix before the first part of a glob with a wildcard, and the objects that match."""
     bucket, glob = split_url(pattern)
     parts = glob.split("/")
     fixed = next(number for number, part in enumerate(parts) if re.search(r"[*?[]", part))
@@ -76,7 +76,7 @@ def match_objects(pattern: str) -> tuple[str, list[Object]]:
 
 
 def _matches(parts: list[str], globs: list[str]) -> bool:
-    """Whether a key's parts match those of a glob; `**` stands for any number of folders."""
+    """Whether the parts of a key match those of a glob; `**` matches any number of folders."""
     if not globs:
         return not parts
     if globs[0] == "**" and _matches(parts, globs[1:]):

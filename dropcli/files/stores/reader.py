@@ -1,6 +1,6 @@
-"""An open object: its first bytes are fetched with its size and ETag, the rest as it is read.
+"""An open object. Its first bytes are fetched with its size and ETag, the rest when it is read.
 
-Every further request holds for that ETag alone, so an object that changes meanwhile is an error.
+All further requests require that ETag, so a change of the object during reading is an error.
 """
 
 import io
@@ -31,7 +31,7 @@ _FETCHED_BYTES = 32 << 20
 
 
 class _First(NamedTuple):
-    """What the first request for an object gives."""
+    """The result of the first request for an object."""
 
     item: Object
     data: memoryview
@@ -88,7 +88,7 @@ class ObjectReader(Reader):
             self._ahead.read_into(offset, buffer)
 
     def finish(self) -> None:
-        """Nothing is left to check: every request held for one version of the object."""
+        """Nothing is left to check: all requests required the same version of the object."""
 
     def file(self) -> IO[bytes]:
         return super().file() if self._ahead is None else io.BufferedReader(_Raw(self), PAGE)
@@ -108,12 +108,12 @@ class ObjectReader(Reader):
             raise too_short(self._item.nbytes, offset + count)
 
     def _fetch(self, start: int, stop: int) -> memoryview:
-        """A range of the version that was opened; runs on threads."""
+        """Fetch a range of the version that was opened; called on threads."""
         store, key = client_of(self._item.url)
         data, at = _buffer(stop - start), 0
         with asking(self._item.url):
             wanted: GetOptions = {"range": (start, stop), "if_match": self._item.etag}
-            # As one buffer, the library would hold all of it twice.
+            # In parts, because one buffer would make the library hold the range twice.
             for part in store.get(key, options=wanted).stream(_STREAMED):
                 data[at : at + len(part)] = part
                 at += len(part)
@@ -124,12 +124,12 @@ class ObjectReader(Reader):
 
 
 def _buffer(nbytes: int) -> memoryview:
-    """Memory for a range; of a large one the system gets all of it back, whichever threads ran."""
+    """Memory for a range. A large one is mapped, so that it returns to the system on any thread."""
     return memoryview(mmap.mmap(-1, nbytes) if nbytes >= _STREAMED else bytearray(nbytes))
 
 
 class _Raw(io.RawIOBase):
-    """A reader as a file of the standard library, with a position."""
+    """A reader as a file object with a position."""
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader, self._at = reader, 0
@@ -154,7 +154,7 @@ class _Raw(io.RawIOBase):
 
 
 def _first(url: str, nbytes: int) -> _First:
-    """The first bytes of an object, and what is to be known of it."""
+    """Fetch the first bytes and the metadata of an object."""
     store, key = client_of(url)
     try:
         with asking(url):

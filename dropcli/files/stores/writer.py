@@ -1,7 +1,7 @@
-"""Objects are published whole: one conditional put, or an upload in parts that shows at its end.
+"""Publish objects whole: by one conditional put, or by an upload in parts.
 
-Nothing is visible before all is there, so there is no temporary name. An exception or a signal
-ends an upload; only `kill -9` leaves parts behind, which the store keeps until a rule removes them.
+An object is visible only when it is complete, so no temporary name is needed. An exception or a
+signal aborts an upload. Only `kill -9` leaves parts behind, until a lifecycle rule removes them.
 """
 
 import time
@@ -21,17 +21,17 @@ from dropcli.files.urls import Object
 from dropcli.files.writer import Output, check_size
 from dropcli.parallel import Threads, signals
 
-_ONE_PUT = 64 << 20  # bytes; larger objects go in parts
+_ONE_PUT = 64 << 20  # bytes; larger objects are uploaded in parts
 _MAX_PARTS = 9_000  # stores allow 10,000
 _PARTS_BYTES = 32 << 20  # in flight
 _PUTS = 32  # at once
-_WAITING_BYTES = 64 << 20  # of objects that are being put
-_PAUSES = (0.5, 2.0, 5.0)  # seconds before a put is tried again
-_LATE = 15.0  # seconds after which it is not
+_WAITING_BYTES = 64 << 20  # of objects whose put has not finished
+_PAUSES = (0.5, 2.0, 5.0)  # seconds before a put is repeated
+_LATE = 15.0  # seconds after which it is not repeated
 
 
 class _Sink(Output):
-    """An output whose bytes go to a function."""
+    """An output that passes its bytes to a function."""
 
     def __init__(self, url: str, sink: Callable[[memoryview], object]) -> None:
         super().__init__(-1, url)
@@ -42,7 +42,7 @@ class _Sink(Output):
 
 
 class Uploads:
-    """Small objects that are put at once, while others are still made; `etags` by URL."""
+    """Puts small objects at once, while others are still computed; `etags` has ETags by URL."""
 
     def __init__(self) -> None:
         self.etags: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Uploads:
             self._take()
 
     def commit(self) -> dict[str, DropcliError]:
-        """Wait for all; return the errors by URL."""
+        """Wait for all puts; return the errors by URL."""
         try:
             while self._running:
                 self._take()
@@ -80,7 +80,7 @@ class Uploads:
 def publish_object(
     url: str, *, size: int, replace: bool, adopt: bool, uploads: Uploads | None
 ) -> Iterator[Output]:
-    """Write `size` bytes, then publish them as the object of this URL, as `publish` does a file."""
+    """Write `size` bytes, and publish them as the object of this URL. See `publish` for files."""
     if size <= _ONE_PUT:
         yield from _in_one(url, size, replace or adopt, replace, uploads)
         return
@@ -121,7 +121,11 @@ def _in_one(
 
 
 def put_object(url: str, data: bytearray, *, replace: bool) -> str:
-    """Put an object, and return its ETag. FileError if one with other bytes is there."""
+    """Put an object and return its ETag.
+
+    Raises:
+        FileError: an object with other bytes exists.
+    """
     store, key = client_of(url, writing=True)
     mode: Literal["overwrite", "create"] = "overwrite" if replace else "create"
     started = time.monotonic()
@@ -131,7 +135,7 @@ def put_object(url: str, data: bytearray, *, replace: bool) -> str:
                 found = store.put(key, memoryview(data), mode=mode, use_multipart=False)
             return found["e_tag"] or ""
         except DropcliError as error:
-            # The answer to a put may be lost, so the object may be this one.
+            # The response to an earlier put may be lost, so the object may be this one.
             if error.code == "exists" and (there := _same(url, data)):
                 return there.etag
             late = pause is None or time.monotonic() - started > _LATE
@@ -142,7 +146,7 @@ def put_object(url: str, data: bytearray, *, replace: bool) -> str:
 
 
 def _same(url: str, data: bytearray) -> Object | None:
-    """The object that is there, if it holds these bytes."""
+    """The existing object, if it holds these bytes."""
     there = head(url)
     if there is None or there.nbytes != len(data):
         return None
@@ -164,7 +168,7 @@ def _parts_of(url: str, size: int) -> Iterator[tuple[int, memoryview]]:
 
 
 def _adopted(url: str, size: int) -> Iterator[Output]:
-    """Compare with the object that is there, perhaps from an earlier run."""
+    """Compare with the existing object, which may be from an earlier run."""
     reader = ObjectReader(url)
     at = 0
 
@@ -191,24 +195,28 @@ def _in_parts(url: str, size: int, before: Object | None, *, replace: bool) -> I
 
     def send(more: memoryview) -> None:
         with asking(url):
-            writer.write(bytes(more))  # the library keeps it, and we use our buffer again
+            writer.write(
+                bytes(more)
+            )  # the library keeps its argument, and the buffer is used again
 
     try:
         output = _Sink(url, send)
         yield output
         check_size(output, size)
-        if not replace and head(url):  # another program's; uploads in parts have no condition
+        if not replace and head(
+            url
+        ):  # an object of another program; uploads in parts have no condition
             raise file_exists_error()
         with signals.deferred():
             _complete(url, size, before, writer.close)
     except BaseException as error:
         with signals.deferred(), suppress(OSError, DropcliError), asking(url):
-            writer.__exit__(type(error), error, None)  # ends the upload
+            writer.__exit__(type(error), error, None)  # aborts the upload
         raise
 
 
 def _complete(url: str, size: int, before: Object | None, close: Callable[[], None]) -> None:
-    """End an upload; an answer that is lost does not make it fail."""
+    """Complete an upload. A lost response is no failure if the object is there."""
     try:
         with asking(url):
             close()
