@@ -1,4 +1,4 @@
-"""Many files: find them, plan, run, resume, verify."""
+"""Datasets of many files: find the files, plan, run, resume, verify."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `apply` needs no pictures."""
+    """Import on first use: `apply` does not need pictures."""
     if name == "preview":
         from dropcli.dataset import previews
 

@@ -1,4 +1,4 @@
-"""What `dropcli apply` and `dropcli.apply` do: check all that can be known, then do the work."""
+"""The work of `dropcli apply` and `dropcli.apply`: check everything first, then run."""
 
 import os
 from abc import ABC, abstractmethod
@@ -34,9 +34,9 @@ from dropcli.report import Details, Picture, check_stats_path, has_histograms, w
 
 
 class Application(ABC):
-    """An application that is ready to run; `notices` are the warnings known before the work.
+    """An application that is ready to run. `notices` are warnings that are known before the run.
 
-    `paths` are those that it reads and writes, `made` a folder that it makes.
+    `paths` are the paths that it reads and writes; `made` is a folder that it creates.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Application(ABC):
             check_stats_path(request.stats, paths, replace=replacing, made=made)
 
     def run(self, progress: Progress) -> Report:
-        """Do the work, and write the report where it is asked for.
+        """Do the work, and write the report to the requested file.
 
         Raises:
-            DropcliError: nothing was done. Of several files, those that fail are in the report.
+            DropcliError: nothing was done. Failures of single files in a dataset are in the report.
         """
         report = Report("mask" if self.request.mask else "apply", self.dropout.settings())
         for notice in self.notices:
             report.notices.add(notice, number=-1)
-        # Before the work, as inputs may be replaced.
+        # Before the work, because inputs may be replaced.
         pictures = self._pictures() if self.request.stats and self.request.sample else []
         self._run(report, progress)
         self.details = replace(self.details, pictures=pictures)
@@ -73,7 +73,7 @@ class Application(ABC):
         return report
 
     def _pictures(self) -> list[Picture]:
-        """Samples of the first file, if the report shows any."""
+        """Samples of the first file, if the report shows pictures."""
         job = self._first()
         if job is None or self.request.dry_run or not str(self.request.stats).endswith(".html"):
             return []
@@ -90,11 +90,11 @@ class Application(ABC):
 
 
 class SingleFile(Application):
-    """One file into one."""
+    """One input file and one output file."""
 
     def __init__(self, source: str, request: Request, dropout: Dropout) -> None:
         self.job = job_of(source, request)
-        self.file: FileReport  # as soon as it has run
+        self.file: FileReport  # set when it has run
         made = os.path.dirname(self.job.output) if self.job.writing.make_folder else None
         notices = stream_notices(source, request, dropout)
         super().__init__(request, dropout, notices, [source, self.job.output], made)
@@ -112,14 +112,14 @@ class SingleFile(Application):
 
 
 class Dataset(Application):
-    """Many files, each of which fails alone; `tally` has the outcomes."""
+    """Many files, each of which can fail alone; `tally` has the outcomes."""
 
     def __init__(
         self, operands: list[str], listed: list[str] | None, request: Request, dropout: Dropout
     ) -> None:
         found, request, dropout = prepare_several(operands, listed, request, dropout)
         if listed is None and not is_several(operands) and not request.resume:
-            check_selected(operands[0], dropout)  # before several copies of one file
+            check_selected(operands[0], dropout)  # before it is copied several times
         if request.sample:
             outputs = len(found.inputs) * max(1, request.copies)
             request = replace(request, sample=max(1, SAMPLE_OF_ALL // max(1, outputs)))
@@ -158,13 +158,13 @@ class Dataset(Application):
         report.entries += tally.files
         self.details = Details(tally.samples.all(), tally.names.rows())
         self.errors = tally.errors
-        if self._judges and (error := tally.nothing_selected):
+        if self._needs_selection and (error := tally.nothing_selected):
             self.errors.append(error)
             report.failed = True
         report.errors = [error.document() for error in self.errors]
 
     @property
-    def _judges(self) -> bool:
+    def _needs_selection(self) -> bool:
         """Whether it is an error that nothing was selected.
 
         A run with nothing left to do has said so before, and a shard sees only its own files.
@@ -181,7 +181,7 @@ def prepare(
     request: Request,
     **settings: Unpack[SeededSettings],
 ) -> SingleFile | Dataset:
-    """Find what is in the way before any work."""
+    """Prepare a run, and raise everything that would prevent it before any work."""
     if request.output is None and (url := next(filter(is_url, operands + (listed or [])), None)):
         message = "--in-place: objects in a store are not replaced in place"
         raise UsageError("in-place-store", message, "write to another prefix with -o", url)

@@ -1,7 +1,7 @@
-"""Find the files of a dataset: folders walked, globs expanded, lists read.
+"""Find the files of a dataset: walk folders, expand globs, read lists.
 
-Every file has a name: its path below the folder that was walked. The name places the output and
-makes the stream, so a file has the same mask alone, in its folder, and in any subset.
+Each file has a name: its path below the folder that was walked. The name determines the path of
+the output and the stream, so a file has the same mask alone, in its folder, and in any subset.
 """
 
 import glob
@@ -15,12 +15,12 @@ from dropcli.files import STDIN, check_urls, is_folder, is_glob, is_inside, is_u
 
 
 def is_several(operands: list[str]) -> bool:
-    """Whether these are not one file but a folder, several files, or a glob."""
+    """Whether these are a folder, several files or a glob, and not one file."""
     return len(operands) != 1 or is_glob(operands[0]) or is_folder(operands[0])
 
 
 def tensor_files(operands: list[str]) -> tuple[list[str], list[DropcliError]]:
-    """The paths that these operands mean to a command that only reads, and what went wrong."""
+    """The tensor files among these operands, for commands that only read, and the errors."""
     check_urls(operands)
     paths, errors = [], []
     for operand in operands:
@@ -38,11 +38,11 @@ def tensor_files(operands: list[str]) -> tuple[list[str], list[DropcliError]]:
 
 
 def discover(operands: list[str], listed: list[str] | None, output: str | None) -> Found:
-    """The files that these operands mean, or the listed ones, each once.
+    """The files of these operands, or the listed files, each once.
 
-    A walk leaves out the folder `output`. Each of several folders keeps its own name, so that
-    `data/train data/val` gives what `data` gives. A list's names are kept below the folder that
-    is given beside it, or else the current one, as tar and rsync keep them.
+    A walk leaves out the folder `output`. If there are several folders, each keeps its own name, so
+    that `data/train data/val` gives the same names as `data`. Names of listed files are relative to
+    the given folder, or to the current one, as in tar and rsync.
     """
     walk = Walk(output)
     found = walk.found
@@ -54,7 +54,7 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
         folders = [operand for operand in operands if _is_walked(operand)]
         for operand in operands:
             if operand in folders:
-                # Named by its full path, since it may be given as `..`.
+                # by its full path, because it may be given as `..`
                 name = os.path.basename(os.path.abspath(operand)) if len(folders) > 1 else ""
                 walk.folder(operand, name)
                 found.kept_names += [name] if name else []
@@ -68,7 +68,7 @@ def discover(operands: list[str], listed: list[str] | None, output: str | None) 
 
 
 def read_list(path: str, null: bool) -> list[str]:
-    """The paths in a file, `-` for standard input: a line each, or ended by null bytes."""
+    """The paths in a file, or in standard input for `-`: one per line, or ended by null bytes."""
     with located(place_of(path)):
         with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
             data = file.read()
@@ -81,7 +81,7 @@ def read_list(path: str, null: bool) -> list[str]:
 
 
 def _expand(pattern: str, walk: Walk) -> None:
-    """The matches of a glob, named below its part that is no pattern."""
+    """Add the matches of a glob, with names relative to its part before the first wildcard."""
     if is_url(pattern):
         walk.objects(objects_matching(pattern, walk.output))
         return
@@ -92,12 +92,12 @@ def _expand(pattern: str, walk: Walk) -> None:
     matches = [path for path in found if not walk.is_output(path)]
     if not matches:
         raise FileError("no-match", "no file matches", None, pattern)
-    # `data/*` takes what a walk would take, and `data/*.bin` what it says.
+    # `data/*` takes the same files as a walk; `data/*.bin` takes all files that it names.
     sorting = any(has_tensors(path) for path in matches)
     for path in matches:
         name = os.path.relpath(path, base)
         if os.path.isdir(path):
-            if "**" not in parts:  # which reaches into folders itself
+            if "**" not in parts:  # `**` enters folders itself
                 walk.folder(path, "" if name == "." else name)
         elif sorting:
             walk.sort(Input(path, name), os.path.isfile(path) or not os.path.exists(path))
@@ -116,7 +116,7 @@ def _base_of_list(operands: list[str]) -> str:
 
 
 def _add_listed(path: str, base: str, walk: Walk) -> None:
-    """A listed path below the folder of the list or, if it is not there, as it stands."""
+    """Add a listed path below the folder of the list; if it is not there, add the path as given."""
     if is_url(base):
         url = path if is_url(path) else f"{base.rstrip('/')}/{path}"
         if not is_inside(url, base):

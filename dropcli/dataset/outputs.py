@@ -1,4 +1,4 @@
-"""Names of outputs: what OUTPUT means, and what copies are called, and back again."""
+"""Names of outputs: the meaning of OUTPUT, the names of copies, and the reverse."""
 
 import difflib
 import os
@@ -24,12 +24,12 @@ _FOREIGN = {
 }
 
 _INPUTS_SHOWN = 4
-_ALIKE = 0.85  # .safetensor and .safetensors
+_ALIKE = 0.85  # the similarity of .safetensor and .safetensors is above this
 _ORIGINAL = re.compile(r"(?P<root>.+)\.0+(?P<suffix>\.[^./]+)", re.DOTALL)
 
 
 def check_suffix(output: str) -> None:
-    """UsageError for the suffix of a format that is not written, as `.npz`."""
+    """Raise UsageError for the suffix of a format that cannot be written, such as `.npz`."""
     suffix = PurePath(output).suffix.lower()
     if suffix in _FOREIGN and not is_folder(output):
         raise UsageError(
@@ -44,10 +44,10 @@ def check_suffix(output: str) -> None:
 
 
 def file_target(source: str, output: str) -> str:
-    """Where the output of a single input goes; in a folder it keeps the input's name, as with `cp`.
+    """The output path of a single input; in a folder it keeps the input's name, as with `cp`.
 
     Raises:
-        UsageError: the path does not say which file is meant.
+        UsageError: the path could be a file or a folder.
     """
     if output == STDOUT or goes_to_stdout(output):
         return output
@@ -72,7 +72,7 @@ def file_target(source: str, output: str) -> str:
 
 
 def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
-    """UsageError if this is no folder for several files, and cannot become one."""
+    """Raise UsageError if `output` is no folder for several files and cannot become one."""
     if goes_to_stdout(output):
         raise UsageError("several-on-stdout", "-o: several files need a folder, not '-'")
     if is_folder(output) or (is_made_folder(output) and not exists(output.rstrip(os.sep))):
@@ -95,7 +95,7 @@ def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
 
 
 def copy_names(name: str, copies: Iterable[int], last: int) -> Iterator[tuple[int, str]]:
-    """Each copy and its name, all as wide as that of the last: `x.01.pt` to `x.12.pt`."""
+    """The name of each copy, all with as many digits as the last one: `x.01.pt` to `x.12.pt`."""
     root, suffix = os.path.splitext(name)
     width = len(str(last))
     for copy in copies:
@@ -103,15 +103,15 @@ def copy_names(name: str, copies: Iterable[int], last: int) -> Iterator[tuple[in
 
 
 def name_of_original(name: str) -> str | None:
-    """The name of the file of which this is copy 0, None if it is called like no copy 0."""
+    """The name of the file whose copy 0 has this name; None if this is no name of a copy 0."""
     found = _ORIGINAL.fullmatch(name)
     return found["root"] + found["suffix"] if found else None
 
 
 def is_name_of(stem: str, stream: str, copy: int) -> bool:
-    """Whether an output of this name, without its suffix, is that copy of that stream.
+    """Whether `stem`, the name of an output without its suffix, is that of this copy.
 
-    It may be the end of the stream: below the folder that was written.
+    Below the folder of outputs, the name may be only the end of the stream.
     """
     if copy:
         stem, _, number = stem.rpartition(".")

@@ -1,7 +1,7 @@
-"""What a dataset run will write: a task for each output, and whatever stands in its way.
+"""The plan of a dataset run: a task for each output, and everything that prevents the run.
 
-All of it is found before any work: inputs that would write one output, outputs that exist, and
-outputs that are inputs.
+All problems are found before any work: several inputs with the same output, outputs that exist,
+and outputs that are inputs.
 """
 
 import os
@@ -27,7 +27,7 @@ from dropcli.pipeline import Job, Notice
 
 @dataclass
 class Plan:
-    """What is to be done, in the order of the report, and what cannot be."""
+    """The tasks of a run in the order of the report, and the inputs that cannot be planned."""
 
     tasks: list[Task] = field(default_factory=list)
     failures: list[DropcliError] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Plan:
     _seen: set[tuple[str, Identity]] = field(default_factory=set)
 
     def add(self, request: Request, item: Input, *, others: bool) -> None:
-        """A task for each output of this file; `others` if it does not hold tensors."""
+        """Add a task for each output of this file; `others` means that it holds no tensors."""
         try:
             stamp, file = _look_at(item)
         except DropcliError as error:
@@ -62,7 +62,12 @@ class Plan:
             )
 
     def check(self, request: Request, whole: Found) -> None:
-        """UsageError for outputs that collide or are inputs, FileError for those that exist."""
+        """Check the outputs.
+
+        Raises:
+            UsageError: outputs collide, or are inputs.
+            FileError: outputs exist.
+        """
         self._check_collisions(request)
         if request.output is None:
             if request.used_journals and not request.continues:
@@ -100,8 +105,8 @@ class Plan:
                 )
 
     def _existing(self, whole: Found, folder: str) -> list[str]:
-        """Outputs that are there already; UsageError for one that is an input."""
-        found: dict[str, str] = {}  # by their absolute paths
+        """The outputs that exist already. Raises UsageError for one that is an input."""
+        found: dict[str, str] = {}  # keys are absolute paths
         there = stamps_below(folder) if is_url(folder) else None
         if there is None and not os.path.lexists(folder):
             return []
@@ -112,7 +117,8 @@ class Plan:
             if source := self._sources.get(output):
                 raise _is_input(source, task.job.output)
             found[os.path.abspath(task.job.output)] = task.job.output
-        for item in whole.inputs if found else ():  # those of other shards have no identity here
+        # The inputs of other shards have not been examined.
+        for item in whole.inputs if found else ():
             if same := found.get(os.path.abspath(item.path)):
                 raise _is_input(item.path, same)
         return list(found.values())
@@ -128,7 +134,7 @@ def _is_input(source: str, output: str) -> UsageError:
 
 
 def _look_at(item: Input) -> tuple[Stamp, Identity]:
-    """The stamp of an input, and what all its names have in common."""
+    """The stamp of an input, and the identity that all its names share."""
     with located(item.path):
         if is_url(item.path):
             return item.stamp or Stamp.of(item.path), identity(item.path) or ("", "")
@@ -139,7 +145,7 @@ def _look_at(item: Input) -> tuple[Stamp, Identity]:
 
 
 def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
-    """The warning about files with one name in mask keys, such as `a.pt` and `a.bin`."""
+    """The warning about files with the same name in mask keys, such as `a.pt` and `a.bin`."""
     first: dict[tuple[str, int], str] = {}
     shared = []
     for task in tasks:
@@ -158,13 +164,13 @@ def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
 
 
 def plan_batch(request: Request, whole: Found) -> Plan:
-    """The plan for these files, or for the shard; raises for what must be settled before work."""
+    """Plan the run for these files, or for the shard; raise what prevents it."""
     found = whole.part(request.shard) if request.shard else whole
     plan = Plan(failures=list(found.failures))
     for item in found.inputs:
         plan.add(request, item, others=False)
     for item in found.others if request.copy_others else ():
-        if not _is_special(item.path):  # pipes and devices hold nothing
+        if not _is_special(item.path):  # pipes and devices cannot be kept
             plan.add(request, item, others=True)
     if not (plan.tasks or plan.failures or (request.shard and whole.inputs)):
         count = len(whole.others)
@@ -182,4 +188,4 @@ def _is_special(path: str) -> bool:
     try:
         return not is_file(path)
     except DropcliError:
-        return False  # opening it says why
+        return False  # the error comes when it is opened

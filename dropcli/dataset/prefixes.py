@@ -1,4 +1,4 @@
-"""The files of a dataset in a store: the objects below a prefix, and those that match a glob."""
+"""The files of a dataset in a store: the objects below a prefix, or those that match a glob."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from dropcli.files import Object, is_inside, list_objects, match_objects
 
 
 class Listed(NamedTuple):
-    """An object: its URL, its name below the prefix, and what tells its version."""
+    """An object: its URL, its name below the prefix, and the stamp of its version."""
 
     url: str
     name: str
@@ -18,7 +18,7 @@ class Listed(NamedTuple):
 
 
 def objects_below(prefix: str, output: str | None) -> Iterator[Listed]:
-    """The objects below a prefix in the order of a walk, without those of the folder `output`."""
+    """The objects below a prefix in the order of a walk, without those in the folder `output`."""
     base = prefix.rstrip("/") + "/"
     if output and output.rstrip("/") + "/" == base:
         message = "is both the input and the output"
@@ -27,7 +27,7 @@ def objects_below(prefix: str, output: str | None) -> Iterator[Listed]:
 
 
 def objects_matching(pattern: str, output: str | None) -> list[Listed]:
-    """The objects that a glob means, named below its part that is no pattern."""
+    """The objects that match a glob, with names relative to its part before the first wildcard."""
     base, found = match_objects(pattern)
     matches = list(_listed(found, f"{base}/", output))
     if not matches:
@@ -49,6 +49,6 @@ def _listed(objects: Iterable[Object], base: str, output: str | None) -> Iterato
 
 
 def _in_walk(name: str) -> tuple[tuple[bool, str], ...]:
-    """The key of the order in which folders are walked: first the files of each."""
+    """The sort key for the order of a walk: in each folder, files come first."""
     *folders, file = name.split("/")
     return (*((True, folder) for folder in folders), (False, file))

@@ -1,4 +1,4 @@
-"""What `dropcli preview` and `dropcli.preview` show: what `apply` would do to one file."""
+"""The work of `dropcli preview` and `dropcli.preview`: show what `apply` would do to one file."""
 
 import os
 import tempfile
@@ -36,10 +36,10 @@ def preview(
     every: bool = False,
     **given: Unpack[SeededSettings],
 ) -> Preview:
-    """Look at the first of these files, and at the first of its dropped tensors, or at `every` one.
+    """Preview the first of these files: its first dropped tensors, or `every` one.
 
     Raises:
-        DropcliError: what `apply` would end with.
+        DropcliError: for the same reasons as `apply`.
     """
     check_urls([*operands, given.get("like")])
     dropout, _ = choose_settings(**given)
@@ -59,7 +59,7 @@ def preview(
 
 
 def _first_of(operands: list[str]) -> tuple[str, str, int]:
-    """The path of the first file, its name in mask keys, and how many more there are."""
+    """The path of the first file, its name in mask keys, and the number of other files."""
     if not is_several(operands):
         return operands[0], stream_of(operands[0]), 0
     found = discover(operands, None, None)
@@ -72,7 +72,7 @@ def _first_of(operands: list[str]) -> tuple[str, str, int]:
 
 @contextmanager
 def _at_any_position(path: str) -> Iterator[str]:
-    """The path itself, for a pipe that of a temporary file with its content."""
+    """The path itself, or for a pipe the path of a temporary file with its content."""
     if not is_piped(path):
         yield path
         return

@@ -1,4 +1,4 @@
-"""What is asked for: where outputs go and which names inputs have, settled before any work."""
+"""What the user requested: paths of outputs, names of inputs and ways of working."""
 
 import os
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for besides the settings of dropout.
+    """The options of a run besides the settings of dropout.
 
-    `output` is a file or a folder, None to replace the inputs; `walked` is the first folder among
-    the inputs.
+    `output` is a file or a folder; None means to replace the inputs. `walked` is the first folder
+    among the inputs.
 
     Raises:
-        UsageError: options that contradict one another.
+        UsageError: options contradict each other.
     """
 
     output: str | None
     walked: str | None = None
-    stream: str | None = None  # of a single input
+    stream: str | None = None  # for a single input
     copies: int = 0
     keep_original: bool = False
     concat: bool = False
@@ -45,13 +45,13 @@ class Request:
     sync: bool = True  # whether outputs are on the disk before they are published
     fail_fast: bool = False
     seed_drawn: bool = False
-    shard: Shard | None = None  # the part of the files that is done
+    shard: Shard | None = None  # the part of the files to process
     jobs: int | None = None  # None: as many workers as are useful
-    executor: "Executor | None" = None  # whose workers are used instead of our own
-    scheduler: str | None = None  # of the Dask cluster whose workers are used
-    stats: str | None = None  # where the report is also written
-    statistics: bool = True  # of a single file, where they double the time
-    sample: int = 0  # at most how many elements of a tensor are sampled in each output
+    executor: "Executor | None" = None  # use its workers instead of our own
+    scheduler: str | None = None  # use the workers of this Dask scheduler
+    stats: str | None = None  # also write the report to this file
+    statistics: bool = True  # for a single file they double the time
+    sample: int = 0  # the number of elements of a tensor to sample in each output
     in_dataset: bool = False
     keep_files: bool = True  # whether the report lists every file of a dataset
 
@@ -82,12 +82,12 @@ class Request:
 
     @property
     def all_copies(self) -> range:
-        """The numbers of the copies, 0 for the untouched one."""
+        """The numbers of the copies; 0 is the unchanged one."""
         return range(0 if self.keep_original else 1, self.copies + 1)
 
     @property
     def joined_copies(self) -> tuple[int, ...]:
-        """The copies that are written into one file, none if each has its own."""
+        """The numbers of the copies that are joined in one file; empty if each has its own."""
         return tuple(self.all_copies) if self.concat else ()
 
     @cached_property
@@ -101,7 +101,7 @@ class Request:
             dry_run=self.dry_run,
             concat=self.joined_copies,
             mask=self.mask,
-            # The journal records them.
+            # The journal records them already.
             statistics=(self.statistics or self.in_dataset) and not self.mask,
             sample=self.sample,
             make_folder=self.output is not None and is_made_folder(self.output),
@@ -110,19 +110,19 @@ class Request:
 
     @property
     def journal(self) -> str | None:
-        """Where the journal lies: in the output folder or, in place, in the one that is walked."""
+        """The path of the journal: in the output folder or, in place, in the input folder."""
         in_place = self.output is None
         folder = self.walked if in_place else self.output
         return os.path.join(folder, journal_name(self.shard, in_place=in_place)) if folder else None
 
     @property
     def other_journals(self) -> list[tuple[str, Shard | None]]:
-        """Those of shards, or of the whole, in the same folder."""
+        """The other journals in the same folder: those of shards, or of the whole run."""
         return [*journals_beside(self.journal)] if self.journal else []
 
     @property
     def used_journals(self) -> list[str]:
-        """The journals of earlier runs, which are not of this one and of its other shards."""
+        """The journals of earlier runs, without those of this run and of its other shards."""
         total = self.shard and self.shard.total
         others = (path for path, shard in self.other_journals if not shard or shard.total != total)
         own = [self.journal] if self.journal else []
@@ -130,12 +130,12 @@ class Request:
 
     @property
     def continues(self) -> bool:
-        """Whether outputs that exist are no obstacle."""
+        """Whether outputs may exist already."""
         return self.resume or self.force
 
 
 def choose_output(output: str | None, in_place: bool) -> str | None:
-    """The output that `-o` and `--in-place` mean: None to replace the inputs."""
+    """The output given by `-o` and `--in-place`; None means to replace the inputs."""
     if in_place and output is not None:
         raise UsageError("two-outputs", "-o and --in-place cannot be combined")
     if not in_place and output is None:
@@ -148,7 +148,10 @@ def choose_output(output: str | None, in_place: bool) -> str | None:
 
 
 def is_dataset(operands: list[str], request: Request) -> bool:
-    """Whether this is more than one file into one; UsageError for options that need more."""
+    """Whether there are several inputs or outputs.
+
+    Raises UsageError for options that need several.
+    """
     if is_several(operands) or (request.copies and not request.concat):
         return True
     output = request.output
@@ -172,7 +175,7 @@ def is_dataset(operands: list[str], request: Request) -> bool:
 
 
 def job_of(source: str, request: Request) -> Job:
-    """One file into one; in a folder the output keeps the input's name, as with `cp`."""
+    """The job for one input and one output; in a folder the output keeps the input's name."""
     if request.output is not None:
         target = file_target(source, request.output)
     elif is_piped(source):
@@ -184,7 +187,7 @@ def job_of(source: str, request: Request) -> Job:
 
 
 def stream_notices(source: str, request: Request, dropout: Dropout) -> Iterator[Notice]:
-    """The warning about a pipe: all pipes get the same mask with the same seed."""
+    """The warning about a pipe: with the same seed, all pipes get the same mask."""
     depends = not (dropout.drops_nothing or dropout.rng == "torch")
     if depends and is_piped(source) and not (request.seed_drawn or request.stream):
         yield Notice(
@@ -197,7 +200,7 @@ def stream_notices(source: str, request: Request, dropout: Dropout) -> Iterator[
 def prepare_several(
     operands: list[str], listed: list[str] | None, request: Request, dropout: Dropout
 ) -> tuple[Found, Request, Dropout]:
-    """Find the files of a dataset, and complete the request and the settings."""
+    """Find the files of a dataset; return them with the completed request and settings."""
     if request.output is not None:
         check_folder(request.output, operands, copies=bool(request.copies))
     found = discover(operands, listed, request.output)
@@ -215,7 +218,7 @@ def prepare_several(
 
 
 def _resumed(request: Request, dropout: Dropout) -> Dropout:
-    """Resume with the seed that was drawn when the run began."""
+    """The settings with the seed that was drawn when the run began."""
     paths = [request.journal, *(path for path, _ in request.other_journals)]
     known = (settings_of(path) for path in paths if path)
     settings = next(filter(None, known), None)

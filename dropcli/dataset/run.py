@@ -1,4 +1,4 @@
-"""Many files: skip what is done, hand the rest to an engine, journal and tally the outcomes."""
+"""Run a dataset: skip finished files, give the rest to an engine, record the outcomes."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 128
 _CHUNK_BYTES = 8 << 20
-_TRIAL_FILES = 8  # that all fail in the settings end the run
+_TRIAL_FILES = 8  # if the settings fit none of this many first files, the run ends
 
 
 def run_batch(
@@ -41,9 +41,9 @@ def run_batch(
     progress: Progress,
     pool: Pool | None = None,
 ) -> None:
-    """Do what is planned, and tally it; `pool` has workers that are used instead of our own.
+    """Run the planned tasks and tally them; `pool` has workers to use instead of our own.
 
-    An interrupted run has journalled and tallied what is done when Interrupted leaves here.
+    If Interrupted is raised, everything that is done is in the journal and in the tally.
     """
     tally.failures = plan.failures
     tally.planned = len(plan.tasks)
@@ -59,7 +59,7 @@ def run_batch(
         if journal and not request.dry_run and (drawn or request.output is None):
             journal.begin(settings)
         sizes = [task.stamp.nbytes for task in waiting]
-        times = max(1, len(request.joined_copies))  # how often each is written
+        times = max(1, len(request.joined_copies))  # the number of copies in each output
         progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
 
         def take(task: Task, outcome: Outcome | None) -> None:
@@ -94,13 +94,14 @@ def run_batch(
 
 
 def _unfit(tasks: list[Task], request: Request, dropout: Dropout) -> list[Outcome]:
-    """The failures of the first files, if the settings fit none of them for one reason.
+    """The failures of the first files, if all fail for the same reason in the settings.
 
-    No other file would fit either, as where --key names no tensor of a dataset. Nothing is written.
+    The other files would fail too, for example if --key names no tensor of a dataset. Nothing is
+    written.
     """
     first = {task.job.source: task for task in reversed(tasks) if not task.untouched}
     trial = [*reversed(first.values())][:_TRIAL_FILES]
-    # What is resumed in place may be done already.
+    # With --resume --in-place, files may be done already.
     if len(first) <= _TRIAL_FILES or request.fail_fast or (request.resume and not request.output):
         return []
     failed: list[Outcome] = []
@@ -143,19 +144,19 @@ def _work_off(
         collect()
         stop.unfinished = engine.unfinished
         raise
-    except DropcliError as error:  # the journal cannot be written, or no worker started
+    except DropcliError as error:  # the journal cannot be written, or no worker starts
         error.hint = error.hint or "mend that, then continue with --resume"
         raise
 
 
 @contextmanager
 def _journal(request: Request, settings: dict[str, Any]) -> Iterator[Journal | None]:
-    """The journal of a run, held; with those of shards in its folder, if it resumes them."""
+    """Hold the journal of a run, and include those of shards in its folder if it resumes them."""
     path, others = request.journal, [path for path, _ in request.other_journals]
     if request.dry_run:
         present = [p for p in (path, *others) if p and request.resume and first_line(p) is not None]
         path, others = (present[0], present[1:]) if present else (None, [])
-    if path is None:  # the provenance of the files says what is done
+    if path is None:  # the provenance in the files records what is done
         yield None
         return
     if not request.dry_run:
@@ -183,7 +184,7 @@ def _journal(request: Request, settings: dict[str, Any]) -> Iterator[Journal | N
 
 
 def _check_others(request: Request) -> None:
-    """FileError if another run is at work: for a shard the whole, for the whole any shard."""
+    """Raise FileError if another run is active: for a shard the whole run, else any shard."""
     for path, shard in request.other_journals:
         if not (request.shard and shard):
             with located(path):
@@ -191,9 +192,9 @@ def _check_others(request: Request) -> None:
 
 
 def _replace_others(request: Request, settings: dict[str, Any]) -> None:
-    """Remove the journals of earlier runs whose files are now replaced.
+    """Remove the journals of earlier runs, whose files are replaced by this run.
 
-    For a shard, those with its settings may be of the other shards.
+    For a shard, journals with the same settings may belong to the other shards.
     """
     for path, _ in request.other_journals if request.force else ():
         before = settings_of(path)
@@ -204,7 +205,10 @@ def _replace_others(request: Request, settings: dict[str, Any]) -> None:
 
 
 def _end_in_place(request: Request, journal: Journal) -> None:
-    """Nothing is left to resume; what a shard has done is known until all are gathered."""
+    """Remove the journal, since nothing is left to resume.
+
+    Shards keep theirs until they are gathered.
+    """
     if not request.shard:
         journal.clear()
         for path, _ in request.other_journals:
@@ -213,14 +217,14 @@ def _end_in_place(request: Request, journal: Journal) -> None:
 
 
 def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
-    """All that determines the bytes of outputs beside their names."""
+    """Everything that determines the bytes of outputs, apart from their names."""
     settings = {"contract": CONTRACT, **dropout.settings(), "provenance": request.provenance}
     settings |= {"concat": list(request.joined_copies)} if request.concat else {}
     return settings | ({"mask": True} if request.mask else {})
 
 
 def _check_names(tasks: list[Task], journal: Journal) -> None:
-    """UsageError if copies have other names now, as with 9 and with 10 copies."""
+    """Raise UsageError if copies have other names now, as with 9 and 10 copies."""
     for task in tasks:
         job = task.job
         before = journal.output_of(job.stream, job.copy, PurePath(task.name).suffix)
@@ -234,12 +238,12 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
 
 
 def _sweep_after(engine: Engine[Task, Outcome], tasks: list[Task], run: str) -> None:
-    if engine.deaths or engine.remote:  # remote workers report no death
+    if engine.deaths or engine.remote:  # remote workers report no deaths
         _sweep(tasks, run)
 
 
 def _sweep(tasks: list[Task], run: str = "") -> None:
-    """Remove unfinished files of processes that were killed, and all that are left of this run."""
+    """Remove unfinished files of killed processes, and all unfinished files of this run."""
     local = [task for task in tasks if not is_url(task.job.output)]
     for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in local}:
         remove_stale(folder, run=run)
@@ -256,7 +260,7 @@ def _waiting(
         found = journal and journal.confirm(task.name, job.output, job.stream, job.copy, source)
         if found and (outcome := recall(task, found)):
             tally.add(outcome)
-        elif journal and journal.knows(task.name):  # ours to replace
+        elif journal and journal.knows(task.name):  # an earlier run wrote it
             yield task._replace(job=job._replace(writing=forced))
         else:
             yield task
@@ -265,15 +269,16 @@ def _waiting(
 def _chunks(
     tasks: list[Task], request: Request, engine: Engine[Task, Outcome]
 ) -> Iterator[list[Task]]:
-    """Chunks large enough to be cheap, and small enough that all workers end together.
+    """Make chunks that are large enough to be cheap, and small enough that workers end together.
 
-    Large files go first, so that no worker is alone with one at the end.
+    Large files come first, so that no worker has to finish one alone at the end.
     """
     if engine.slots > 1 and not request.fail_fast:
         tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
     start = 0
     while start < len(tasks):
-        share = (len(tasks) - start) // (4 * engine.slots)  # a cluster may grow meanwhile
+        # The number of slots of a cluster may grow.
+        share = (len(tasks) - start) // (4 * engine.slots)
         most = 1 if request.fail_fast else min(_CHUNK_FILES, share)
         stop, nbytes = start, 0
         while stop < min(start + max(most, 1), len(tasks)) and nbytes < _CHUNK_BYTES:

@@ -1,4 +1,4 @@
-"""The outcome of many files: totals, the slowest, the failed."""
+"""The outcomes of many files: totals, the slowest files, the failures."""
 
 import heapq
 import re
@@ -11,15 +11,15 @@ from dropcli.pipeline import MAX_SAMPLED, SAMPLE_OF_ALL, Notices, Sample
 from dropcli.report import NameTotals
 
 _SLOWEST = 3
-_MAX_NAMES = 1000  # rows of tensor names; the others share one
-# Warnings about a source, which its other copies would repeat.
+_MAX_NAMES = 1000  # of tensor names; all other names share one row
+# Warnings about a source, which would be repeated for each of its copies.
 _ABOUT_SOURCES = {"looks-like-label", "looks-like-nhwc", "nothing-selected", "unknown-classes"}
 
 
 class Samples:
-    """Samples by tensor name, of the first names in order; at most `SAMPLE_OF_ALL` elements each.
+    """Samples of the first tensor names in order, at most `SAMPLE_OF_ALL` elements each.
 
-    `outputs` says how many there will be: of very many, only some are sampled.
+    `outputs` is the total number of outputs. If there are very many, only some are sampled.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -27,7 +27,7 @@ class Samples:
         self._found: dict[str, Sample] = {}
 
     def add(self, number: int, samples: dict[str, Sample]) -> None:
-        """Add those of output `number`."""
+        """Add the samples of output `number`."""
         if number % self._every:
             return
         for name, sample in samples.items():
@@ -39,16 +39,16 @@ class Samples:
         return sorted(self._found, key=_natural)
 
     def all(self) -> dict[str, Sample]:
-        """In the order of names."""
+        """The samples in the order of names."""
         return {name: self._found[name] for name in self._in_order()}
 
 
 class TensorNames:
-    """Totals for each tensor name; of very many names the first in order, and one for the rest.
+    """Totals for each tensor name. If there are too many, the last names in order share one row.
 
     Numbers in names are ordered as numbers: `layers.2` comes before `layers.10`.
 
-    A name that gives way to an earlier one never comes back, so the result does not depend on the
+    A name that was merged into the shared row stays there, so the result does not depend on the
     order of the files.
     """
 
@@ -68,7 +68,7 @@ class TensorNames:
         self._totals_of(row.name).add(one)
 
     def rows(self) -> list[tuple[str, NameTotals]]:
-        """The names in order, those that drop first."""
+        """The names in order; names with dropped tensors come first."""
         found = [(name, self._rows[name]) for name in self._order]
         return sorted(found, key=lambda item: not item[1].dropped_in)
 
@@ -85,7 +85,7 @@ class TensorNames:
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """The key that orders names by their numbers, of any length, and by the words between them."""
+    """A sort key that compares numbers in names as numbers, and the text between them as text."""
     words = re.split("([0-9]+)", name)
     words[1::2] = [number.lstrip("0") for number in words[1::2]]
     return [(len(word) if n % 2 else 0, word) for n, word in enumerate(words)], name
@@ -93,32 +93,33 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
 
 @dataclass
 class Tally:
-    """The outcome of a dataset run, the same in whatever order its files were done.
+    """The outcome of a dataset run. It does not depend on the order in which files are done.
 
-    With `keep` it holds every file, a few kilobytes each; else only those that failed.
+    With `keep` it holds the report of each file, a few kilobytes; otherwise only failures.
     """
 
     keep: bool = False
-    left: int = 0  # files of other suffixes, which are not read
-    kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
-    planned: int = 0  # outputs
-    unfit: int = 0  # inputs, if the run stopped because the settings fit none of the first
+    left: int = 0  # the number of files with other suffixes, which are not read
+    # Of several folders; they are part of the output paths.
+    kept_names: list[str] = field(default_factory=list)
+    planned: int = 0  # the number of outputs
+    unfit: int = 0  # the number of inputs, if the settings fit none of the first ones
     written: int = 0
     skipped: int = 0
     nbytes: int = 0  # written
     names: TensorNames = field(default_factory=TensorNames)
     samples: Samples = field(default_factory=lambda: Samples(0))
-    selected: int = 0  # outputs in which tensors drop
-    unselected: int = 0  # outputs in which none does, though some were meant to
+    selected: int = 0  # outputs with dropped tensors
+    unselected: int = 0  # outputs without dropped tensors, where some were requested
     notices: Notices = field(default_factory=Notices)
-    failures: list[DropcliError] = field(default_factory=list)  # inputs that cannot be planned
+    failures: list[DropcliError] = field(default_factory=list)  # for inputs that cannot be planned
     slowest: list[tuple[float, str]] = field(default_factory=list)
     _done: list[Outcome] = field(default_factory=list)
     _failed: list[Outcome] = field(default_factory=list)
-    _unselected_hint: tuple[int, str | None] | None = None  # of the first output in the plan
+    _unselected_hint: tuple[int, str | None] | None = None  # for the first output in the plan
 
     def add(self, outcome: Outcome) -> None:
-        """Count what came of a task."""
+        """Add the outcome of a task."""
         task = outcome.task
         if outcome.error:
             self._failed.append(outcome)
@@ -151,31 +152,31 @@ class Tally:
 
     @property
     def nothing_selected(self) -> DropcliError | None:
-        """The error of a run that dropped nothing, as no tensor of any file was selected."""
+        """The error for a run in which no tensor of any file was selected."""
         if self.selected or not self.unselected:
             return None
         files = (
             f"none of {self.unselected:,} files has a" if self.unselected > 1 else "the file has no"
         )
         message = f"{files} selected tensor, so nothing is dropped"
-        _, hint = self._unselected_hint or (0, None)  # a journal records none
+        _, hint = self._unselected_hint or (0, None)  # the journal does not record it
         return TensorError("nothing-selected", message, hint)
 
     @property
     def files(self) -> list[Outcome]:
-        """The files that are done, in the order of the plan, if they are kept."""
+        """The outcomes of finished files in the order of the plan, if they are kept."""
         return sorted(self._done, key=lambda outcome: outcome.task.number)
 
     @property
     def errors(self) -> list[DropcliError]:
-        """Every failure once, though several copies may share it, in the order of the plan."""
+        """All failures in the order of the plan; one that several copies share appears once."""
         failed = sorted(self._failed, key=lambda outcome: outcome.task.number)
         errors = [*self.failures, *(outcome.error for outcome in failed if outcome.error)]
         return list({(str(error), error.code): error for error in errors}.values())
 
     @property
     def missed(self) -> int:
-        """Outputs that were not tried, after an early end."""
+        """The number of outputs that were not tried because the run ended early."""
         return self.planned - self.done - len(self._failed)
 
     @property
@@ -185,5 +186,5 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Outputs that are there, from this run or an earlier one."""
+        """The number of outputs that are finished, in this run or an earlier one."""
         return self.written + self.skipped

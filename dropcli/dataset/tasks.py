@@ -1,6 +1,6 @@
-"""One output of a dataset: what is to be done for it, and what came of it.
+"""The task and the outcome of one output of a dataset.
 
-Tasks and outcomes cross from process to process, so they are small and can be pickled.
+They are sent between processes, so they are small and picklable.
 """
 
 import json
@@ -34,41 +34,42 @@ R = TypeVar("R")
 
 
 class Task(NamedTuple):
-    """One output. `name` is its path below the output folder, `stamp` what the source was like."""
+    """One output. `name` is its path below the output folder; `stamp` is that of the source."""
 
     number: int
     job: Job
     name: str
     stamp: Stamp
-    untouched: bool = False  # a copy of the file as it is
+    untouched: bool = False  # copy the file without changes
     tensors: bool = True  # whether the file holds tensors
 
 
 class TensorRow(NamedTuple):
-    """What was done to one tensor, for the totals over all files."""
+    """The result for one tensor, for the totals over all files."""
 
     name: str
-    kept_as: str | None = None  # why it is copied, None if it is dropped
+    kept_as: str | None = None  # why it is copied; None if it is dropped
     decisions: int = 0
     dropped: int = 0
-    expected: int = 0  # decisions that p drops on average, times 2**32
-    variance: int | None = None  # of their number, times 2**32; None if chance does not decide
+    expected: int = 0  # sum over decisions of their p, times 2**32
+    # Of the number that drops, times 2**32; None if it is not decided by chance.
+    variance: int | None = None
 
 
 class Outcome(NamedTuple):
-    """What came of a task."""
+    """The result of a task."""
 
     task: Task
     error: DropcliError | None = None
     report: dict[str, Any] | None = None  # the file's part of the JSON document, if it is kept
-    line: str = ""  # of the journal; none if nothing was written
+    line: str = ""  # of the journal; empty if nothing was written
     rows: tuple[TensorRow, ...] = ()
     nbytes: int = 0  # of the output
     skipped: bool = False  # done before this run
     seconds: float = 0.0
     notices: tuple[Notice, ...] = ()
     unselected: DropcliError | None = None  # why nothing drops in it
-    samples: dict[str, Sample] | None = None  # by the names of tensors
+    samples: dict[str, Sample] | None = None  # by tensor names
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document, if it is kept."""
@@ -79,12 +80,12 @@ class _Run(NamedTuple):
     """What the tasks of a run have in common."""
 
     dropout: Dropout
-    settings: dict[str, Any]  # that the journal records
+    settings: dict[str, Any]  # for the journal
     resume: bool
-    known: bool  # whether the journal of the run that is resumed is there
+    known: bool  # whether the journal of the resumed run exists
     keep: bool  # whether the report lists every file
-    name: str = ""  # a part of the names of unfinished files
-    folder: str = ""  # that relative paths start from, "" for the current one
+    name: str = ""  # part of the names of unfinished files
+    folder: str = ""  # relative paths start here; "" is the current folder
 
 
 def make_work(
@@ -97,12 +98,12 @@ def make_work(
     run: str = "",
     folder: str = "",
 ) -> Work[Task, Outcome]:
-    """What an engine runs; `folder` is where paths start if it may run elsewhere."""
+    """The function that an engine runs; `folder` is the start of paths if it runs elsewhere."""
     return partial(_work, _Run(dropout, settings, resume, known, keep, run, folder))
 
 
 def recall(task: Task, line: dict[str, Any]) -> Outcome | None:
-    """The outcome of a task that the journal knows to be done; None if it is not what was meant."""
+    """The outcome of a finished task, from its line in the journal; None if it is unusable."""
     try:
         if line["untouched"] != task.untouched:
             return None
@@ -117,7 +118,7 @@ def recall(task: Task, line: dict[str, Any]) -> Outcome | None:
 def _rows(task: Task, report: dict[str, Any], settings: dict[str, Any]) -> tuple[TensorRow, ...]:
     if task.untouched:
         return ()
-    # What an earlier run did in place is not counted again.
+    # Elements that an earlier run dropped in place are not counted again.
     counted = report["status"] != "skipped"
     rows = []
     for tensor in report["tensors"]:
@@ -128,7 +129,7 @@ def _rows(task: Task, report: dict[str, Any], settings: dict[str, Any]) -> tuple
             rows.append(TensorRow(name, tensor.get("reason", plain)))
         elif counted and tensor["action"] == "dropped":
             expected = round(decisions * (asked(tensor, settings) or 0) * 2**32)
-            sd = tensor.get("rate_sd")  # older journals have none
+            sd = tensor.get("rate_sd")  # older journals do not have it
             variance = None if sd is None else round((sd * decisions) ** 2 * 2**32)
             dropped = tensor["dropped"] or 0
             rows.append(TensorRow(name, None, decisions, dropped, expected, variance))
@@ -140,12 +141,12 @@ def _rows(task: Task, report: dict[str, Any], settings: dict[str, Any]) -> tuple
 def _work(
     run: _Run, tasks: Sequence[Task], on_bytes: Callable[[int], None]
 ) -> tuple[list[Outcome], Interrupted | None]:
-    """Do these tasks, and publish what they wrote together.
+    """Process these tasks, and publish their outputs together.
 
     A signal ends the work; what was finished by then is published.
     """
     transaction, stop = Transaction(run.name), None
-    start = json.dumps({"settings": run.settings}, allow_nan=False)[:-1]  # of all lines
+    start = json.dumps({"settings": run.settings}, allow_nan=False)[:-1]  # the same in all lines
     done: list[_Done | DropcliError] = []
     try:
         with fetched_ahead((task.job.source, task.stamp.nbytes) for task in tasks):
@@ -167,7 +168,7 @@ def _work(
 
 
 def _placed(task: Task, folder: str) -> Task:
-    """The task with paths that mean the same in any folder, and on other machines."""
+    """The task with paths that do not depend on the current folder, for other machines."""
     if not folder:
         return task
     paths = (task.job.source, task.job.output)
@@ -176,7 +177,7 @@ def _placed(task: Task, folder: str) -> Task:
 
 
 def _as_given(error: DropcliError, placed: Job, given: Job) -> DropcliError:
-    """The error with the paths of the task as it was given."""
+    """The error with the paths that the user gave."""
     if placed == given:
         return error
     texts = [error.message, error.hint, error.place]
@@ -187,7 +188,7 @@ def _as_given(error: DropcliError, placed: Job, given: Job) -> DropcliError:
 
 
 def attempt(path: str, work: Callable[[], R]) -> R | DropcliError:
-    """The result of work on this file, or its error: the other files do not fail with it."""
+    """Return the result of work on this file, or its error, so that other files continue."""
     try:
         return work()
     except DropcliError as error:
@@ -200,7 +201,7 @@ def attempt(path: str, work: Callable[[], R]) -> R | DropcliError:
 
 
 def worker_died(path: str) -> FileError:
-    """The error of a file whose worker died twice, the second time with this file alone."""
+    """The error for a file whose worker died twice, the second time with only this file."""
     return FileError(
         "worker-died",
         "the worker process was killed twice on this file",
@@ -210,10 +211,10 @@ def worker_died(path: str) -> FileError:
 
 
 class _Done(NamedTuple):
-    """A file that is written, but not yet published."""
+    """A file that is written but not yet published."""
 
     report: FileReport
-    source: Stamp  # when its task began
+    source: Stamp  # at the start of its task
     seconds: float
     skipped: bool
 
@@ -248,9 +249,9 @@ def _outcome(
     etag: str | None,
     start: str,
 ) -> Outcome:
-    """The outcome, now that the file is published or is not.
+    """The outcome of a task, after publication succeeded or failed.
 
-    `etag` is that of an object, `start` that of its line.
+    `etag` is that of an object; `start` is the beginning of its line in the journal.
     """
     job, line = _placed(task, run.folder).job, ""
     try:
@@ -281,7 +282,7 @@ def _outcome(
 
 
 def _line(task: Task, report: dict[str, Any], source: Stamp, output: Stamp) -> str:
-    """The file's line in the journal, after the settings."""
+    """The file's line in the journal, without the settings."""
     line = {
         **report,
         "output": task.name,

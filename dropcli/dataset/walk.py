@@ -1,4 +1,4 @@
-"""What a dataset consists of: files that hold tensors, others, and the walk that finds them."""
+"""The content of a dataset: files with tensors, other files, and the walk that finds them."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,38 +11,40 @@ from dropcli.errors import DropcliError, UsageError, located
 from dropcli.files import STDIN, Identity, identity, identity_of, is_temporary, is_url
 
 TENSOR_SUFFIXES = (".safetensors", ".pt", ".pth")
-# Other files have such names too: the first bytes decide.
+# Files that hold no tensors have these suffixes too, so the first bytes decide.
 _SHARED_SUFFIXES = ("", ".bin", ".ckpt", ".sav", ".weights")
 _TARS = (".pth.tar", ".pt.tar")
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file: where it lies, and its name below the folder it was found in."""
+    """A file: its path, and its name below the folder in which it was found."""
 
     path: str
     name: str
-    stamp: Stamp | None = field(default=None, compare=False)  # of an object, from the listing
+    stamp: Stamp | None = field(default=None, compare=False)  # for an object, from the listing
 
     @property
     def stream(self) -> str:
-        """Its name in the mask key: without the last suffix, and `/` between folders."""
+        """Its name in the mask key: without the last suffix, with `/` between folders."""
         return os.path.splitext(self.name)[0].replace(os.sep, "/")
 
 
 @dataclass
 class Found:
-    """What was found: tensor files, others, and what could not be read."""
+    """The result of a search: files with tensors, other files, and errors."""
 
     inputs: list[Input] = field(default_factory=list)
     others: list[Input] = field(default_factory=list)
     failures: list[DropcliError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # links that were not followed
-    folders: list[str] = field(default_factory=list)  # that were walked, without those in them
-    kept_names: list[str] = field(default_factory=list)  # of several folders, below the output
+    # Folders that were walked, without their subfolders.
+    folders: list[str] = field(default_factory=list)
+    # Of several folders; they are part of the output paths.
+    kept_names: list[str] = field(default_factory=list)
 
     def part(self, shard: Shard) -> "Found":
-        """What belongs to a shard; every shard has what could not be read."""
+        """The files of a shard; errors belong to every shard."""
         inputs, others = (
             [item for item in items if shard.holds(item.name)]
             for items in (self.inputs, self.others)
@@ -51,7 +53,7 @@ class Found:
 
 
 class Walk:
-    """Collects files, from folders and one by one."""
+    """Collects files from folders, and single files."""
 
     def __init__(self, output: str | None) -> None:
         self.found = Found()
@@ -59,13 +61,13 @@ class Walk:
         self._left_out = identity(output) if output else None
 
     def file(self, path: str, name: str) -> None:
-        """One file that was named, of whatever suffix."""
+        """Add one named file with any suffix."""
         if path == STDIN:
             raise UsageError("standard-input", "`-` cannot be one of several inputs")
         self.found.inputs.append(Input(path, name))
 
     def is_output(self, path: str) -> bool:
-        """Whether a path lies in the output folder."""
+        """Whether a path is inside the output folder."""
         if not self._left_out:
             return False
         above = os.path.dirname(os.path.realpath(path))
@@ -75,7 +77,7 @@ class Walk:
         return True
 
     def folder(self, top: str, prefix: str) -> None:
-        """All files below a folder; links are followed, but not into a folder they lie in."""
+        """Add all files below a folder. Links are followed, except to a folder above them."""
         if is_url(top):
             self.found.folders.append(top)
             self.objects(objects_below(top, self.output), prefix)
@@ -107,12 +109,12 @@ class Walk:
             stack += [(*entry, above | {folder}) for entry in reversed(folders)]
 
     def objects(self, listed: Iterable[Listed], prefix: str = "") -> None:
-        """Objects of a store, from its listing."""
+        """Add objects of a store, from its listing."""
         for item in listed:
             self.sort(Input(item.url, os.path.join(prefix, item.name), item.stamp), True)
 
     def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
-        """Add the files of one folder, and give its folders."""
+        """Add the files of one folder, and yield its subfolders."""
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 name = os.path.join(prefix, entry.name)
@@ -122,7 +124,7 @@ class Walk:
                     self.sort(Input(entry.path, name), _is_file(entry))
 
     def sort(self, item: Input, is_file: bool) -> None:
-        """Count a file to those with tensors, or to the others."""
+        """Add a file to those with tensors, or to the others."""
         name = os.path.basename(item.name)
         if is_file and (has_tensors(name) or _holds_tensors(item.path)):
             self.found.inputs.append(item)
@@ -131,12 +133,12 @@ class Walk:
 
 
 def has_tensors(name: str) -> bool:
-    """Whether a name ends as those of tensor files do."""
+    """Whether a name has a suffix of tensor files."""
     return os.path.splitext(name)[1].lower() in TENSOR_SUFFIXES
 
 
 def _holds_tensors(path: str) -> bool:
-    """Whether a file of a name that others have too holds tensors."""
+    """Whether a file with an ambiguous name holds tensors."""
     name = os.path.basename(path).lower()
     if PurePath(name).suffix not in _SHARED_SUFFIXES and not name.endswith(_TARS):
         return False
@@ -150,12 +152,12 @@ def _holds_tensors(path: str) -> bool:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # links in a circle, or a folder that may not be read
+    except OSError:  # a cycle of links, or an unreadable folder
         return False
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether to open it; a link that leads nowhere fails then, and says so."""
+    """Whether to open it. A broken link then fails with a clear error."""
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:
