@@ -1,4 +1,4 @@
-"""`.pt` files, read without being run."""
+"""`.pt` files, read without running their pickles."""
 
 from dropcli.formats.pt.archive import archive_of as archive_of
 from dropcli.formats.pt.legacy import LegacySource as LegacySource

@@ -1,7 +1,7 @@
-"""Zip archives as torch writes them: stored members, payloads aligned to 64 bytes.
+"""Zip archives as torch writes them: members are stored, and payloads are aligned to 64 bytes.
 
-The standard library reads them; we refuse archives that other readers could read differently.
-Writing is our own, since a streamed payload is followed by its checksum.
+The standard library reads them. Archives that other readers could read differently are refused.
+They are written here, because the checksum of a streamed payload is known only after it.
 """
 
 import struct
@@ -24,7 +24,7 @@ _DATE = 0x21  # 1980-01-01: no time is recorded
 _ENCRYPTED = 0x2041
 _IS_FOLDER = 0x10
 _LOCAL = struct.Struct("<4s5H3I2H")
-_HEADER_BYTES = 512  # of a member, with its name, in most archives
+_HEADER_BYTES = 512  # of the header and name of a member, in most archives
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _END_64 = struct.Struct("<4sQ2H2I4Q")
@@ -42,7 +42,7 @@ class Member:
 
 
 def read_members(reader: Reader) -> list[Member]:
-    """The members in file order; FormatError for a damaged or ambiguous archive."""
+    """Return the members in file order. Raises FormatError for a damaged or ambiguous archive."""
     assert reader.size is not None
     _end(reader)  # raises read errors, which zipfile would report as a damaged archive
     try:
@@ -71,21 +71,21 @@ def read_members(reader: Reader) -> list[Member]:
     end = 0
     for info in infos:
         if info.header_offset < end or (not end and info.header_offset):
-            raise _doubtful(info.filename, "it overlaps another member, or bytes precede it")
+            raise _ambiguous(info.filename, "it overlaps another member, or bytes precede it")
         member = _member(reader, info)
         end = member.offset + member.nbytes
-        if not _is_folder(info):  # such entries are left out: they hold nothing
+        if not _is_folder(info):  # such entries have no content
             members.append(member)
     if end > reader.size:
-        raise _doubtful(infos[-1].filename, "it ends beyond the file")
+        raise _ambiguous(infos[-1].filename, "it ends beyond the file")
     for name, count in Counter(member.name for member in members).items():
         if count > 1:
-            raise _doubtful(name, "it is there more than once")
+            raise _ambiguous(name, "it is there more than once")
     return members
 
 
 def trailing_bytes(reader: Reader) -> int:
-    """The number of bytes after the archive, its comment included."""
+    """The number of bytes after the archive, including its comment."""
     return (reader.size or 0) - _end(reader) - _END.size
 
 
@@ -97,7 +97,7 @@ def _end(reader: Reader) -> int:
 
 
 def _is_sound(reader: Reader, members: int) -> bool:
-    """Whether all fields about the directory agree: readers rely on different ones."""
+    """Whether all fields about the directory agree. Readers of zip files use different ones."""
     at = _end(reader)
     _, *disks, here, count, size, offset, _ = _END.unpack(reader.read(at, _END.size))
     far = at - _LOCATOR_64.size - _END_64.size
@@ -122,18 +122,18 @@ def _is_sound(reader: Reader, members: int) -> bool:
         if position > size:
             return False
         lengths: tuple[int, ...] = struct.unpack_from("<3H", entries, position - 18)
-        position += sum(lengths)  # of the name and what follows it
+        position += sum(lengths)  # of the name and the fields after it
     return bool(position == size)
 
 
 def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
-    """Check a member's own header against the directory: readers differ in which one they use."""
+    """Compare a member's own header with the directory: readers differ in which one they use."""
     if info.volume or (info.external_attr & _IS_FOLDER and not _is_folder(info)):
-        raise _doubtful(info.filename, "it is a folder, or lies in another part of the archive")
+        raise _ambiguous(info.filename, "it is a folder, or lies in another part of the archive")
     if info.comment:
-        raise _doubtful(info.filename, "it has a comment, which could hide other members")
+        raise _ambiguous(info.filename, "it has a comment, which could hide other members")
     if info.flag_bits & _ENCRYPTED:
-        raise _doubtful(info.filename, "it is encrypted")
+        raise _ambiguous(info.filename, "it is encrypted")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise FormatError(
             "compressed-member",
@@ -147,13 +147,13 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     late = flags & 8
     same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
     if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MAX_32})):
-        raise _doubtful(info.filename, "its two zip headers disagree")
+        raise _ambiguous(info.filename, "its two zip headers disagree")
     offset = info.header_offset + _LOCAL.size + name_size + extra_size
     return Member(info.filename, offset, info.file_size, info.CRC)
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
-    """Whether this is an entry for a folder, as `zip -r` makes them."""
+    """Whether this is an entry for a folder, such as `zip -r` makes."""
     return info.filename.endswith("/") and not info.file_size and not info.CRC
 
 
@@ -166,7 +166,7 @@ def archive_of(
     storages: Iterable[tuple[str, int, Payload]],
     provenance: list[Any] | None,
 ) -> Iterator[Segment]:
-    """An archive as torch reads it: storages with their names, bytes and payloads."""
+    """Write an archive that torch can read. `storages` are their names, sizes and payloads."""
     writer = Writer()
     yield from writer.add_known(f"{root}/data.pkl", pickled)
     yield from writer.add_known(f"{root}/byteorder", b"little")
@@ -178,7 +178,7 @@ def archive_of(
     yield from writer.end()
 
 
-def _doubtful(name: str, problem: str) -> FormatError:
+def _ambiguous(name: str, problem: str) -> FormatError:
     return FormatError("doubtful-archive", f"member '{name}': {problem}")
 
 
@@ -197,7 +197,7 @@ class Writer:
         payload: Payload,
         verify: Callable[[], None] = lambda: None,
     ) -> Iterator[Segment]:
-        """A streamed member; `payload` updates the checksum, and `verify` runs after it."""
+        """Add a streamed member; `payload` updates the checksum, and `verify` runs after it."""
         member = _Written(name.encode(), self._position, nbytes)
         self._members.append(member)
 
@@ -212,7 +212,7 @@ class Writer:
         self._position += len(header) + nbytes + after
 
     def add_known(self, name: str, data: bytes) -> Iterator[Segment]:
-        """A member that holds `data`."""
+        """Add a member that holds `data`."""
 
         def payload(checksum: Checksum) -> Iterator[Segment]:
             checksum.add(isal_zlib.crc32(data), len(data))
@@ -221,7 +221,7 @@ class Writer:
         yield from self.add(name, len(data), payload)
 
     def end(self) -> Iterator[Segment]:
-        """The central directory."""
+        """End the archive with the central directory."""
         yield Deferred(len(self._directory()), self._directory)
 
     def _directory(self) -> bytes:

@@ -1,7 +1,7 @@
-"""Judge the calls in a pickle.
+"""Check the calls in a pickle.
 
-Which names a pickle may hold is judged by `safe_globals`. Here is judged what it calls while it is
-read, since a function of another package may do anything with its arguments.
+`safe_globals` decides which names a pickle may contain. This module decides which calls it may
+make, because a function of another package can do anything with its arguments.
 """
 
 import re
@@ -21,7 +21,7 @@ _GETATTR = Global("builtins", "getattr")
 _PARTIAL = Global("functools", "partial")
 _RECONSTRUCTOR = Global("copyreg", "_reconstructor")
 _TYPE = Global("builtins", "type")
-# Functions and classes with which other packages pickle data, by patterns for their names.
+# Functions and classes that other packages use to pickle data, by patterns for their names.
 _REBUILDERS = {
     r"pandas\._libs\.internals": "_unpickle_block",
     r"pandas\.core\.internals\.blocks": "new_block",
@@ -36,16 +36,16 @@ _REBUILDERS = {
     r"dateutil\.tz\.tz": r"tzutc|tzoffset",
 }
 _CYTHON = "__pyx_unpickle_"  # before the name of a class, in any package
-# What torch, numpy and Python call or keep for later out of their arguments.
+# Functions that call their arguments, or keep them to call them later.
 _CALLING = re.compile(r"torch\.(?!_utils\.).*|numpy\.random\..*|functools\.partial")
-# Those that may call what an argument has as an attribute.
+# Functions that may call attributes of their arguments.
 _USING = re.compile(r"torch\.(?!ao\.).*|collections\.(OrderedDict|Counter)")
 _HINT = "where you trust it, load it with torch and save only its tensors"
 _LOWER = re.compile(r"_*[a-z]")
 
 
 def check_calls(calls: Sequence[MadeCall], names: Sequence[Global]) -> None:
-    """FormatError if one of these calls could run code, or if getattr is named for later."""
+    """Raise FormatError if one of these calls could run code, or if getattr is kept for later."""
     called = set()
     for function, arguments in calls:
         if isinstance(function, Call):
@@ -63,7 +63,7 @@ def _check(name: Global, arguments: Any) -> None:
         _check_getattr(arguments)
     elif name.module == "enum" or (name == _TYPE and len(arguments) > 1):
         raise _program(f"it makes a class by a call of {name}")
-    elif is_only_kept(name) or not _may_be_called(name):
+    elif is_only_kept(name) or not _can_call(name):
         raise _program(f"it calls {name}")
     elif name == _RECONSTRUCTOR:
         if any(isinstance(part, Call) for part in arguments[:2]):
@@ -72,18 +72,18 @@ def _check(name: Global, arguments: Any) -> None:
         _check_arguments(arguments, name)
 
 
-def _may_be_called(name: Global) -> bool:
+def _can_call(name: Global) -> bool:
     if is_known(name) or name.module.startswith(("torch.", "numpy.")):
         return True
     return not _LOWER.match(name.name) or _is_rebuilder(name)
 
 
 def _check_arguments(arguments: Any, receiver: Global) -> None:
-    """FormatError for functions that `receiver` might call, and for objects that have any."""
+    """Raise FormatError for functions that `receiver` may call, and objects that have any."""
     if _CALLING.fullmatch(str(receiver)):
         for part in _parts(arguments):
             if isinstance(part, Global) or (isinstance(part, Call) and _is_function(part)):
-                _check_handed(part, receiver)
+                _check_passed(part, receiver)
     if _USING.fullmatch(str(receiver)):
         for part in arguments:
             if isinstance(part, Call):
@@ -91,7 +91,7 @@ def _check_arguments(arguments: Any, receiver: Global) -> None:
 
 
 def _check_instance(called: Call) -> None:
-    """An object that is called: one of another package's classes may be, as PyG's batches do."""
+    """Allow calls of objects only if they are instances of other packages, as in batches of PyG."""
     maker = called.function
     if isinstance(maker, Global):
         name = in_python_3(maker)
@@ -101,9 +101,10 @@ def _check_instance(called: Call) -> None:
 
 
 def _check_getattr(arguments: Any) -> None:
-    """A function of a class of torch, as a module's `self.act = torch.relu`, calls nothing.
+    """Allow getattr only for a function of a class or an object of torch.
 
-    Nor does one of an instance, as a lazy module's hooks are.
+    Modules have such functions as attributes, for example `self.act = torch.relu`, and so do the
+    hooks of lazy modules.
     """
     match arguments:
         case (Global() as owner, str() as name) | (
@@ -116,7 +117,7 @@ def _check_getattr(arguments: Any) -> None:
 
 
 def _parts(arguments: Any) -> Iterator[Any]:
-    """What arguments consist of, with what is in the tuples and lists among them."""
+    """The arguments, with everything in tuples and lists among them."""
     stack, count = [arguments], 0
     while stack:
         value, count = stack.pop(), count + 1
@@ -131,27 +132,27 @@ def _is_function(made: Call) -> bool:
     return isinstance(made.function, Global) and in_python_3(made.function) in (_GETATTR, _PARTIAL)
 
 
-def _check_handed(value: Any, receiver: Global) -> None:
-    """FormatError for a function that `receiver` would call while the file is loaded."""
+def _check_passed(value: Any, receiver: Global) -> None:
+    """Raise FormatError for a function that `receiver` would call while the file is loaded."""
     if isinstance(value, Global):
         name = in_python_3(value)
-        # Codecs are judged by their names, which these arguments do not tell.
+        # Codecs are chosen by name, which these arguments do not show.
         known = is_known(name) and name.module != "_codecs" and not is_only_kept(name)
         harmless = known or _is_rebuilder(name) or not _LOWER.match(name.name)
         if harmless or (receiver == _PARTIAL and name != _GETATTR):
             return
-    elif receiver == _PARTIAL:  # which only keeps what its parts may be
+    elif receiver == _PARTIAL:  # it only keeps the object, whose own parts are checked
         return
-    raise _program(f"it hands a function to {receiver}")
+    raise _program(f"it passes a function to {receiver}")
 
 
 def _check_attributes(state: Any, receiver: Global) -> None:
-    """FormatError if an object whose state this is has a function that `receiver` could call."""
+    """Raise FormatError if an object with this state has a function that `receiver` could call."""
     for part in state if isinstance(state, tuple) else (state,):
         pairs = part.pairs if isinstance(part, Dict) else []
         values = [value for _, value in pairs]
         if len(pairs) >= LONG or any(_can_be_called(value) for value in values):
-            raise _program(f"it hands an object with a function to {receiver}")
+            raise _program(f"it passes an object with a function to {receiver}")
 
 
 def _can_be_called(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""`.pt` files from before torch 1.6: five pickles, then the storages, written as zip files.
+"""`.pt` files from before torch 1.6: five pickles, then the storages. Written as zip files.
 
 The pickles are a magic number, a version, the writer's system, the object, and the keys of the
-storages; for each key follow its number of elements, in 8 bytes, and the elements.
+storages. Then each key has the number of its elements, in 8 bytes, and the elements.
 """
 
 import re
@@ -15,26 +15,26 @@ from dropcli.formats.base import INCOMPLETE, Segment
 from dropcli.formats.pt.archive import Member, archive_of
 from dropcli.formats.pt.rebuild import FoundTensor
 from dropcli.formats.pt.records import Dict, Global, Loaded, MadeCall, Reference
-from dropcli.formats.pt.rewrite import Rewriter, loose_part
+from dropcli.formats.pt.rewrite import Rewriter, unused_part
 from dropcli.formats.pt.safe_globals import check_globals
 from dropcli.formats.pt.source import MAX_PICKLE_BYTES, PtSource, big_endian, dtype_and_size
-from dropcli.formats.pt.unpickle import Machine
+from dropcli.formats.pt.unpickle import PickleParser
 from dropcli.tensors import Dtype
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_FIRST_BYTES = 1 << 16  # what most pickles need
-_MOST_FOR_AN_OPCODE = 16  # bytes, if it is not a text
+_FIRST_BYTES = 1 << 16  # enough for most pickles
+_MOST_FOR_AN_OPCODE = 16  # bytes, unless it is a text
 _KEY = re.compile(r"[\w-]{1,100}", re.ASCII)
 
 
 class LegacySource(PtSource):
-    """An open legacy file. FormatError if it is damaged, hostile, or big-endian."""
+    """An open legacy file. Raises FormatError if it is damaged, unsafe, or big-endian."""
 
     format = "legacy-pt"
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """A zip archive of our own making."""
+        """Write the content as a zip archive."""
         storages = (
             (member.name, member.nbytes, self._payload(member, inside))
             for member, inside in self._placed()
@@ -42,7 +42,7 @@ class LegacySource(PtSource):
         yield from archive_of(self.root, self._pickled, storages, provenance)
 
     def verify(self) -> None:
-        """There are no checksums."""
+        """Do nothing: the format has no checksums."""
 
     def _load(self) -> Loaded:
         self.root = "archive"
@@ -65,7 +65,7 @@ class LegacySource(PtSource):
         return Loaded(pickles.record, pickles.globals, pickles.calls, pickles.references, 0)
 
     def _add_member(self, key: str, reference: Any, position: int) -> int:
-        """Find the storage at this position of the file; the position after it."""
+        """Add the storage at this position of the file; return the position after it."""
         if reference is None:
             raise _damaged("a storage belongs to no tensor, or two storages have one key")
         _, kind, _, _, numel, _ = reference
@@ -86,10 +86,10 @@ class LegacySource(PtSource):
     def _entries(self) -> list[Any]:
         return []
 
-    def _check_loose(self, reference: Reference) -> None:
+    def _check_unused(self, reference: Reference) -> None:
         if reference.id[5] is not None:
-            raise loose_part()
-        super()._check_loose(reference)
+            raise unused_part()
+        super()._check_unused(reference)
 
     def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
         *whole, view = found.storage
@@ -100,7 +100,7 @@ class LegacySource(PtSource):
 
 
 class _Pickles:
-    """The pickles at the beginning of a file, of which as much is read as they need."""
+    """The pickles at the start of a file. Only as much is read as they need."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader, self._size = reader, reader.size or 0
@@ -112,14 +112,14 @@ class _Pickles:
         self._read()
 
     def _read(self) -> None:
-        """Read them, and check all but the object."""
+        """Read the pickles, and check all except the object."""
         magic, version, system = (
-            self._run(Machine(self._data, self.end, whole=True)) for _ in range(3)
+            self._run(PickleParser(self._data, self.end, whole=True)) for _ in range(3)
         )
         rewriter = Rewriter(self._data, self.end)
         self.record = self._run(rewriter)
         self.references = rewriter.references
-        self.keys = self._run(Machine(self._data, self.end, whole=True))
+        self.keys = self._run(PickleParser(self._data, self.end, whole=True))
         self.globals = [*self._names]
         check_globals(self.globals)
         if magic != _MAGIC or type(version) is not int:
@@ -133,25 +133,25 @@ class _Pickles:
             raise _damaged("the keys of its storages are not a list of strings")
         self.rewritten = rewriter.rewritten()
 
-    def _run(self, machine: Machine) -> Any:
+    def _run(self, parser: PickleParser) -> Any:
         while True:
-            machine.size = self._size
+            parser.size = self._size
             try:
-                value = machine.run()
+                value = parser.run()
             except FormatError as error:
-                self._read_more(machine, error)
-                machine = machine.again(self._data)
+                self._read_more(parser, error)
+                parser = parser.retry(self._data)
             else:
                 break
-        self.end = machine.at
-        self._names |= machine.globals
-        self.calls += machine.calls
+        self.end = parser.at
+        self._names |= parser.globals
+        self.calls += parser.calls
         return value
 
-    def _read_more(self, machine: Machine, error: FormatError) -> None:
-        """Read what the machine may have lacked; the error if that is not why it failed."""
+    def _read_more(self, parser: PickleParser, error: FormatError) -> None:
+        """Read bytes that the parser lacked; raise the error if it failed for another reason."""
         count = len(self._data)
-        needed = max(machine.needed, machine.at + _MOST_FOR_AN_OPCODE)
+        needed = max(parser.needed, parser.at + _MOST_FOR_AN_OPCODE)
         if error.code != "damaged-pickle" or needed <= count:
             raise error
         if needed > self._size or count == self._size:

@@ -1,4 +1,4 @@
-"""Tensors that share memory: which are identical, and which only overlap."""
+"""Tensors that share memory: identical ones, and ones that overlap."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -9,11 +9,11 @@ import numpy as np
 from dropcli.errors import TensorError
 from dropcli.tensors import TensorInfo
 
-_WINDOW = 1 << 20  # elements checked at a time
+_WINDOW = 1 << 20  # elements that are checked at a time
 
 
 def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
-    """The tensors, each tied to the first one that is exactly the same memory."""
+    """Return the tensors; each is tied to the first one with exactly the same memory."""
     first: dict[Any, str] = {}
     tied = []
     for tensor in tensors:
@@ -28,7 +28,7 @@ def tie(tensors: list[TensorInfo]) -> list[TensorInfo]:
 
 
 def clusters(tensors: Collection[TensorInfo]) -> Iterator[list[TensorInfo]]:
-    """Groups of tensors whose spans interleave or overlap, in file order."""
+    """Groups of tensors whose spans overlap, in file order."""
     cluster: list[TensorInfo] = []
     end = 0
     apart = [tensor for tensor in tensors if tensor.nbytes and not tensor.tied_to]
@@ -42,8 +42,8 @@ def clusters(tensors: Collection[TensorInfo]) -> Iterator[list[TensorInfo]]:
         yield cluster
 
 
-def check_apart(cluster: list[TensorInfo], names: Collection[str]) -> None:
-    """TensorError if a selected tensor shares elements with itself or another tensor."""
+def check_overlaps(cluster: list[TensorInfo], names: Collection[str]) -> None:
+    """Raise TensorError if a selected tensor shares elements with itself or another tensor."""
     selected = [tensor for tensor in cluster if tensor.name in names]
     for tensor in selected:
         if tensor.layout and tensor.layout.overlapping:
@@ -55,14 +55,14 @@ def check_apart(cluster: list[TensorInfo], names: Collection[str]) -> None:
     if len(cluster) < 2 or not selected:
         return
     for tensor in cluster:
-        # Elements of other sizes, or that overlap themselves, cannot be compared place by place.
+        # The elements differ in size or overlap themselves, so they cannot be compared one by one.
         if tensor.dtype != selected[0].dtype or (tensor.layout and tensor.layout.overlapping):
             raise _overlap(selected[0], tensor)
     _check_places(cluster, names)
 
 
 def _check_places(cluster: list[TensorInfo], names: Collection[str]) -> None:
-    """Mark the places of each tensor, a window at a time; TensorError for a place marked twice."""
+    """Mark the elements of each tensor, by windows. Raises TensorError for one marked twice."""
     itemsize = cluster[0].dtype.bits // 8
     end = max(tensor.offset + tensor.nbytes for tensor in cluster)
     for window in range(cluster[0].offset, end, _WINDOW * itemsize):

@@ -1,7 +1,7 @@
 """Find the tensors in a pickled object, by the functions with which torch rebuilds them.
 
 Names are dotted paths of dict keys, indices and attribute names. The input is the inert records of
-`unpickle`; an object of any class consists of its arguments, items and attributes.
+`unpickle`. An object of an unknown class consists of its arguments, items and attributes.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _WRAPPERS = {
     Global("torch._utils", "_rebuild_parameter_with_state"),
 }
 _OF_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
-# Functions that make a view of a storage, and their numbers of arguments.
+# Functions that make a view of a storage, and their number of arguments.
 _VIEWS = {"_rebuild_tensor": (4,), "_rebuild_tensor_v2": (6, 7), "_rebuild_tensor_v3": (7, 8)}
 _SPECIAL = {
     "_rebuild_sparse_tensor": "sparse",
@@ -29,16 +29,16 @@ _SPECIAL = {
 }
 MAX_DIMENSIONS = 64  # torch's own limit
 _MAX_NAME = 1 << 21  # characters
-_MAX_NAMES = 1 << 27  # characters in all
+_MAX_NAMES = 1 << 27  # characters of all names together
 _MAX_WRAPPERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTensor:
-    """A tensor in a pickle: a view of a storage, or a special one that can only be copied.
+    """A tensor in a pickle: a view of a storage, or a special tensor that can only be copied.
 
-    Offset and strides are in elements. `dtype` is torch's name, None if the storage determines it.
-    A tensor `inside` a special one is a part of it, such as the values of a sparse tensor.
+    Offset and strides are in elements. `dtype` is torch's name; None if the storage determines it.
+    A tensor that is `inside` a special one is a part of it, such as the values of a sparse tensor.
     """
 
     name: str
@@ -53,7 +53,7 @@ class FoundTensor:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A value and the path to it, from which its name is made only when needed."""
+    """A value and its path. Its name is made from the path only when needed."""
 
     value: Any
     parent: "_Node | None" = None
@@ -76,7 +76,7 @@ class _Node:
 
 
 def find_tensors(root: Any) -> Iterator[FoundTensor]:
-    """Every tensor, in the order of the pickle; one that is there twice is found twice."""
+    """Yield all tensors in the order of the pickle; one that occurs twice is found twice."""
     taken: set[str] = set()
     counts: dict[str, int] = {}
     length = 0
@@ -104,7 +104,7 @@ def first_non_tensor(root: Any) -> str | None:
 
 
 def _walk(root: Any, *, plain: bool = False) -> Iterator[_Node]:
-    """Tensors and, if `plain`, other values: depth first, without recursion, containers once."""
+    """Yield tensors, and other values if `plain`: depth first, no recursion, containers once."""
     seen: set[int] = set()
     stack = [_Node(root)]
     while stack:
@@ -223,7 +223,8 @@ def _view(name: str, call: Call, inside: bool) -> FoundTensor:
     typed = call.function.name == "_rebuild_tensor_v3"
     dtype = more[2].name if typed else None
     metadata = more[-1] if len(more) > (3 if typed else 2) else None
-    if isinstance(metadata, Dict) and len(metadata.pairs) >= LONG:  # some may be forgotten
+    # Further items may not have been kept.
+    if isinstance(metadata, Dict) and len(metadata.pairs) >= LONG:
         raise ValueError
     flags = [key for key, value in metadata.pairs if value] if isinstance(metadata, Dict) else []
     special = f"a {flags[0]} view" if flags else None
@@ -231,7 +232,7 @@ def _view(name: str, call: Call, inside: bool) -> FoundTensor:
 
 
 def _key_text(key: Any) -> str:
-    """A key as part of a name; the text of other objects would vary between machines."""
+    """A key as part of a name. The text of other objects would differ between machines."""
     if isinstance(key, bytes):
         return key.decode(errors="replace")
     if isinstance(key, str | int | float | bool | None):

@@ -1,9 +1,9 @@
-"""What a pickle makes, as inert records: of classes, calls and containers."""
+"""What a pickle builds, as inert records of classes, calls and containers."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-LONG = 64  # beyond so many items, plain values of a container are forgotten
+LONG = 64  # plain values of a container after so many items are not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,19 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Dict:
-    """A dict as a list of pairs, since hashing a key could run code."""
+    """A dict as a list of pairs, because hashing a key could run code."""
 
     pairs: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
 class Reference:
-    """A persistent id, with which torch names a storage beside the pickle."""
+    """A persistent id, by which torch refers to a storage outside the pickle."""
 
     id: Any
 
 
-PARTS = {tuple, list, Dict, Call}  # what tensors can be in
+PARTS = {tuple, list, Dict, Call}  # the types that can contain tensors
 
 
 class MadeCall(NamedTuple):
@@ -53,10 +53,10 @@ class MadeCall(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The content of a pickle, what it names and calls, and the bytes that follow it."""
+    """The content of a pickle, the names and calls in it, and the number of bytes after it."""
 
     record: Any
     globals: list[Global]
-    calls: list[MadeCall]  # those that need to be judged
+    calls: list[MadeCall]  # the calls to check
     references: list[Reference]
     rest: int

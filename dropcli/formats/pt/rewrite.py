@@ -1,13 +1,14 @@
-"""The pickle of a legacy file, rewritten as torch reads it from a zip file.
+"""Rewrite the pickle of a legacy file as torch reads it from a zip file.
 
-Opcodes stay as they are, but for these:
+Opcodes are copied, with these changes:
 
-* the id of a storage loses its sixth part, which says where in another storage it lies; the offset
-  of the tensor that it is for, which follows it, grows by that;
-* it is on the CPU, whatever device it was saved from, as not all machines have that;
-* the id of a module's class, with its source, becomes the class;
-* strings of Python 2 become Unicode, and decimal numbers binary;
-* FRAME goes, since lengths change, and MEMOIZE gets its number, since strings may go.
+* The id of a storage loses its sixth part, which is the position in another storage. The offset
+  of the tensor, which follows the id, grows by that position.
+* The id of a storage gets the device "cpu", because not all machines have other devices.
+* The id of a module's class, with its source code, becomes the class.
+* Strings of Python 2 become Unicode, and decimal numbers binary.
+* FRAME is removed, because lengths change. MEMOIZE becomes a numbered PUT, because strings may be
+  removed.
 """
 
 import struct
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from dropcli.errors import FormatError
 from dropcli.formats.pt.records import Global, Reference
-from dropcli.formats.pt.unpickle import OPCODES, STOP, Machine, room_for
+from dropcli.formats.pt.unpickle import OPCODES, STOP, PickleParser, max_objects
 
 _ID_PARTS = 6
 _SHORT_STRING, _STRING = ord("U"), ord("T")
@@ -46,7 +47,7 @@ class _Edit(NamedTuple):
 
 
 class _Tuple(NamedTuple):
-    """The last tuple: its first opcode, where each part of it ends, and its last opcode."""
+    """The last tuple: its first opcode, the end of each of its parts, and its last opcode."""
 
     value: Any = None
     start: int = 0
@@ -54,46 +55,51 @@ class _Tuple(NamedTuple):
     end: int = 0
 
 
-class Rewriter(Machine):
-    """Reads the pickle at byte `at` of the data, and notes what is to change."""
+class Rewriter(PickleParser):
+    """Parses the pickle at byte `at` of the data, and records the edits to it."""
 
     def __init__(self, data: bytes, at: int) -> None:
         super().__init__(data, at)
         self._opcode = at
         self._edits: list[_Edit] = []
-        self._ends: list[list[int]] = [[at] * (_ID_PARTS + 1)]  # of values above each open mark
-        self._closed: tuple[int, tuple[int, ...]] = (at, ())  # of the last: its opcode, and these
+        self._ends: list[list[int]] = [[at] * (_ID_PARTS + 1)]  # of the values above each open mark
+        # The opcode of the last mark, and its ends.
+        self._closed: tuple[int, tuple[int, ...]] = (at, ())
         self._tuple = _Tuple()
-        self._put_at, self._put = array("q"), array("q")  # opcodes, memo numbers, since an id
-        self._lost: set[int] = set()  # memo numbers of values that were removed
+        # Positions and memo numbers of PUT opcodes since the last id.
+        self._put_at, self._put = array("q"), array("q")
+        self._removed_memo: set[int] = set()  # memo numbers of values that were removed
         self._last_id = at
         self._shift = 0
         self._views: dict[str, Any] = {}
         self._all_decoded = True
 
     def rewritten(self) -> bytes:
-        """The pickle for a zip file, after `run`."""
+        """Return the pickle for a zip file, after `run`."""
         data, at = memoryview(self.data), self._start
         parts: list[bytes | memoryview] = []
         for edit in self._edits:
-            # Where torch cannot read one as UTF-8, people choose the encoding of all.
+            # If some strings are not UTF-8, the user chooses one encoding for all when loading.
             if edit.decoded and not self._all_decoded and not edit.data[5:].isascii():
                 continue
             parts += [data[at : edit.start], edit.data]
             at = edit.end
         return b"".join([*parts, data[at : self.at]])
 
-    def again(self, data: bytes) -> "Rewriter":
-        """This machine, at the opcode that needs more data: all read first what follows them."""
-        if self._framed:  # all of a frame is there before it begins
+    def retry(self, data: bytes) -> "Rewriter":
+        """Continue with more data at the same opcode.
+
+        Opcodes read their operands before they act.
+        """
+        if self._framed:  # a whole frame is read before it begins
             self.damaged()
-        self._room += room_for(data) - room_for(self.data)
+        self._objects_left += max_objects(data) - max_objects(self.data)
         self.data = data
         self.at, self.needed = self._opcode, 0
         return self
 
     def execute(self, end: int) -> None:
-        """Note where the first values above each mark end."""
+        """Run opcodes, and record where the first values above each mark end."""
         data, edits = self.data, _EDITS
         while self.at < end and (code := data[self.at]) != STOP:
             self._opcode, shift = self.at, self._shift
@@ -130,12 +136,12 @@ class Rewriter(Machine):
     def _note_put(self, index: int) -> None:
         self._put_at.append(self._opcode)
         self._put.append(index)
-        if self._lost:
-            self._lost.discard(index)
+        if self._removed_memo:
+            self._removed_memo.discard(index)
 
     def recalled(self, index: int) -> Any:
         value = super().recalled(index)
-        if index in self._lost:
+        if index in self._removed_memo:
             if not isinstance(value, str):
                 self.damaged()
             self._edit(pickled_text(value) + b"r" + struct.pack("<I", index))
@@ -143,7 +149,7 @@ class Rewriter(Machine):
         return value
 
     def reference(self) -> None:
-        """The id of a storage, whole or part of another, or of a module's class."""
+        """Rewrite the id of a storage, of a part of another storage, or of a module's class."""
         found, made = self.pop(), self._tuple
         if made.value is not found or made.start < self._last_id:
             self.damaged()
@@ -171,7 +177,7 @@ class Rewriter(Machine):
         self.push_new(self.references[-1])
 
     def _note_view(self, found: Any) -> None:
-        """Torch knows a part by its key; one that is two parts would be only the first."""
+        """Check a part of a storage: its key, by which torch finds it, must mean one part."""
         _, _, root, _, numel, (key, offset, count) = found
         if self._views.setdefault(key, (root, offset, count)) != (root, offset, count):
             self.damaged()
@@ -180,22 +186,22 @@ class Rewriter(Machine):
         self._shift = offset
 
     def _add_to_offset(self, code: int, shift: int) -> None:
-        """The number after a storage that begins within another one."""
+        """Add the position of a part of a storage to the number that follows its id."""
         value = self.stack[-1]
         if code not in _NUMBERS or type(value) is not int:
-            raise loose_part()
+            raise unused_part()
         self.stack[-1] = value + shift
         self._edit(pickled_int(value + shift))
         self._shift = 0
 
     def _edit(self, data: bytes, end: int | None = None, *, decoded: bool = False) -> None:
-        """Replace the present opcode, of which anything noted before is void."""
+        """Replace the current opcode, and any earlier edit of it."""
         if self._edits and self._edits[-1].start == self._opcode:
             self._edits.pop()
         self._edits.append(_Edit(self._opcode, end or self.at, data, decoded))
 
     def _remove(self, start: int, end: int, instead: bytes = b"") -> None:
-        """Leave out these opcodes, whatever was to become of them."""
+        """Remove these opcodes, and any edits of them."""
         after = []
         while self._edits and self._edits[-1].start >= start:
             edit = self._edits.pop()
@@ -207,10 +213,10 @@ class Rewriter(Machine):
             if opcode < start:
                 break
             if opcode < end:
-                self._lost.add(index)
+                self._removed_memo.add(index)
 
     def _decode(self) -> None:
-        """A string of Python 2, which is UTF-8 or stays as it is."""
+        """Rewrite a string of Python 2 as Unicode if it is UTF-8; otherwise leave it unchanged."""
         if isinstance(self.stack[-1], str):
             self._edit(pickled_text(self.stack[-1]), decoded=True)
         else:
@@ -230,8 +236,8 @@ class Rewriter(Machine):
         self._tuple = _Tuple(self.stack[-1], *self._closed, self._opcode)
 
 
-def loose_part() -> FormatError:
-    """The error of a part of a storage that belongs to no tensor: a zip file has no such thing."""
+def unused_part() -> FormatError:
+    """The error for a part of a storage without a tensor, which a zip file cannot store."""
     return FormatError(
         "unreadable-legacy",
         "it holds a part of a storage that belongs to no tensor",

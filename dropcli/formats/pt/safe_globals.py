@@ -1,8 +1,8 @@
-"""Judge the names in a pickle: known data, classes of other packages, or programs.
+"""Check the names in a pickle: known data, classes of other packages, or programs.
 
-Nothing that a pickle names is imported here, but the output contains the pickle, and others will
-load it: a hidden program must not be passed on. So known names are listed one by one, functions
-are refused, and classes of other packages are copied with a warning.
+Nothing that a pickle names is imported here. But the output contains the pickle, and others will
+load it, so it must not contain a hidden program. Known names are listed one by one, functions are
+refused, and classes of other packages are copied with a warning.
 """
 
 import re
@@ -25,7 +25,7 @@ _BUILTINS = {
     *("set", "frozenset", "bytearray", "bytes", "complex", "slice", "range", "list", "dict"),
     *("tuple", "str", "int", "float", "bool", "object", "type", "Ellipsis", "NotImplemented"),
 }
-# Functions and classes with which torch, numpy and Python pickle data.
+# Functions and classes that torch, numpy and Python use to pickle data.
 _KNOWN = {
     "torch": {
         *(
@@ -43,7 +43,7 @@ _KNOWN = {
         *("per_channel_symmetric", "per_channel_affine_float_qparams"),
     },
     "torch._C": {"Generator"},
-    # Functions that data loaders and gradient scalers name.
+    # Functions that pickles of data loaders and gradient scalers name.
     "torch.utils.data._utils.collate": {"default_collate", "default_convert"},
     "torch.utils.data.dataloader": {"default_collate"},
     "torch.amp.grad_scaler": {"_refresh_per_optimizer_state"},
@@ -72,7 +72,7 @@ _KNOWN = {
     "_codecs": {"encode"},
     "copyreg": {"_reconstructor"},
     "array": {"array", "_array_reconstructor"},
-    "functools": {"partial"},  # its function is named, and judged, too
+    "functools": {"partial"},  # the function that it wraps is named in the pickle too, and checked
     "operator": {"itemgetter"},
     "re": {"_compile"},
     "logging": {"getLogger"},
@@ -96,7 +96,7 @@ _TORCH_CLASSES = (
 _TORCH_FUNCTIONS = {
     *("torch.nn.functional", "torch._C._nn", "torch.nn.init", "torch.nn.utils.clip_grad"),
 }
-# Those that load, compile or run what they are given, whatever their names look like.
+# They load, compile or run what they are given, whatever their names suggest.
 _TORCH_PROGRAMS = (
     *("torch._dynamo", "torch._export", "torch._inductor", "torch.distributed.elastic"),
     *("torch.distributed.rpc", "torch.export", "torch.fx", "torch.hub", "torch.jit"),
@@ -107,20 +107,20 @@ _TORCH_PROGRAMS = (
     *("torch.distributed.run", "torch.profiler", "torch.autograd.profiler", "torch.onnx"),
     *("numpy.distutils", "numpy.f2py", "numpy.testing"),
 )
-# What else of torch and numpy opens files and sockets, or starts processes.
+# Other parts of torch and numpy that open files and sockets, or start processes.
 _DOING = re.compile(r"\w*(Store|Timer|Writer|Profiler|Process|Executor|DataSource|Repository)")
 _GETATTR = Global("builtins", "getattr")
-# Classes whose functions are values in models and schedulers, as `self.act = torch.relu`.
+# Classes whose functions are values in models and schedulers, as in `self.act = torch.relu`.
 _TORCH_FUNCTIONS_OF = {
     *("torch._C._VariableFunctionsClass", "torch._C.TensorBase", "torch._C._TensorBase"),
     "torch.Tensor",
 }
-# Modules that modules of torch name as if they were classes or functions of theirs.
+# Modules that pickles of torch modules name like classes or functions.
 _MODULES = {
     *("F", "_C", "_VF", "_Reduction", "dataclasses", "functools", "grad", "importlib", "math"),
     *("np", "torch", "types", "typing", "warnings"),
 }
-# Modules whose functions are kept by name, and never called by a pickle.
+# Modules whose functions are kept by name; pickles never call them.
 _KEPT = {
     *_TORCH_FUNCTIONS,
     *("torch.utils.data._utils.collate", "torch.utils.data.dataloader"),
@@ -135,10 +135,10 @@ _LOADERS = {
 
 
 def check_globals(names: list[Global]) -> list[str]:
-    """The classes of other packages among these names; FormatError for a program."""
+    """Return the classes of other packages among these names. Raises FormatError for a program."""
     unknown = []
     for name in map(in_python_3, names):
-        if is_known(name) or name == _GETATTR:  # whose calls are judged by their arguments
+        if is_known(name) or name == _GETATTR:  # calls of getattr are checked by their arguments
             continue
         if not _may_be_data(name):
             raise FormatError(
@@ -151,7 +151,7 @@ def check_globals(names: list[Global]) -> list[str]:
 
 
 def in_python_3(name: Global) -> Global:
-    """The name that Python 3 looks up instead: `pickle` maps names of Python 2."""
+    """The name that Python 3 looks up instead, because `pickle` maps names of Python 2."""
     if renamed := NAME_MAPPING.get((name.module, name.name)):
         return Global(*renamed)
     return Global(IMPORT_MAPPING.get(name.module, name.module), name.name)
@@ -165,7 +165,7 @@ def is_function_of_torch(owner: Global, name: str) -> bool:
 
 
 def is_known(name: Global) -> bool:
-    """Whether torch, numpy or Python pickle data with this class or function."""
+    """Whether torch, numpy or Python use this class or function to pickle data."""
     owner, _, attribute = name.name.rpartition(".")
     if owner and is_function_of_torch(Global(name.module, owner), attribute):
         return True
@@ -189,7 +189,7 @@ def is_known(name: Global) -> bool:
 
 
 def is_only_kept(name: Global) -> bool:
-    """Whether this is a function that models keep by its name, and no pickle calls."""
+    """Whether this is a function that models keep by name, and that no pickle calls."""
     function = re.match(r"_*[a-z]", name.name.rpartition(".")[2]) is not None
     return function and ("." in name.name or name.module in _KEPT)
 
@@ -212,5 +212,5 @@ def _may_be_data(name: Global) -> bool:
         return known and bool(_CLASS.fullmatch(name.name)) and not _DOING.fullmatch(name.name)
     if top in STDLIB_NAMES or top in _LOADERS or not top:
         return False
-    # Protocol 4 resolves dotted names attribute by attribute: allow only nested classes.
+    # Protocol 4 resolves dotted names attribute by attribute, so only nested classes are allowed.
     return "." not in name.name or _QUALIFIED_CLASS.fullmatch(name.name) is not None

@@ -1,6 +1,6 @@
-"""`.pt` files: zip archives of a pickle and of storages, rewritten without unpickling.
+"""`.pt` files: zip archives of a pickle and storages, rewritten without unpickling.
 
-The pickle describes which part of which storage each tensor is (see `rebuild`). All members are
+The pickle says which part of which storage belongs to each tensor (see `rebuild`). All members are
 copied; only the bytes of selected tensors and the checksums after them change.
 """
 
@@ -16,7 +16,7 @@ from dropcli.files import Reader
 from dropcli.formats.base import Checksum, Extent, Segment, Source, dump_entries, parse_entries
 from dropcli.formats.pt.archive import PROVENANCE, Member, Writer, read_members, trailing_bytes
 from dropcli.formats.pt.calls import check_calls
-from dropcli.formats.pt.overlaps import check_apart, clusters, tie
+from dropcli.formats.pt.overlaps import check_overlaps, clusters, tie
 from dropcli.formats.pt.rebuild import FoundTensor, find_tensors, first_non_tensor
 from dropcli.formats.pt.records import Global, Loaded, Reference
 from dropcli.formats.pt.safe_globals import check_globals
@@ -34,7 +34,7 @@ _SAVE_AGAIN = "where you trust it, load it with torch and save it again"
 
 
 class PtSource(Source):
-    """An open `.pt` file. FormatError if it is damaged, hostile, or a program."""
+    """An open `.pt` file. Raises FormatError if it is damaged or unsafe."""
 
     format = "pt"
     metadata: dict[str, str] = {}  # noqa: RUF012  # such files have none
@@ -44,7 +44,7 @@ class PtSource(Source):
         self._reader = reader
         self.notes = []
         self.size = reader.size or 0
-        # None of the many records is garbage, and collecting it would double the time.
+        # The many records are all in use, and garbage collection would double the time.
         with _no_collection():
             loaded = self._load()
             found = list(find_tensors(loaded.record))
@@ -52,7 +52,7 @@ class PtSource(Source):
         in_tensors = {id(tensor.storage) for tensor in found}
         for reference in loaded.references:  # storages that belong to no tensor are checked too
             if id(reference.id) not in in_tensors:
-                self._check_loose(reference)
+                self._check_unused(reference)
         self.unknown_classes = check_globals(loaded.globals)
         check_calls(loaded.calls, loaded.globals)
         self.holds_arrays = any(
@@ -84,9 +84,9 @@ class PtSource(Source):
         return parse_entries(self._read(PROVENANCE)) if kept else []
 
     def check_selected(self, names: Collection[str]) -> None:
-        """TensorError if one of these shares only some of its elements with another tensor."""
+        """Raise TensorError if a selected tensor shares only a part of its elements."""
         for cluster in clusters([*self.tensors, *self._inside]):
-            check_apart(cluster, names)
+            check_overlaps(cluster, names)
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The members in file order, then the provenance, then the directory."""
@@ -105,7 +105,7 @@ class PtSource(Source):
             return first_non_tensor(load(self._pickle()).record)
 
     def verify(self) -> None:
-        """Read all members; FormatError for one whose checksum is wrong."""
+        """Read all members. Raises FormatError if a checksum is wrong."""
         buffer = memoryview(bytearray(_CHUNK))
         for member in self._members.values():
             checksum = Checksum()
@@ -118,7 +118,7 @@ class PtSource(Source):
     def _copy(
         self, writer: Writer, member: Member, inside: list[list[TensorInfo]]
     ) -> Iterator[Segment]:
-        """The member with the tensors in it; what was read is checked against its checksum."""
+        """Copy the member with the tensors in it, and compare what was read with its checksum."""
         read = Checksum()
         payload = self._payload(member, inside, read)
         yield from writer.add(
@@ -139,7 +139,7 @@ class PtSource(Source):
     def _payload(
         self, member: Member, inside: list[list[TensorInfo]], read: Checksum | None = None
     ) -> Callable[[Checksum], Iterable[Segment]]:
-        """What makes the segments of a member; checksums are updated as they are written."""
+        """Return the function that makes a member's segments; it updates the checksums."""
 
         def payload(written: Checksum) -> Iterator[Segment]:
             position, stop = member.offset, member.offset + member.nbytes
@@ -204,7 +204,7 @@ class PtSource(Source):
             raise FormatError("newer-version", problem)
 
     def _check_no_pickle(self, member: Member) -> None:
-        """FormatError for a second pickle, which torch does not read, but other programs might."""
+        """Raise FormatError for a second pickle: torch ignores it, but other programs may not."""
         name = member.name.partition("/")[2]
         if name == "data.pkl" or (name.startswith("data/") and not name.endswith(_PICKLES)):
             return
@@ -230,8 +230,8 @@ class PtSource(Source):
         strided = None if layout.contiguous else layout
         return TensorInfo(found.name, dtype, found.shape, offset, nbytes, strided, unsupported)
 
-    def _check_loose(self, reference: Reference) -> None:
-        """FormatError for a storage that belongs to no tensor and is not one of torch's."""
+    def _check_unused(self, reference: Reference) -> None:
+        """Raise FormatError for an unused storage that is not a storage of torch."""
         self._storage(FoundTensor("(a storage)", reference.id))
 
     def _storage(self, found: FoundTensor) -> tuple[Member, Dtype, int]:
@@ -261,13 +261,13 @@ class PtSource(Source):
 
 
 def dtype_and_size(storage: Global) -> tuple[Dtype, int]:
-    """What the elements of a class of storages are, and how many bytes each has."""
+    """The dtype of a storage class, and the size of its elements in bytes."""
     dtype = BY_STORAGE.get(storage.name, _UNKNOWN)
     return dtype, _ITEM_SIZES.get(storage.name, dtype.bits // 8)
 
 
 def big_endian() -> FormatError:
-    """The error of a file whose elements are in the other byte order."""
+    """The error for a file whose elements are in the other byte order."""
     problem = "the file is big-endian: save it on a little-endian machine"
     return FormatError("byte-order", problem)
 

@@ -1,6 +1,6 @@
-"""The top-level modules of the standard library, of Python 3.8 to 3.14 and of its tests.
+"""Top-level modules of the standard library of Python 3.8 to 3.14, including its tests.
 
-The list is frozen, so that the verdict on a pickle does not depend on the Python that runs us.
+The list is fixed, so that the result for a pickle does not depend on the Python that runs dropcli.
 """
 
 _NAMES = """

@@ -1,9 +1,9 @@
-"""Read pickles without executing them.
+"""Parse pickles without executing them.
 
 A pickle is a program for a stack machine that imports and calls any function it names. This
-machine builds inert records instead: a `Global` for an import, a `Call` for a call. It imports,
-calls and hashes nothing on behalf of the file, and allocates no more than the file holds. Of long
-lists and dicts it keeps what may lead to tensors, so that memory follows the tensors.
+parser builds inert records instead: a `Global` for an import, a `Call` for a call. It imports,
+calls and hashes nothing on behalf of the file, and allocates no more than the file holds. In long
+lists and dicts it keeps only what may contain tensors, so that memory depends on the tensors.
 """
 
 import codecs
@@ -18,14 +18,14 @@ from dropcli.formats.pt.records import LONG, PARTS, Call, Dict, Global, Loaded, 
 _FEW_OBJECTS = 400_000
 _BYTES_PER_OBJECT = 8
 _MAX_LONG_BYTES = 1024
-_MAX_DIGITS = 1000  # of a decimal integer, since conversion takes quadratic time
+_MAX_DIGITS = 1000  # of a decimal integer, whose conversion takes quadratic time
 _MAX_LINE = 1 << 20  # bytes
 
 
 _ENCODE = Global("_codecs", "encode")
-# Their functions call nothing, and most calls are of them.
+# Functions in these modules call nothing, and most calls are of them.
 _PLAIN = {"torch._utils", "collections", "numpy.core.multiarray", "numpy._core.multiarray"}
-# What these give belongs to others as well, be it a module or a class.
+# Other code uses the objects that these return, such as modules and classes.
 _SHARED = {
     *(Global(module, "getattr") for module in ("builtins", "__builtin__")),
     *(Global(module, "type") for module in ("builtins", "__builtin__")),
@@ -37,32 +37,33 @@ _LATIN_1 = (("latin1",), ("latin-1",))
 
 
 def load(data: bytes) -> Loaded:
-    """The content of a pickle, and what all pickles that follow it name and call.
+    """Parse a pickle, and collect what all pickles after it name and call.
 
-    Raises FormatError for a damaged pickle, and for opcodes that no tensor file needs.
+    Raises:
+        FormatError: the pickle is damaged, or has opcodes that no tensor file needs.
     """
-    machine = Machine(data)
-    record = machine.run()
-    globals_, calls, at = machine.globals, machine.calls, machine.at
-    with suppress(FormatError):  # of bytes that are no pickle
+    parser = PickleParser(data)
+    record = parser.run()
+    globals_, calls, at = parser.globals, parser.calls, parser.at
+    with suppress(FormatError):  # for bytes that are no pickle
         while at < len(data):
-            more = Machine(data, at)
+            more = PickleParser(data, at)
             more.globals, more.calls = globals_, calls
             more.run()
             at = more.at
-    return Loaded(record, list(globals_), calls, machine.references, len(data) - machine.at)
+    return Loaded(record, list(globals_), calls, parser.references, len(data) - parser.at)
 
 
-def room_for(data: bytes) -> int:
-    """How many objects a pickle of so many bytes may make."""
+def max_objects(data: bytes) -> int:
+    """The number of objects that a pickle of this size may make."""
     return _FEW_OBJECTS + len(data) // _BYTES_PER_OBJECT
 
 
-class Machine:
-    """The pickle machine, protocols 0 to 5, one method for each group of opcodes.
+class PickleParser:
+    """A parser for pickles of protocols 0 to 5, with one method for each group of opcodes.
 
-    It reads the pickle at byte `at` of the data, the first of `size` bytes. `whole`: plain values
-    of long containers stay.
+    It reads the pickle at byte `at` of the data, which are the start of a file of `size` bytes.
+    With `whole`, plain values in long containers are kept.
     """
 
     def __init__(self, data: bytes, at: int = 0, *, whole: bool = False) -> None:
@@ -70,19 +71,19 @@ class Machine:
         self.calls: list[MadeCall] = []
         self.references: list[Reference] = []
         self.at = self._start = at
-        self.needed = 0  # bytes of data, if there were too few
+        self.needed = 0  # bytes of data that are needed, if there were too few
         self.data, self.size = data, len(data)
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # the stack below each open mark
         self.memo: list[Any] = []
-        self._far: dict[int, Any] = {}  # memo entries whose numbers do not follow each other
+        self._sparse_memo: dict[int, Any] = {}  # memo entries whose numbers are not consecutive
         self._whole = whole
         self._noted: set[Global] = set()  # functions that were called with plain arguments
-        self._framed = False  # within a frame
-        self._room = room_for(data)
+        self._framed = False  # inside a frame
+        self._objects_left = max_objects(data)
 
     def run(self) -> Any:
-        """The object that the pickle describes; `at` is then the byte after it."""
+        """Return the object that the pickle describes; `at` is then the position after it."""
         try:
             self.execute(len(self.data))
             self.take(1)
@@ -90,12 +91,12 @@ class Machine:
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, struct.error):
             self.damaged()
 
-    def again(self, data: bytes) -> "Machine":
-        """A machine for more data, after there were too few."""
-        return Machine(data, self._start, whole=self._whole)
+    def retry(self, data: bytes) -> "PickleParser":
+        """Return a parser that starts again with more data."""
+        return PickleParser(data, self._start, whole=self._whole)
 
     def execute(self, end: int) -> None:
-        """Run the opcodes before byte `end`, or before the last of the pickle."""
+        """Run the opcodes before byte `end`, or before the STOP of the pickle."""
         data = self.data
         while self.at < end and (code := data[self.at]) != STOP:
             self.at += 1
@@ -105,10 +106,10 @@ class Machine:
         problem = f"its pickle is damaged at byte {self.at:,} of {self.size:,}"
         raise FormatError("damaged-pickle", problem)
 
-    # Steps shared by the opcodes.
+    # Steps that several opcodes share.
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes; FormatError if there are fewer."""
+        """Return the next `count` bytes. Raises FormatError if there are fewer."""
         end = self.at + count
         if end > len(self.data):
             self.needed = end
@@ -143,23 +144,23 @@ class Machine:
         return self.stack[-1]
 
     def push_new(self, value: Any) -> None:
-        """Push a container; only a hostile file makes too many from few bytes."""
-        self._room -= 1
-        if self._room < 0:
+        """Push a container. Only a hostile file makes many from few bytes."""
+        self._objects_left -= 1
+        if self._objects_left < 0:
             raise FormatError(
                 "too-many-objects", "its pickle makes far more objects than it has bytes"
             )
         self.stack.append(value)
 
     def open_mark(self) -> None:
-        self._room -= 1
-        if self._room < 0:
+        self._objects_left -= 1
+        if self._objects_left < 0:
             self.damaged()
         self.outer.append(self.stack)
         self.stack = []
 
     def close_mark(self) -> list[Any]:
-        """Everything pushed since the mark."""
+        """Return everything pushed since the mark."""
         items = self.stack
         self.stack = self.outer.pop()
         return items
@@ -168,22 +169,22 @@ class Machine:
         memo = self.memo
         if index == len(memo):
             memo.append(self.stack[-1])
-            self._far.pop(index, None)
+            self._sparse_memo.pop(index, None)
         elif 0 <= index < len(memo):
             memo[index] = self.stack[-1]
         else:
-            self._far[index] = self.stack[-1]
+            self._sparse_memo[index] = self.stack[-1]
 
     def remember_next(self) -> None:
-        self.remember(len(self.memo) + len(self._far))
+        self.remember(len(self.memo) + len(self._sparse_memo))
 
     def recalled(self, index: int) -> Any:
-        return self.memo[index] if 0 <= index < len(self.memo) else self._far[index]
+        return self.memo[index] if 0 <= index < len(self.memo) else self._sparse_memo[index]
 
-    # The opcodes that do more than push a constant.
+    # Opcodes that do more than push a constant.
 
     def frame(self) -> None:
-        """Run the opcodes of a frame: where one does not end with it, readers differ."""
+        """Run the opcodes of a frame. Where one does not end with it, implementations differ."""
         end = self.number(_U8) + self.at
         if self._framed or end > len(self.data):
             self.needed = end
@@ -207,12 +208,12 @@ class Machine:
 
     def push_long(self, size: int) -> None:
         data = self.take(size)
-        # Tensors need no longer ones; as bytes they cost nothing to convert or to print.
+        # Tensors need no longer integers, and bytes take no time to convert or print.
         small = size <= _MAX_LONG_BYTES
         self.push(int.from_bytes(data, "little", signed=True) if small else data)
 
     def push_string_line(self) -> None:
-        """A string in quotes, in which an escape can stand for any character."""
+        """Push a quoted string, in which an escape can stand for any character."""
         quoted = self.line_of_bytes()
         if len(quoted) < 2 or quoted[0] != quoted[-1] or quoted[:1] not in (b"'", b'"'):
             self.damaged()
@@ -222,7 +223,7 @@ class Machine:
         self.push(self.line_of_bytes().decode("raw-unicode-escape"))
 
     def push_string(self, data: bytes) -> None:
-        """A string of Python 2: torch reads it as UTF-8."""
+        """Push a string of Python 2, which torch reads as UTF-8."""
         try:
             self.push(data.decode())
         except UnicodeDecodeError:
@@ -243,7 +244,7 @@ class Machine:
         self.push_global(module, name)
 
     def reference(self) -> None:
-        """A storage: torch writes no others."""
+        """Push a reference to a storage; torch writes no other persistent ids."""
         match self.pop():
             case ("storage", Global(), str(), _, int(), *_) as found:
                 self.references.append(Reference(found))
@@ -252,14 +253,14 @@ class Machine:
                 self.damaged()
 
     def text_reference(self) -> NoReturn:
-        """A storage by protocol 0, whose ids are texts: torch writes them and cannot read them."""
+        """Refuse a storage id of protocol 0, a text, which torch can write but not read."""
         problem = "it was saved with pickle protocol 0, from which torch cannot load tensors"
         raise FormatError("unsupported-format", problem, "save it again with protocol 2")
 
     def push_call(self, function: Any, arguments: Any) -> None:
         if not (isinstance(arguments, tuple) and isinstance(function, Global | Call)):
             self.damaged()
-        # Old protocols store bytes so. Other codecs may unpack bombs or run registered code.
+        # Old protocols store bytes this way. Other codecs may unpack bombs or run registered code.
         if function == _ENCODE and arguments[1:] not in _LATIN_1:
             problem = "its pickle could run code: it calls a codec other than latin1"
             raise FormatError("program-in-data", problem)
@@ -267,7 +268,7 @@ class Machine:
         self.push_new(Call(function, arguments))
 
     def _note(self, function: Any, arguments: Any) -> None:
-        """Keep a call to be judged; of those with plain arguments, one for each function."""
+        """Keep a call to check it; of calls with plain arguments, one for each function."""
         if isinstance(function, Global):
             if function.module in _PLAIN and not any(
                 type(part) is Call and part.state is not None for part in arguments
@@ -285,7 +286,7 @@ class Machine:
 
     def new_object(self) -> None:
         arguments, cls = self.pop(), self.pop()
-        if isinstance(cls, Global) and arguments == ():  # an instance, whatever its class is
+        if isinstance(cls, Global) and arguments == ():  # an instance, of any class
             self.push_new(Call(cls, arguments))
         else:
             self.push_call(cls, arguments)
@@ -313,14 +314,14 @@ class Machine:
         if built.function in _SHARED:
             problem = f"its pickle could run code: it changes what {built.function} gives"
             raise FormatError("program-in-data", problem)
-        if built.function in _PARTIAL:  # which it gives another function
+        if built.function in _PARTIAL:  # it replaces the function
             self._note(built.function, (state,))
         if built.state is not None:
             self.changed_twice()
         built.state = state
 
     def changed_twice(self) -> NoReturn:
-        """What an object's state says is in use if more is done to it, but pickles end with it."""
+        """Refuse changes of an object whose state is set, which pickles of torch never make."""
         problem = "its pickle could run code: it changes an object that is complete"
         raise FormatError("program-in-data", problem)
 
@@ -350,7 +351,7 @@ class Machine:
         pairs = list(zip(items[::2], items[1::2], strict=True))
         room = len(pairs) if self._whole else max(0, LONG - len(target))
         target += pairs[:room]
-        target += _telling(pairs[room:])
+        target += _kept_pairs(pairs[room:])
 
     def append_one(self) -> None:
         item = self.pop()
@@ -373,8 +374,8 @@ class Machine:
         )
 
 
-def _telling(pairs: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """The pairs whose values tensors can be in, and the first of the others."""
+def _kept_pairs(pairs: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    """The pairs whose values may contain tensors, and the first of the others."""
     plain = False
     for pair in pairs:
         if type(pair[1]) in PARTS or not plain:
@@ -386,72 +387,72 @@ _U1, _U2, _U4, _U8 = (struct.Struct(form) for form in ("<B", "<H", "<I", "<Q"))
 _I4, _F8 = struct.Struct("<i"), struct.Struct(">d")
 STOP = ord(".")
 
-# Named as in the standard library's `pickletools`. Sets become lists, which hash nothing.
-_NAMED: dict[bytes, Callable[[Machine], object]] = {
-    b"\x80": lambda m: m.take(1),  # PROTO
-    b"\x95": lambda m: m.frame(),  # FRAME
-    b"(": lambda m: m.open_mark(),  # MARK
-    b"0": lambda m: m.pop() if m.stack else m.close_mark(),  # POP
-    b"1": Machine.close_mark,  # POP_MARK
-    b"2": lambda m: m.stack.append(m.top()),  # DUP
-    b"N": lambda m: m.stack.append(None),  # NONE
-    b"\x88": lambda m: m.stack.append(True),  # NEWTRUE
-    b"\x89": lambda m: m.stack.append(False),  # NEWFALSE
-    b"I": Machine.push_int_line,  # INT
-    b"J": lambda m: m.stack.append(m.number(_I4)),  # BININT
-    b"K": lambda m: m.stack.append(m.number(_U1)),  # BININT1
-    b"M": lambda m: m.stack.append(m.number(_U2)),  # BININT2
-    b"L": lambda m: m.stack.append(m.integer(m.line().removesuffix("L"))),  # LONG
-    b"\x8a": lambda m: m.push_long(m.number(_U1)),  # LONG1
-    b"\x8b": lambda m: m.push_long(m.number(_U4)),  # LONG4
-    b"F": lambda m: m.stack.append(float(m.line())),  # FLOAT
-    b"G": lambda m: m.stack.append(m.number(_F8)),  # BINFLOAT
-    b"S": Machine.push_string_line,  # STRING
-    b"T": lambda m: m.push_string(m.take(m.number(_U4))),  # BINSTRING
-    b"U": lambda m: m.push_string(m.take(m.number(_U1))),  # SHORT_BINSTRING
-    b"B": lambda m: m.stack.append(m.take(m.number(_U4))),  # BINBYTES
-    b"C": lambda m: m.stack.append(m.take(m.number(_U1))),  # SHORT_BINBYTES
-    b"\x8e": lambda m: m.stack.append(m.take(m.number(_U8))),  # BINBYTES8
-    b"\x96": lambda m: m.stack.append(m.take(m.number(_U8))),  # BYTEARRAY8
-    b"V": Machine.push_text_line,  # UNICODE
-    b"X": lambda m: m.push_text(m.number(_U4)),  # BINUNICODE
-    b"\x8c": lambda m: m.push_text(m.number(_U1)),
-    b"\x8d": lambda m: m.push_text(m.number(_U8)),
-    b"]": lambda m: m.push_new([]),  # EMPTY_LIST
-    b"l": lambda m: m.push_new(m.close_mark()),  # LIST
-    b"a": Machine.append_one,  # APPEND
-    b"e": lambda m: m.append_all(m.close_mark()),  # APPENDS
-    b")": lambda m: m.stack.append(()),  # EMPTY_TUPLE
-    b"t": lambda m: m.push_new(tuple(m.close_mark())),  # TUPLE
-    b"\x85": lambda m: m.tuple_of(1),  # TUPLE1
-    b"\x86": lambda m: m.tuple_of(2),  # TUPLE2
-    b"\x87": lambda m: m.tuple_of(3),  # TUPLE3
-    b"}": lambda m: m.push_new(Dict()),  # EMPTY_DICT
-    b"d": Machine.dict_of_marked,  # DICT
-    b"s": Machine.set_one,  # SETITEM
-    b"u": lambda m: m.set_all(m.close_mark()),  # SETITEMS
-    b"\x8f": lambda m: m.push_new([]),  # EMPTY_SET
-    b"\x90": lambda m: m.append_all(m.close_mark()),  # ADDITEMS
-    b"\x91": lambda m: m.push_new(m.close_mark()),  # FROZENSET
-    b"g": lambda m: m.stack.append(m.recalled(m.integer(m.line()))),  # GET
-    b"h": lambda m: m.stack.append(m.recalled(m.number(_U1))),  # BINGET
-    b"j": lambda m: m.stack.append(m.recalled(m.number(_U4))),  # LONG_BINGET
-    b"p": lambda m: m.remember(m.integer(m.line())),  # PUT
-    b"q": lambda m: m.remember(m.number(_U1)),  # BINPUT
-    b"r": lambda m: m.remember(m.number(_U4)),  # LONG_BINPUT
-    b"\x94": Machine.remember_next,  # MEMOIZE
-    b"c": lambda m: m.push_global(m.line(), m.line()),  # GLOBAL
-    b"\x93": Machine.stack_global,  # STACK_GLOBAL
-    b"P": Machine.text_reference,  # PERSID
-    b"Q": lambda m: m.reference(),  # BINPERSID
-    b"R": Machine.reduce,  # REDUCE
-    b"\x81": Machine.new_object,  # NEWOBJ
-    b"\x92": Machine.new_object_with_keywords,  # NEWOBJ_EX
-    b"i": Machine.instance,  # INST
-    b"o": Machine.object,  # OBJ
-    b"b": Machine.build,  # BUILD
-    b"\x82": Machine.extension,  # EXT1
-    b"\x83": Machine.extension,  # EXT2
-    b"\x84": Machine.extension,  # EXT4
+# With the names of `pickletools`. Sets become lists, so that nothing is hashed.
+_NAMED: dict[bytes, Callable[[PickleParser], object]] = {
+    b"\x80": lambda p: p.take(1),  # PROTO
+    b"\x95": lambda p: p.frame(),  # FRAME
+    b"(": lambda p: p.open_mark(),  # MARK
+    b"0": lambda p: p.pop() if p.stack else p.close_mark(),  # POP
+    b"1": PickleParser.close_mark,  # POP_MARK
+    b"2": lambda p: p.stack.append(p.top()),  # DUP
+    b"N": lambda p: p.stack.append(None),  # NONE
+    b"\x88": lambda p: p.stack.append(True),  # NEWTRUE
+    b"\x89": lambda p: p.stack.append(False),  # NEWFALSE
+    b"I": PickleParser.push_int_line,  # INT
+    b"J": lambda p: p.stack.append(p.number(_I4)),  # BININT
+    b"K": lambda p: p.stack.append(p.number(_U1)),  # BININT1
+    b"M": lambda p: p.stack.append(p.number(_U2)),  # BININT2
+    b"L": lambda p: p.stack.append(p.integer(p.line().removesuffix("L"))),  # LONG
+    b"\x8a": lambda p: p.push_long(p.number(_U1)),  # LONG1
+    b"\x8b": lambda p: p.push_long(p.number(_U4)),  # LONG4
+    b"F": lambda p: p.stack.append(float(p.line())),  # FLOAT
+    b"G": lambda p: p.stack.append(p.number(_F8)),  # BINFLOAT
+    b"S": PickleParser.push_string_line,  # STRING
+    b"T": lambda p: p.push_string(p.take(p.number(_U4))),  # BINSTRING
+    b"U": lambda p: p.push_string(p.take(p.number(_U1))),  # SHORT_BINSTRING
+    b"B": lambda p: p.stack.append(p.take(p.number(_U4))),  # BINBYTES
+    b"C": lambda p: p.stack.append(p.take(p.number(_U1))),  # SHORT_BINBYTES
+    b"\x8e": lambda p: p.stack.append(p.take(p.number(_U8))),  # BINBYTES8
+    b"\x96": lambda p: p.stack.append(p.take(p.number(_U8))),  # BYTEARRAY8
+    b"V": PickleParser.push_text_line,  # UNICODE
+    b"X": lambda p: p.push_text(p.number(_U4)),  # BINUNICODE
+    b"\x8c": lambda p: p.push_text(p.number(_U1)),
+    b"\x8d": lambda p: p.push_text(p.number(_U8)),
+    b"]": lambda p: p.push_new([]),  # EMPTY_LIST
+    b"l": lambda p: p.push_new(p.close_mark()),  # LIST
+    b"a": PickleParser.append_one,  # APPEND
+    b"e": lambda p: p.append_all(p.close_mark()),  # APPENDS
+    b")": lambda p: p.stack.append(()),  # EMPTY_TUPLE
+    b"t": lambda p: p.push_new(tuple(p.close_mark())),  # TUPLE
+    b"\x85": lambda p: p.tuple_of(1),  # TUPLE1
+    b"\x86": lambda p: p.tuple_of(2),  # TUPLE2
+    b"\x87": lambda p: p.tuple_of(3),  # TUPLE3
+    b"}": lambda p: p.push_new(Dict()),  # EMPTY_DICT
+    b"d": PickleParser.dict_of_marked,  # DICT
+    b"s": PickleParser.set_one,  # SETITEM
+    b"u": lambda p: p.set_all(p.close_mark()),  # SETITEMS
+    b"\x8f": lambda p: p.push_new([]),  # EMPTY_SET
+    b"\x90": lambda p: p.append_all(p.close_mark()),  # ADDITEMS
+    b"\x91": lambda p: p.push_new(p.close_mark()),  # FROZENSET
+    b"g": lambda p: p.stack.append(p.recalled(p.integer(p.line()))),  # GET
+    b"h": lambda p: p.stack.append(p.recalled(p.number(_U1))),  # BINGET
+    b"j": lambda p: p.stack.append(p.recalled(p.number(_U4))),  # LONG_BINGET
+    b"p": lambda p: p.remember(p.integer(p.line())),  # PUT
+    b"q": lambda p: p.remember(p.number(_U1)),  # BINPUT
+    b"r": lambda p: p.remember(p.number(_U4)),  # LONG_BINPUT
+    b"\x94": PickleParser.remember_next,  # MEMOIZE
+    b"c": lambda p: p.push_global(p.line(), p.line()),  # GLOBAL
+    b"\x93": PickleParser.stack_global,  # STACK_GLOBAL
+    b"P": PickleParser.text_reference,  # PERSID
+    b"Q": lambda p: p.reference(),  # BINPERSID
+    b"R": PickleParser.reduce,  # REDUCE
+    b"\x81": PickleParser.new_object,  # NEWOBJ
+    b"\x92": PickleParser.new_object_with_keywords,  # NEWOBJ_EX
+    b"i": PickleParser.instance,  # INST
+    b"o": PickleParser.object,  # OBJ
+    b"b": PickleParser.build,  # BUILD
+    b"\x82": PickleParser.extension,  # EXT1
+    b"\x83": PickleParser.extension,  # EXT2
+    b"\x84": PickleParser.extension,  # EXT4
 }
 OPCODES = {code[0]: run for code, run in _NAMED.items()}
