@@ -1,6 +1,7 @@
-"""The kernel in C, where it was built: drops a block of floats in place, and counts.
+"""The kernel in C, if it was compiled: drops a block of floats in place, and counts.
 
-Blocks that it leaves alone, and machines without it, are numpy's; the bits are the same.
+numpy handles the blocks that the kernel cannot, and all blocks where there is no kernel. The bits
+are the same.
 """
 
 import ctypes
@@ -14,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LIBRARY = Path(__file__).with_name("kernel.so")
-_KINDS = {"F64": (0, 8), "F32": (1, 4), "F16": (2, 2), "BF16": (3, 2)}  # and bytes of an element
+# The number of the kind, and the size of an element in bytes.
+_KINDS = {"F64": (0, 8), "F32": (1, 4), "F16": (2, 2), "BF16": (3, 2)}
 _UNTOUCHED, _UNSUMMED = 1, 2
 
-# Words, and the largest of them that drops an element; or whether each element is kept.
+# The words, and the largest word that drops an element; or whether each element is kept.
 Decisions = tuple[NDArray[np.uint32], int] | NDArray[np.bool_]
 
 
 class Moments(ctypes.Structure):
-    """Statistics of a block of finite numbers; `squares` are deviations from the mean, summed."""
+    """Statistics of a block of finite numbers; `squares` is the sum of squared deviations."""
 
     mean: float
     squares: float
@@ -30,7 +32,7 @@ class Moments(ctypes.Structure):
     high: float
     zeros: int
 
-    _fields_ = [  # ctypes reads a list
+    _fields_ = [  # ctypes needs a list
         *((name, ctypes.c_double) for name in ("mean", "squares", "low", "high")),
         ("zeros", ctypes.c_uint64),
     ]
@@ -49,7 +51,7 @@ class _Block(ctypes.Structure):
 
 
 class Dropped(NamedTuple):
-    """What became of a block; `after` is None where numpy has to summarize it."""
+    """The result for a block; `after` is None if numpy has to summarize it."""
 
     kept: int
     before: Moments | None
@@ -57,12 +59,12 @@ class Dropped(NamedTuple):
 
 
 def is_available() -> bool:
-    """Whether there is a kernel, and `DROPCLI_KERNEL=numpy` does not forbid it."""
+    """Whether there is a kernel that `DROPCLI_KERNEL=numpy` does not turn off."""
     return os.environ.get("DROPCLI_KERNEL") != "numpy" and _library() is not None
 
 
 def has_kernel_for(dtype: str) -> bool:
-    """Whether the kernel knows elements of this dtype, by its name in safetensors."""
+    """Whether the kernel supports this dtype, by its name in safetensors."""
     return dtype in _KINDS and is_available()
 
 
@@ -74,9 +76,9 @@ def drop_natively(
     *,
     statistics: bool,
 ) -> Dropped | None:
-    """Drop the elements in `raw` in place; None, and nothing is done, if the kernel cannot.
+    """Drop the elements in `raw` in place; return None, with `raw` unchanged, if that fails.
 
-    The interpreter lock is free meanwhile.
+    The interpreter lock is released during the call.
     """
     library = _library()
     assert library is not None, "see `has_kernel_for`"
@@ -93,14 +95,14 @@ def drop_natively(
 
 
 def _address(array: NDArray[Any] | None) -> int | None:
-    return None if array is None else array.__array_interface__["data"][0]  # the quickest way
+    return None if array is None else array.__array_interface__["data"][0]  # the fastest way
 
 
 @cache
 def _library() -> Any | None:
-    if sys.byteorder != "little":  # files and words are, and the kernel reads them as they lie
+    if sys.byteorder != "little":  # the kernel reads files and words in native order
         return None
     try:
         return ctypes.CDLL(str(_LIBRARY)).drop_block
-    except OSError:  # none was built, or it is another system's
+    except OSError:  # none was built, or it is for another system
         return None

@@ -1,13 +1,13 @@
-/* The functions of one kind of element. Included once for each, with these defined:
+/* The functions for one kind of element. Included once for each kind, with these macros:
  *
  *   ELEMENT        the type in the file
- *   WIDE           the type that is computed with: float or double
+ *   WIDE           the type for arithmetic: float or double
  *   NAME(x)        x with the suffix of the kind
  *   WIDEN(e)       an element as a number
  *   NARROW(v)      the nearest element
  */
 
-/* Numbers of each lane so far. 64 lanes keep the order of the sums fixed, and any vector unit busy. */
+/* Statistics of each lane. 64 lanes fix the order of the sums and fill any vector unit. */
 typedef struct {
     double sum[LANES], squares[LANES];
     WIDE low[LANES], high[LANES];
@@ -24,8 +24,8 @@ static void NAME(start)(NAME(lanes) *s)
     }
 }
 
-/* Take in `rows` rows of the first `width` lanes. Both are constants wherever it matters, so that
- * the loops unroll. A lane stays in a register for all rows. */
+/* Add `rows` rows to the first `width` lanes. Both are constants in full groups, so that the loops
+ * are unrolled. A lane stays in a register for all rows. */
 INLINE void NAME(add)(NAME(lanes) *restrict s, const WIDE *restrict x, int rows, int width)
 {
     for (int j = 0; j < width; j++) {
@@ -53,7 +53,7 @@ INLINE void NAME(add)(NAME(lanes) *restrict s, const WIDE *restrict x, int rows,
     }
 }
 
-/* `n` numbers, at most GROUP. Only the last group of a block may be short. */
+/* Add `n` numbers, at most GROUP. Only the last group of a block may be shorter. */
 static void NAME(add_group)(NAME(lanes) *s, const WIDE *x, size_t n)
 {
     if (n == GROUP) {
@@ -65,8 +65,8 @@ static void NAME(add_group)(NAME(lanes) *s, const WIDE *x, size_t n)
     NAME(add)(s, x, 1, (int)n);
 }
 
-/* Whether the sums are finite, as they are not with a NaN or an infinity, and have kept their
- * digits; if so, `out` is complete. */
+/* Complete `out`. Returns whether the sums are finite, so that there is no NaN and no infinity, and
+ * have kept enough digits. */
 static int NAME(finish)(NAME(lanes) *s, size_t n, summary *out)
 {
     out->zeros = 0;
@@ -86,32 +86,32 @@ static int NAME(finish)(NAME(lanes) *s, size_t n, summary *out)
     return s->squares[0] < INFINITY && out->squares >= SOUND * s->squares[0];
 }
 
-INLINE const WIDE *NAME(load)(const ELEMENT *data, size_t n, WIDE *room)
+INLINE const WIDE *NAME(load)(const ELEMENT *data, size_t n, WIDE *buffer)
 {
     for (size_t i = 0; i < n; i++)
-        room[i] = WIDEN(data[i]);
-    return room;
+        buffer[i] = WIDEN(data[i]);
+    return buffer;
 }
 
-/* Whether there is no NaN and no infinity among them. */
+/* Whether no element is NaN or infinite. */
 static int NAME(finite)(const ELEMENT *data, size_t n)
 {
-    uint32_t wild = 0;
+    uint32_t not_finite = 0;
     for (size_t i = 0; i < n; i++) {
         WIDE v = WIDEN(data[i]);
-        wild |= v - v != 0;
+        not_finite |= v - v != 0;
     }
-    return !wild;
+    return !not_finite;
 }
 
 static int NAME(summarize)(const ELEMENT *data, size_t n, summary *out)
 {
     NAME(lanes) s;
-    WIDE room[GROUP];
+    WIDE buffer[GROUP];
     NAME(start)(&s);
     for (size_t i = 0; i < n; i += GROUP) {
         size_t count = n - i < GROUP ? n - i : GROUP;
-        NAME(add_group)(&s, NAME(load)(data + i, count, room), count);
+        NAME(add_group)(&s, NAME(load)(data + i, count, buffer), count);
     }
     return NAME(finish)(&s, n, out);
 }

@@ -1,7 +1,7 @@
-"""The build hook: compile the kernel with what is there, and go on without it where that fails.
+"""The build hook: compile the kernel if there is a compiler, and continue without it otherwise.
 
-Run by hatchling, not by dropcli. `DROPCLI_BUILD=numpy` builds no kernel; the result works all the
-same, more slowly. `DROPCLI_PLATFORM=macos-arm64` builds the wheel of another platform.
+It is run by hatchling, not by dropcli. `DROPCLI_BUILD=numpy` builds no kernel; the result is
+slower. `DROPCLI_PLATFORM=macos-arm64` builds the wheel for another platform.
 """
 
 import os
@@ -20,20 +20,20 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 HERE = Path(__file__).parent
 LIBRARY = HERE / "kernel.so"
 ZIG = [sys.executable, "-m", "ziglang", "cc"]
-# Contraction and reassociation would round otherwise than numpy. No result depends on traps and
-# errno, but comparisons are only vectorized without them.
+# With contraction or reassociation, results would be rounded differently than in numpy. No result
+# depends on traps and errno, but the compiler vectorizes comparisons only without them.
 FLAGS = ["-std=c11", "-O3", "-fPIC", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 LEVELS = {"x86_64": ("x86-64", "x86-64-v3", "x86-64-v4")}
 
 
 class Platform(NamedTuple):
-    """A platform that wheels are released for."""
+    """A platform with a released wheel."""
 
-    target: str  # as zig calls it
-    tag: str  # as wheels call it
+    target: str  # the name for zig
+    tag: str  # the tag of the wheel
 
 
-# The oldest systems for which numpy has wheels, so that the kernel is never the limit.
+# The oldest systems that numpy's wheels support, so that the kernel adds no limit.
 PLATFORMS = {
     "linux-x86_64": Platform("x86_64-linux-gnu.2.17", "manylinux_2_17_x86_64"),
     "linux-aarch64": Platform("aarch64-linux-gnu.2.17", "manylinux_2_17_aarch64"),
@@ -47,7 +47,7 @@ class KernelHook(BuildHookInterface[Any]):
     """Adds the compiled kernel to wheels and editable installations."""
 
     def dependencies(self) -> list[str]:
-        """A C compiler as a wheel, for other platforms and where there is no other."""
+        """A C compiler from a wheel, for other platforms and for systems without a compiler."""
         if _platform():
             return ["ziglang"]
         machine = (platform.system(), platform.machine())
@@ -56,7 +56,7 @@ class KernelHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the files of the wheel are listed."""
         LIBRARY.unlink(missing_ok=True)
-        if other := _platform():  # to be released, so it must have its kernel
+        if other := _platform():  # a wheel for release must have the kernel
             machine = other.target.partition("-")[0]
             compile_kernel([*ZIG, "-target", other.target], LIBRARY, machine)
             tag = other.tag
@@ -93,14 +93,17 @@ def _compiler() -> list[str] | None:
 
 
 def compile_kernel(compiler: list[str], library: Path, machine: str = platform.machine()) -> None:
-    """Write the shared library; CalledProcessError, with what the compiler said, if that fails."""
+    """Write the shared library.
+
+    Raises CalledProcessError with the compiler's output if that fails.
+    """
     zig = "ziglang" in compiler
     compiler = [*compiler, *FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for level in LEVELS.get(machine, ("base",)):
             named = level.replace("-", "_")
-            # zig takes the levels of processors under -mcpu, and would take this machine's own.
+            # zig takes the level by -mcpu; without it, zig would use that of this machine.
             choice = [f"-mcpu={named}" if zig else f"-march={level}"] if level != "base" else []
             objects.append(f"{folder}/{named}.o")
             _run([*compiler, *choice, f"-DLEVEL={named}", "-c", HERE / "kernel.c",

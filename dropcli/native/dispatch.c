@@ -1,4 +1,4 @@
-/* The best level that this processor has. */
+/* Choose the version of the kernel for the instruction set of this processor. */
 #include "kernel.h"
 
 typedef int drop(block *, void *, summary *, summary *);
@@ -10,8 +10,8 @@ drop drop_block_x86_64, drop_block_x86_64_v3, drop_block_x86_64_v4;
 
 enum { AVX = 0x6, AVX512 = 0xE6 }; /* registers that the system saves */
 
-/* What compilers use of x86-64-v3 is AVX2, FMA and BMI2; of v4 the AVX-512 of servers since 2017.
- * Asked by hand, since not every compiler's library answers __builtin_cpu_supports. */
+/* Of x86-64-v3, compilers use AVX2, FMA and BMI2; of v4, the AVX-512 of servers since 2017. The
+ * test uses cpuid, because some compilers have no library for __builtin_cpu_supports. */
 static drop *choose(void)
 {
     const unsigned wide = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
@@ -29,7 +29,7 @@ static drop *choose(void)
 
 int drop_block(block *b, void *data, summary *before, summary *after)
 {
-    static drop *chosen; /* threads that choose at once choose the same */
+    static drop *chosen; /* a race is harmless: all threads choose the same */
     if (!chosen)
         chosen = choose();
     return chosen(b, data, before, after);

@@ -1,10 +1,10 @@
 /* Dropout of one block of elements, in place, with the statistics before and after.
  *
- * Portable C11, compiled once for each level of processor: LEVEL is its suffix, and `dispatch.c`
- * chooses. All levels and the numpy code give the same bits: each operation is rounded by itself
- * (the build forbids contraction), and sums run in 64 lanes, element i in lane i mod 64, which are
- * added in halves at the end. Blocks with NaN or infinities, and blocks whose sums of squares
- * cancel, are left to numpy.
+ * Portable C11, compiled once for each level of instruction sets: LEVEL is its suffix, and
+ * `dispatch.c` chooses one. All levels and the numpy code give the same bits: each operation is
+ * rounded by itself (the build forbids contraction). Sums have 64 lanes, element i in lane
+ * i mod 64; at the end the lanes are added in halves. numpy handles blocks with NaN or infinities,
+ * and blocks whose sums of squares lose too many digits by cancellation.
  */
 #include <math.h>
 #include <string.h>
@@ -12,15 +12,15 @@
 #include "kernel.h"
 
 #define LANES 64
-#define ROWS 8 /* of a group: 512 numbers stay in the first cache */
+#define ROWS 8 /* of a group, so that its 512 numbers stay in the L1 cache */
 #define GROUP (LANES * ROWS)
-#define SOUND 1e-3 /* the share of a sum of squares that may cancel; as in pipeline/stats.py */
+#define SOUND 1e-3 /* the part of a sum of squares that must remain, as in pipeline/stats.py */
 
-#define INLINE static inline __attribute__((always_inline)) /* or loops do not vectorize */
+#define INLINE static inline __attribute__((always_inline)) /* otherwise loops do not vectorize */
 #define PASTE(a, b) a##b
 #define JOIN(a, b) PASTE(a, b)
 
-/* 1 for each of `count` elements from `start` on that is kept, else 0; how many are 1. */
+/* Set kept[i] to 1 for each element that is kept, else to 0; return how many are kept. */
 static uint32_t decide(const block *b, size_t start, size_t count, uint32_t *kept)
 {
     uint32_t all = 0;
@@ -50,7 +50,7 @@ INLINE uint32_t bits_of(float value)
     return bits;
 }
 
-/* bfloat16 is the upper half of a float; rounded to nearest even. Finite numbers only. */
+/* A bfloat16 is the upper half of a float. Rounds to nearest even; finite numbers only. */
 INLINE float widen_bf16(uint16_t e)
 {
     return as_float((uint32_t)e << 16);
@@ -62,8 +62,8 @@ INLINE uint16_t narrow_bf16(float v)
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-/* float16. Its exponent is moved to a float's by a product with 2**112, exact for subnormal numbers
- * too. */
+/* A product with 2**112 turns the exponent of a float16 into that of a float. It is exact, also for
+ * subnormal numbers. */
 INLINE float widen_f16(uint16_t e)
 {
     uint32_t magnitude = (uint32_t)(e & 0x7FFF) << 13;
@@ -72,15 +72,15 @@ INLINE float widen_f16(uint16_t e)
     return as_float(bits_of(v) | (uint32_t)(e & 0x8000) << 16);
 }
 
-/* To nearest even: below 2**-14 a sum with 0.5 leaves the bits of a subnormal number at the end of
- * the fraction; above, half of the last place is added, and one less where that place is even. */
+/* Rounds to nearest even. Below 2**-14, adding 0.5 leaves the bits of a subnormal number at the end
+ * of the fraction. Above, half of the last place is added, and one less if that place is even. */
 INLINE uint16_t narrow_f16(float v)
 {
     uint32_t bits = bits_of(v), sign = bits >> 16 & 0x8000;
     bits &= 0x7FFFFFFF;
     uint32_t small = bits_of(as_float(bits) + 0.5f) - 0x3F000000;
     uint32_t large = (bits - 0x38000000 + 0xFFF + (bits >> 13 & 1)) >> 13;
-    large = bits >= 0x47800000 ? 0x7C00 : large; /* 2**16 and more; less may round to infinity */
+    large = bits >= 0x47800000 ? 0x7C00 : large; /* 2**16 or more is infinity */
     return (uint16_t)(sign | (bits < 0x38800000 ? small : large));
 }
 
