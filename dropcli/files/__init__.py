@@ -1,4 +1,4 @@
-"""Bytes on disk and in stores: read anywhere, published whole or not at all."""
+"""Bytes on disk and in stores: read at any position, and published whole or not at all."""
 
 from dropcli.files.log import Log as Log
 from dropcli.files.paths import STDIN as STDIN

@@ -1,4 +1,4 @@
-"""A file of lines that only grows, which one run at a time holds."""
+"""A file of lines that only grows. One run at a time may hold it."""
 
 import errno
 import os
@@ -23,14 +23,14 @@ class Log(ABC):
 
     @abstractmethod
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The whole lines that were there when it was opened, and their places for `line_at`."""
+        """The complete lines at the time of opening, with their places for `line_at`."""
 
     @abstractmethod
     def line_at(self, place: int) -> bytes: ...
 
     @abstractmethod
     def append(self, line: bytes) -> None:
-        """Add a line; it is kept for certain after `sync`."""
+        """Add a line; it is durable after `sync`."""
 
     @abstractmethod
     def sync(self) -> None: ...
@@ -41,14 +41,14 @@ class Log(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let other runs hold it."""
+        """Release the log, so that other runs can hold it."""
 
 
 class FileLog(Log):
-    """A local file, which is locked while it is open.
+    """A local file that is locked while it is open.
 
-    `fresh` drops what is there, an error unless `replace`; `read_only` changes nothing, and does
-    not lock. Without `waits`, `sync` does not wait for the disk.
+    `fresh` starts an empty file; if one exists, that is an error unless `replace`. `read_only`
+    changes nothing and takes no lock. Without `waits`, `sync` does not wait for the disk.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class FileLog(Log):
                 yield offset, line
                 offset += len(line)
         if not self._read_only and offset != os.fstat(self._fd).st_size:
-            os.ftruncate(self._fd, offset)  # cuts off an unfinished line
+            os.ftruncate(self._fd, offset)  # removes an incomplete line
 
     def line_at(self, place: int) -> bytes:
         with open(self._fd, "rb", closefd=False) as file:
@@ -103,11 +103,11 @@ class FileLog(Log):
         os.close(self._fd)
 
     def let_go(self) -> None:
-        """Close it in a fork, which would keep the lock when this process is killed."""
+        """Close it in a fork, which would otherwise keep the lock when this process is killed."""
         os.close(self._fd)
 
     def _lock(self, *, empty: bool) -> None:
-        """FileError if another run holds it, or began and ended since we looked at the folder."""
+        """Raise FileError if another run holds the file, or has written it since the check."""
         try:
             if fcntl is not None:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,7 +124,7 @@ class FileLog(Log):
 
 
 def check_idle(path: str) -> None:
-    """FileError if another run holds this file, as far as locks reach."""
+    """Raise FileError if another run holds this file, if locks can show it."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if fcntl is not None:
@@ -139,7 +139,7 @@ def check_idle(path: str) -> None:
 
 
 def in_use() -> FileError:
-    """The error of a folder that another run writes to."""
+    """The error for a folder to which another run writes."""
     return FileError("in-use", "another run is writing to this folder")
 
 

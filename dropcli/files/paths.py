@@ -1,7 +1,7 @@
-"""What a path means: what is there, whether two are one file, and whether one can be written.
+"""Questions about paths: what exists, whether two are the same file, whether one can be written.
 
-`os.path` answers "no" where the system refuses to say: an unreadable folder then counts as empty,
-and a file as a pipe. Here that is an error.
+`os.path` answers "no" if the system refuses access: then an unreadable folder looks empty, and a
+file looks like a pipe. Here that is an error.
 """
 
 import os
@@ -17,7 +17,10 @@ Identity = tuple[int | str, int | str]  # device and inode, or bucket and key
 
 
 def mode_of(path: str) -> int | None:
-    """The mode of what is there, None for nothing; FileError if the system refuses to say."""
+    """The mode of the file at `path`; None if there is none.
+
+    Raises FileError if access is refused.
+    """
     with located(path):
         try:
             return os.stat(path).st_mode
@@ -26,22 +29,22 @@ def mode_of(path: str) -> int | None:
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is a folder, or a link to one."""
+    """Whether this is a folder, or a link to one."""
     return stat.S_ISDIR(mode_of(path) or 0)
 
 
 def is_file(path: str) -> bool:
-    """Whether there is a regular file, or a link to one."""
+    """Whether this is a regular file, or a link to one."""
     return stat.S_ISREG(mode_of(path) or 0)
 
 
 def is_special(path: str) -> bool:
-    """Whether there is a pipe or a device, which holds no data to lose."""
+    """Whether this is a pipe or a device, which holds no data to lose."""
     return is_special_mode(mode_of(path))
 
 
 def is_special_mode(mode: int | None) -> bool:
-    """The same by its mode, None for nothing."""
+    """Whether this is the mode of a pipe or a device; None is not."""
     return mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
@@ -66,12 +69,12 @@ def place_of(source: str) -> str:
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Equal for all names of one file or folder, and different for any other."""
+    """An identity that all names of a file or folder share, and no other file has."""
     return status.st_dev, status.st_ino
 
 
 def identity(path: str) -> Identity | None:
-    """`identity_of` what is there; None for nothing, or if the system refuses to say."""
+    """The identity of the file at `path`; None if there is none or access is refused."""
     try:
         return identity_of(os.stat(path))
     except OSError:
@@ -79,9 +82,9 @@ def identity(path: str) -> Identity | None:
 
 
 def same_file(source: str, output: str) -> bool:
-    """Whether an input and an output are one file, whatever links and spellings lead to it.
+    """Whether an input and an output are the same file, by any links and spellings.
 
-    Pipes and devices are compared by name: standard input and output may share a socket.
+    Pipes and devices are compared by name, because standard input and output may share a socket.
     """
     read = _status(0 if source == STDIN else source)
     written = _status(1 if output == STDOUT else output)
@@ -100,12 +103,15 @@ def _status(file: str | int) -> os.stat_result | None:
 
 
 def file_exists_error() -> FileError:
-    """The error for an output that is already there."""
+    """The error for an output that exists already."""
     return FileError("exists", "the file already exists", "replace it with --force")
 
 
 def check_destination(path: str, *, replace: bool) -> int | None:
-    """The mode of what is at `path`, None for nothing; FileError if it cannot be written."""
+    """The mode of the file at `path`; None if there is none.
+
+    Raises FileError if it cannot be written.
+    """
     with located(path):
         try:
             mode = os.stat(path).st_mode
@@ -126,7 +132,7 @@ def check_destination(path: str, *, replace: bool) -> int | None:
 
 
 def foresee_destination(path: str, size: int, *, replace: bool) -> None:
-    """FileError if `size` bytes cannot be written to `path`, whose folders may be missing.
+    """Raise FileError if `size` bytes cannot be written to `path`, whose folders may be missing.
 
     Nothing is created. A file of that size may already hold the same bytes, so it is no error.
     """

@@ -1,4 +1,4 @@
-"""Paths and URLs alike: what is there, whether two are one, whether one can be written."""
+"""Questions about paths and URLs: what exists, which are the same, which can be written."""
 
 import glob
 import os
@@ -15,7 +15,7 @@ from dropcli.files.urls import Object, is_below, is_prefix_by_name, is_url, spli
 
 
 def open_reader(place: str) -> Reader:
-    """An open file, pipe or object; OSError or DropcliError if it cannot be opened."""
+    """Open a file, pipe or object. Raises OSError or DropcliError if that fails."""
     if not is_url(place):
         return Reader(place)
     from dropcli.files.stores import ObjectReader
@@ -24,7 +24,7 @@ def open_reader(place: str) -> Reader:
 
 
 def fetched_ahead(items: Iterable[tuple[str, int]]) -> AbstractContextManager[None]:
-    """Fetch the small objects among these (place, bytes) together; they are opened inside."""
+    """Fetch the small objects among these (place, bytes) together, for use inside the block."""
     objects = [item for item in items if is_url(item[0])]
     if not objects:
         return nullcontext()
@@ -34,7 +34,7 @@ def fetched_ahead(items: Iterable[tuple[str, int]]) -> AbstractContextManager[No
 
 
 def is_folder(place: str) -> bool:
-    """Whether there is a folder, or a link to one, or objects below a prefix."""
+    """Whether this is a folder, a link to one, or a prefix with objects."""
     if not is_url(place):
         return paths.is_folder(place)
     from dropcli.files.stores import is_prefix
@@ -43,12 +43,12 @@ def is_folder(place: str) -> bool:
 
 
 def is_file(place: str) -> bool:
-    """Whether there is a regular file, or a link to one, or an object."""
+    """Whether this is a regular file, a link to one, or an object."""
     return exists(place) if is_url(place) else paths.is_file(place)
 
 
 def exists(place: str) -> bool:
-    """Whether anything is there, links that lead nowhere included."""
+    """Whether anything exists there, including broken links."""
     if not is_url(place):
         return os.path.lexists(place)
     from dropcli.files.stores import head
@@ -57,22 +57,22 @@ def exists(place: str) -> bool:
 
 
 def is_glob(place: str) -> bool:
-    """Whether this is a pattern; a file that exists is meant itself, brackets and all."""
+    """Whether this is a pattern. An existing file with wildcards in its name is not."""
     return glob.has_magic(place) and not exists(place)
 
 
 def is_made_folder(place: str) -> bool:
-    """Whether the path says that it is a folder, which is made if it is not there."""
+    """Whether the path ends as a folder's, which is created if it does not exist."""
     return is_prefix_by_name(place) if is_url(place) else place.endswith(os.sep)
 
 
 def identity(place: str) -> Identity | None:
-    """Equal for all names of one file or folder; None for nothing, or if the system refuses."""
+    """An identity that all names of a file or folder share; None if there is none or no access."""
     return split_url(place) if is_url(place) else paths.identity(place)
 
 
 def same_file(source: str, output: str) -> bool:
-    """Whether an input and an output are one file, or one object."""
+    """Whether an input and an output are the same file or object."""
     if is_url(source) or is_url(output):
         return is_url(source) and is_url(output) and split_url(source) == split_url(output)
     return paths.same_file(source, output)
@@ -84,7 +84,7 @@ def goes_to_stdout(output: str) -> bool:
 
 
 def check_destination(place: str, *, replace: bool) -> None:
-    """DropcliError if a file or an object cannot be written there."""
+    """Raise DropcliError if a file or an object cannot be written there."""
     if not is_url(place):
         paths.check_destination(place, replace=replace)
         return
@@ -96,7 +96,7 @@ def check_destination(place: str, *, replace: bool) -> None:
 
 
 def foresee_destination(place: str, size: int, *, replace: bool) -> None:
-    """DropcliError if `size` bytes cannot be written there; nothing is created."""
+    """Raise DropcliError if `size` bytes cannot be written there. Nothing is created."""
     if not is_url(place):
         paths.foresee_destination(place, size, replace=replace)
         return
@@ -123,14 +123,14 @@ def list_objects(prefix: str) -> Iterator[Object]:
 
 
 def match_objects(pattern: str) -> tuple[str, list[Object]]:
-    """The prefix above the part of a glob that is a pattern, and the objects that match."""
+    """The prefix before the first part of a glob with a wildcard, and the objects that match."""
     from dropcli.files.stores import match_objects
 
     return match_objects(pattern)
 
 
 def open_log(place: str, *, fresh: bool, replace: bool, read_only: bool, waits: bool = True) -> Log:
-    """A log, which no other run then holds: see `FileLog`."""
+    """Open a log and hold it, so that no other run can; see `FileLog`."""
     if not is_url(place):
         return FileLog(place, fresh=fresh, replace=replace, read_only=read_only, waits=waits)
     from dropcli.files.stores import ObjectLog
@@ -151,7 +151,7 @@ def first_line(place: str) -> bytes | None:
 
 
 def names_beside(place: str) -> list[str]:
-    """The names in the folder of a log, in order; in a store, of the prefixes in it."""
+    """The names in the folder of a log, in order; in a store, the names of the prefixes."""
     folder = os.path.dirname(place)
     if is_url(place):
         from dropcli.files.stores import prefixes_in
@@ -161,7 +161,7 @@ def names_beside(place: str) -> list[str]:
 
 
 def check_idle(place: str) -> None:
-    """FileError if another run holds this log, as far as locks reach."""
+    """Raise FileError if another run holds this log, if locks can show it."""
     if is_url(place):
         from dropcli.files.stores import left_behind
 
@@ -181,10 +181,10 @@ def remove_log(place: str) -> None:
 
 
 def is_inside(place: str, folder: str) -> bool:
-    """Whether an object lies below a prefix; False for paths."""
+    """Whether an object is below a prefix; False for paths."""
     return is_url(place) and is_url(folder) and is_below(place, folder)
 
 
 def _has_suffix(url: str) -> bool:
-    """Whether a URL names an object that holds tensors, which is then not asked for."""
+    """Whether a URL has the suffix of a tensor file. Then no request is needed to know its kind."""
     return url.lower().endswith((".safetensors", ".pt", ".pth"))

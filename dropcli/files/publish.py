@@ -1,7 +1,7 @@
-"""Publishing a file: the destination is the old file or the new one, never half of it.
+"""Publish files: the destination is the old file or the complete new one, never a part of it.
 
-A temporary file in the destination's folder is written, counted, synced and renamed, then the
-folder is synced. Any exception on the way, Ctrl-C included, removes it.
+A temporary file in the destination's folder is written, its bytes are counted, and it is synced and
+renamed; then the folder is synced. Any exception before that, such as Ctrl-C, removes it.
 """
 
 import errno
@@ -41,7 +41,7 @@ class Finished:
     renamed: bool = False
 
     def rename(self) -> None:
-        """Move it to its place; FileError if another file is there."""
+        """Move it to its path. Raises FileError if another file is there."""
         if self.replace:
             os.replace(self.temporary, self.target)
         elif self.adopt and os.path.exists(self.target) and self._is_same():
@@ -63,7 +63,7 @@ class Transaction:
     def __init__(self, run: str = "") -> None:
         self.run = run or new_run()
         self._finished: list[Finished] = []
-        self._folders: dict[str, str] = {}  # and their real paths
+        self._folders: dict[str, str] = {}  # real paths by folder
         self._uploads: Uploads | None = None
 
     def target_of(self, path: str) -> str:
@@ -77,7 +77,7 @@ class Transaction:
 
     @property
     def uploads(self) -> "Uploads":
-        """Those of them that are objects in a store."""
+        """The outputs that are objects in a store."""
         if self._uploads is None:
             from dropcli.files.stores import Uploads
 
@@ -85,7 +85,7 @@ class Transaction:
         return self._uploads
 
     def etag_of(self, path: str) -> str | None:
-        """What a store calls the version that was published; None for a file."""
+        """The ETag of a published object; None for a file."""
         return self._uploads.etags.get(path) if self._uploads else None
 
     def add(self, finished: Finished) -> None:
@@ -209,7 +209,7 @@ def make_folders(path: str) -> None:
         missing.append(path)
         path = os.path.dirname(path)
     for folder in reversed(missing):
-        with suppress(FileExistsError):  # made by another process, or it is a file
+        with suppress(FileExistsError):  # another process has made it, or it is a file
             os.mkdir(folder)
 
 
@@ -218,14 +218,14 @@ def _link(temporary: str, target: str) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError:
-        # Over a network a link that was made may be asked for again, as its answer was lost.
+        # On network disks a successful link may be requested again, because its answer was lost.
         if not os.path.samestat(os.stat(temporary), os.lstat(target)):
             raise file_exists_error() from None
         os.unlink(temporary)
     except OSError as error:
         if error.errno not in NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}:
             raise
-        if os.path.lexists(target):  # no links on this file system: check, then rename
+        if os.path.lexists(target):  # the file system has no links
             raise file_exists_error() from None
         os.replace(temporary, target)
     else:

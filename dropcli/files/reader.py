@@ -1,7 +1,7 @@
-"""An open input: read at any position from a file, in order from a pipe.
+"""An open input. Files are read at any position, pipes in order.
 
-Files are read with `pread`, never through a memory map: a file that is truncated while it is
-mapped kills the process that reads it.
+Files are read with `pread` and not mapped into memory: if a mapped file is truncated, the process
+that reads it is killed.
 """
 
 import os
@@ -106,17 +106,17 @@ class Reader:
             raise FormatError("trailing-data", problem, "were two files joined in the pipe?")
 
     def file(self) -> IO[bytes]:
-        """A file object of its own, to read at any position."""
+        """A separate file object, to read at any position."""
         return os.fdopen(os.dup(self.fd), "rb")
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Small ranges (offset, bytes) will be read, which a store sends together."""
+        """Announce small ranges (offset, bytes), so that a store can fetch them together."""
 
     def close(self) -> None:
         os.close(self.fd)
 
 
 def too_short(size: int, needed: int) -> FormatError:
-    """The error of a file that ends too early."""
+    """The error for a file that ends too early."""
     problem = f"the file ends after {size:,} bytes, but at least {needed:,} are needed"
     return FormatError("truncated-data", problem, "copy, download or save it again")

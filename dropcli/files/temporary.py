@@ -1,8 +1,8 @@
-"""Unfinished outputs: hidden files beside their targets, named after the host and the run.
+"""Unfinished outputs: hidden files beside their targets, with the host and the run in their names.
 
-The writer holds a lock on its file until that has its name, and the system releases the lock of a
-process that dies. So a file without a lock is stale, whatever container or host wrote it, if locks
-reach that far: on local disks they do, on network disks they may not.
+The writer holds a lock on its file until the file is renamed. If the process dies, the system
+releases the lock. So a file without a lock is stale, whichever container or host wrote it, if locks
+work between them: on local disks they do, on network disks they may not.
 """
 
 import os
@@ -25,7 +25,7 @@ _SMALL_BYTES = 1 << 20
 _NAME_MAX = 255  # bytes; no common file system allows more
 _HOST = re.sub("[^A-Za-z0-9.]", "_", os.uname().nodename)[:32]
 _TEMPORARY = re.compile(r"\..*\.dropcli-([^-/]+)-([0-9a-f]{8})-[0-9a-f]{8}\.tmp", re.DOTALL)
-_ABANDONED = 24 * 3600  # seconds without a write, where locks may not reach
+_ABANDONED = 24 * 3600  # seconds without a write, where locks may not work
 
 
 def new_run() -> str:
@@ -39,9 +39,9 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_stale(folder: str, target: str = "", run: str = "") -> None:
-    """Remove unfinished outputs of processes that have ended, of all targets or only of one.
+    """Remove unfinished outputs of processes that have ended, for all targets or only one.
 
-    Those of `run` are known to be stale where no lock says whether they are in use.
+    Files of `run` are known to be stale, even where locks do not work.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -64,10 +64,10 @@ def _remove_unlocked(path: str, *, certain: bool, same_host: bool) -> None:
 
 
 def _lock(fd: int, *, exclusive: bool) -> bool:
-    """Lock a file for as long as it is open; False if the system cannot.
+    """Lock a file while it is open; return False if the system cannot.
 
-    BlockingIOError if another process holds a lock. Network disks lock for writing only what is
-    open for writing, and for reading only what is open for reading.
+    Raises BlockingIOError if another process holds a lock. On network disks, a write lock needs a
+    file that is open for writing, and a read lock one that is open for reading.
     """
     if fcntl is None:
         return False
@@ -88,12 +88,12 @@ def _name_beside(target: str, run: str) -> str:
 
 
 def _create(target: str, run: str) -> tuple[str, int]:
-    """The name and the descriptor of a new locked file."""
+    """Create a locked file; return its name and its descriptor."""
     while True:
         path = _name_beside(target, run)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            with suppress(BlockingIOError):  # a sweep came first, and takes it for stale
+            with suppress(BlockingIOError):  # a concurrent cleanup locked it first, to remove it
                 _lock(fd, exclusive=True)
                 if os.fstat(fd).st_nlink:
                     return path, fd
@@ -134,7 +134,7 @@ def create_temporary(target: str, size: int, run: str) -> Iterator[tuple[str, in
 
 
 def _copy_owner(target: str, fd: int) -> None:
-    """Copy owner, mode and attributes, unless the file is gone by now."""
+    """Copy owner, mode and attributes, unless the file was removed."""
     with suppress(FileNotFoundError):
         old = os.stat(target)
         with suppress(PermissionError):  # only root can change the owner
@@ -144,7 +144,7 @@ def _copy_owner(target: str, fd: int) -> None:
 
 
 def _copy_attributes(target: str, fd: int) -> None:
-    """Copy extended attributes, which include access lists, as far as permitted."""
+    """Copy extended attributes, including access lists, as far as permitted."""
     if hasattr(os, "listxattr"):
         with suppress(OSError):
             for name in os.listxattr(target):
@@ -154,7 +154,7 @@ def _copy_attributes(target: str, fd: int) -> None:
 
 def _reserve(fd: int, size: int) -> None:
     """Find a full disk before long work, if the file system can reserve space."""
-    # Where the system cannot reserve, the C library writes every block, over a network too.
+    # If the system cannot reserve space, the C library writes every block, also over a network.
     if size > _SMALL_BYTES and hasattr(os, "posix_fallocate") and not is_nfs(fd):
         try:
             os.posix_fallocate(fd, 0, size)

@@ -1,6 +1,6 @@
-"""URLs among paths: objects in stores, as `s3://bucket/key`, and other places, which are not read.
+"""URLs among paths: objects in stores, such as `s3://bucket/key`, and URLs that are not supported.
 
-A URL that ends in `/`, or names a bucket alone, is a prefix: it is used as a folder is.
+A URL that ends in `/`, or that is only a bucket, is a prefix. It is used like a folder.
 """
 
 import os
@@ -14,7 +14,7 @@ _STORES = ("s3", "gs", "az")
 
 
 class Object(NamedTuple):
-    """An object: its URL, its bytes, and what the store calls this version of it."""
+    """An object: its URL, its size in bytes, and its ETag."""
 
     url: str
     nbytes: int
@@ -45,19 +45,19 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def is_prefix_by_name(url: str) -> bool:
-    """Whether the URL says that it is a prefix: it ends in `/`, or names a bucket alone."""
+    """Whether the URL is a prefix by its form: it ends in `/`, or is only a bucket."""
     return url.endswith("/") or not split_url(url)[1]
 
 
 def is_below(url: str, prefix: str) -> bool:
-    """Whether an object lies below a prefix of the same bucket."""
+    """Whether an object is below a prefix of the same bucket."""
     bucket, key = split_url(url)
     other, above = split_url(prefix)
     return bucket == other and (not above or key.startswith(f"{above}/"))
 
 
 def check_urls(paths: Iterable[str | None]) -> None:
-    """UsageError for the URL of a place that is neither read nor written."""
+    """Raise UsageError for a URL that can be neither read nor written."""
     for path in paths:
         scheme = scheme_of(path) if path else ""
         if path and scheme and scheme not in _STORES:
@@ -67,7 +67,7 @@ def check_urls(paths: Iterable[str | None]) -> None:
 
 
 def _hint(url: str) -> str:
-    """How to get the file of another place."""
+    """How to get the file of a URL that is not supported."""
     scheme, _, rest = url.partition("://")
     if scheme in ("http", "https"):
         return f"download it first: curl -LO {shlex.quote(url)}"

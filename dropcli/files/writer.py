@@ -25,7 +25,10 @@ class Output:
         self.written = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write all of it, buffering small data: system calls would dominate for small tensors."""
+        """Write data.
+
+        Small data is buffered, because system calls would dominate for small tensors.
+        """
         self.written += len(data)
         if len(data) < _SMALL_BYTES:
             self._waiting += data
@@ -49,17 +52,17 @@ class Output:
                 rest = rest[os.write(self._fd, rest) :]
 
     def _start_writeback(self) -> None:
-        """Start writing to the disk now, so that the final fsync has little left to do."""
+        """Start writing to the disk, so that the final fsync is short."""
         if hasattr(os, "posix_fadvise"):
             start, count = self._started, self.written - self._started
-            # This queues dirty pages without dropping them: readers still find them in memory.
+            # This queues dirty pages but keeps them in memory for readers.
             with suppress(OSError):
                 os.posix_fadvise(self._fd, start, count, os.POSIX_FADV_DONTNEED)
         self._started = self.written
 
 
 def check_size(output: Output, size: int) -> None:
-    """Write what is buffered; FileError unless that makes `size` bytes."""
+    """Write buffered data. Raises FileError unless the total is `size` bytes."""
     output.flush()
     if output.written != size:
         raise FileError("short-write", f"wrote {output.written:,} bytes instead of {size:,}")

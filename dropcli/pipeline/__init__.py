@@ -1,4 +1,4 @@
-"""One file in, one file out, in constant memory."""
+"""Process one file into one output, in constant memory."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `info` needs neither what drops nor what writes."""
+    """Import on first use: `info` needs neither dropout nor writing."""
     if name in _MODULES:
         value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         return value

@@ -1,4 +1,4 @@
-"""Drop a run of one tensor's elements, with the kernel in C if it can, else with numpy."""
+"""Drop a run of a tensor's elements, with the kernel in C if possible, otherwise with numpy."""
 
 from dataclasses import dataclass, field
 
@@ -16,14 +16,14 @@ class Dropped:
     """The counts and statistics of a run of elements of the tensor `name`."""
 
     name: str
-    elements: int = 0  # the number of dropped ones
+    elements: int = 0  # the number of dropped elements
     before: list[Summary] = field(default_factory=list)
     after: list[Summary] = field(default_factory=list)
     sample: Sample = field(default_factory=Sample)
 
 
 def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Dropped:
-    """Drop contiguous elements in place; `first_element` begins a block of statistics."""
+    """Drop contiguous elements in place; the first one must begin a block of statistics."""
     dropped = Dropped(recipe.tensor.name)
     itemsize = recipe.tensor.dtype.bits // 8
     step = BLOCK * itemsize
@@ -45,7 +45,7 @@ def drop_run(recipe: Recipe, first_element: int, raw: NDArray[np.uint8]) -> Drop
 
 
 def _sampled(recipe: Recipe, first: int, raw: NDArray[np.uint8]) -> NDArray[np.void] | None:
-    """A view of the elements that are sampled of those from `first` on; None if there are none."""
+    """A view of the sampled elements in a run that begins at `first`; None if there are none."""
     if not recipe.sample:
         return None
     elements = raw.view(f"V{recipe.tensor.dtype.bits // 8}")
@@ -83,7 +83,7 @@ def _drop_block(
     decisions: Decisions,
     dropped: Dropped,
 ) -> bool:
-    """Try the kernel in C; False if it cannot drop this block, which is then unchanged."""
+    """Try the kernel in C; return False, with the block unchanged, if it cannot drop this block."""
     done = drop_natively(
         raw, recipe.tensor.dtype.name, factor, decisions, statistics=recipe.statistics
     )
@@ -108,7 +108,7 @@ def _summary(moments: Moments, count: int) -> Summary:
 def drop_scattered(
     recipe: Recipe, logical: NDArray[np.int64], raw: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """Drop the elements of these row-major indices in place; the mask of them, shape (n,)."""
+    """Drop the elements at these row-major indices in place; return their mask, shape (n,)."""
     keep = recipe.mask.keep_at(logical)
     drop_elements(recipe, recipe.kernel_at(logical), raw, keep, Dropped(recipe.tensor.name))
     return keep

@@ -1,4 +1,4 @@
-"""One file to one file: open, augment, publish."""
+"""One file into one output: open, drop, publish."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +25,7 @@ Write = Callable[[bytes | memoryview], None]
 def run_file(
     job: Job, dropout: Dropout, progress: Progress, transaction: Transaction | None = None
 ) -> FileReport:
-    """Write one output and report on it; a transaction publishes it when that is committed."""
+    """Write one output and report on it; with a transaction, its commit publishes the output."""
     with _prepared(job, dropout) as ready:
         source = ready.source
         with located(place_of(job.source)):
@@ -64,9 +64,9 @@ def _report(job: Job, size: int, tensors: list[TensorReport]) -> FileReport:
 def derive_file(
     job: Job, dropout: Dropout, entry: dict[str, Any], write: Write, progress: Progress
 ) -> None:
-    """Pass the bytes of the output to `write` instead of a file.
+    """Pass the bytes of the output to `write`, without writing a file.
 
-    `entry` is the provenance entry to write, which an older version may have recorded.
+    `entry` is the provenance entry to write; an older version may have recorded it.
     """
     with _prepared(job, dropout, entry) as ready:
         ready.write(write, progress, initial_reports(ready.tensors, ready.recipes))
@@ -76,7 +76,7 @@ def derive_file(
 class _Ready:
     """An open source, and everything that is known before the first byte is written.
 
-    `tensors` are those to report on.
+    `tensors` are the tensors to report on.
     """
 
     source: Source
@@ -123,7 +123,7 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
 def _recipes(
     source: Source, selection: Selection, dropout: Dropout, job: Job, concat: tuple[int, ...] = ()
 ) -> Recipes:
-    """What to do with the selected tensors, in each of the copies of one file."""
+    """The recipes of the selected tensors in each of the copies of one file."""
     make = partial(
         recipes_for,
         source,
@@ -141,7 +141,7 @@ def _recipes(
 
 
 def _check_selection(ready: _Ready, dropout: Dropout) -> TensorError | None:
-    """The error if nothing in this file is selected; raises if --exact cannot be met."""
+    """The error if nothing in this file is selected. Raises an error if --exact cannot be met."""
     for tensor in ready.tensors:
         if tensor.name in ready.selection.names:
             check_exact(dropout, tensor)
@@ -186,7 +186,7 @@ def _channels_last(ready: _Ready, dropout: Dropout) -> dict[str, str]:
 def copy_file(
     job: Job, progress: Progress, transaction: Transaction | None = None, *, tensors: bool
 ) -> FileReport:
-    """Copy a file; if it holds `tensors`, only if it can be opened."""
+    """Copy a file; if it holds `tensors`, check first that it can be opened."""
     reports: list[TensorReport] = []
     with located(job.source):
         if tensors:
@@ -206,9 +206,9 @@ def copy_file(
 
 
 def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None:
-    """A report without statistics if the last application to the source is this one.
+    """Return a report without statistics if the last application to the source is this one.
 
-    If `strict`, raises FileError if it is another one with the same stream and copy.
+    If `strict`, raises FileError if it is another application with the same stream and copy.
     """
     with located(job.source), closing(open_source(job.source)) as source:
         entries = source.provenance or []

@@ -1,7 +1,7 @@
 """The main loop: pieces of a source are dropped on threads and written in order.
 
-It knows no paths and prints nothing. Memory is a few pieces, whatever the size of the file; the
-output is produced strictly in order, so one path serves files, pipes and archives.
+It knows no paths and prints nothing. It needs the memory of a few pieces for files of any size.
+The output is produced strictly in order, so the same code serves files, pipes and archives.
 """
 
 import os
@@ -30,7 +30,7 @@ from dropcli.pipeline.report import TensorReport
 from dropcli.pipeline.stats import MAX_SAMPLED, Sample, Summary
 from dropcli.tensors import TensorInfo
 
-_MAX_WORKERS = 4  # reading and writing bound the work; more workers only take memory
+_MAX_WORKERS = 4  # reading and writing limit the speed; more workers only need more memory
 
 R = TypeVar("R")
 
@@ -45,9 +45,9 @@ def recipes_for(
     statistics: bool = True,
     sample: int = 0,
 ) -> Recipes:
-    """The recipes of the selected tensors; raises TensorError if the settings do not fit one.
+    """The recipes of the selected tensors. Raises TensorError if the settings do not fit one.
 
-    `sample` is at most how many elements are sampled of each of the first of them.
+    `sample` is the number of elements to sample from each of the first tensors.
     """
     source.check_selected(selected)
     for tensor in source.tensors:
@@ -75,7 +75,7 @@ def initial_reports(
     recipes: Recipes,
     reasons: Mapping[str, str] | None = None,
 ) -> list[TensorReport]:
-    """Reports with nothing counted yet; `reasons` say why some tensors are copied."""
+    """Reports without counts; `reasons` say why some tensors are copied."""
     decisions: Counter[str] = Counter()
     rates: defaultdict[str, list[RateSummary]] = defaultdict(list)
     for recipe in recipes.values():
@@ -136,7 +136,7 @@ def augment(
 
 
 def _start(pool: Executor | None, work: Callable[[], R]) -> Callable[[], R]:
-    """Begin some work, if there are threads; what is returned waits for its result."""
+    """Start work on a thread, if there are threads; return a function that waits for the result."""
     return pool.submit(work).result if pool else work
 
 
@@ -151,7 +151,7 @@ class _PieceDone:
 def _in_order(
     pool: Executor | None, source: Source, pieces: Iterable[Piece], workers: int
 ) -> Iterator[_PieceDone]:
-    """Process a few pieces at once; yield them in order, each valid until the next one."""
+    """Process several pieces at once; yield them in order. Each is valid until the next one."""
     free: list[bytearray] = []
     running: deque[Callable[[], _PieceDone]] = deque()
     for piece in pieces:
@@ -170,13 +170,13 @@ def _in_order(
 
 
 def _process(source: Source, piece: Piece, buffer: bytearray) -> _PieceDone:
-    """Read a piece and drop its parts in place; runs on a worker thread."""
+    """Read a piece and drop its parts in place; called on a worker thread."""
     data = memoryview(buffer)[: piece.nbytes]
     if source.seekable and piece.nbytes:
         source.read_into(piece.offset, data)
 
     done = _PieceDone(buffer)
-    run = slice(0, 0)  # of neighbouring parts, which are written together
+    run = slice(0, 0)  # of adjacent parts, which are written together
     for item in piece.items:
         if isinstance(item, Part):
             start = item.offset - piece.offset
@@ -212,7 +212,7 @@ def _collect(source: Source, item: Gather, done: _PieceDone) -> memoryview:
 
 
 def _make(item: Gather, segment: Made, done: _PieceDone) -> memoryview:
-    """The mask of elements, a byte each: 1 where they are kept."""
+    """The mask of elements, one byte each: 1 where they are kept."""
     tensor, recipe = segment.tensor, item.recipe
     if recipe is None:
         keep = np.ones(item.count, np.bool_)
@@ -251,13 +251,13 @@ def _drop_tied(
 def _logical_in_owner(
     owner: TensorInfo, tensor: TensorInfo, places: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The logical indices, in the owner of the memory, of elements of a tensor tied to it."""
+    """The logical indices in the owner of the memory of elements of a tensor tied to it."""
     between = (tensor.offset - owner.offset) // (owner.dtype.bits // 8)
     return owner.elements_layout.logical_at(places + between)
 
 
 def _drop_placed(recipe: Recipe, offset: int, raw: NDArray[np.uint8]) -> Dropped:
-    """Drop the elements of a tensor that lie in these bytes of the source."""
+    """Drop the elements of a tensor that are in these bytes of the source."""
     tensor = recipe.tensor
     itemsize = tensor.dtype.bits // 8
     start = (offset - tensor.offset) // itemsize

@@ -1,4 +1,4 @@
-"""Warnings: what the user should know that is not a failure."""
+"""Warnings: facts that the user should know but that are not failures."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Notice(NamedTuple):
-    """A warning: something the user should know that is not a failure."""
+    """A warning about one file or about the settings."""
 
     code: str
     message: str  # without the file, so that several files can share it
@@ -27,13 +27,14 @@ def settings_notices(dropout: "Dropout") -> Iterator[Notice]:
 
 
 class Notices:
-    """Warnings, each once, with the number of files it is about."""
+    """Warnings without duplicates, with the number of files that each concerns."""
 
     def __init__(self) -> None:
-        self._found: dict[Notice, tuple[int, int, str]] = {}  # first number, files, first place
+        # Number of the first file, number of files, first place.
+        self._found: dict[Notice, tuple[int, int, str]] = {}
 
     def add(self, notice: Notice, place: str = "", number: int = 0) -> None:
-        """Count a warning about the file at `place`; `number` is its position in the order."""
+        """Add a warning about the file at `place`; `number` is the position of the file."""
         first, files, where = self._found.get(notice, (number, 0, place))
         if number < first:
             first, where = number, place
@@ -44,11 +45,11 @@ class Notices:
         return [(notice, files, place) for notice, (_, files, place) in found]
 
     def document(self) -> list[dict[str, Any]]:
-        """Their part of the JSON document."""
+        """The warnings' part of the JSON document."""
         return [{**notice._asdict(), "files": files} for notice, files, _ in self._in_order()]
 
     def placed(self) -> list[tuple[str, Notice]]:
-        """Each with the file or the number of files it is about."""
+        """Each warning with the file, or the number of files, that it concerns."""
         return [
             (f"{files:,} files" if files > 1 else place, notice)
             for notice, files, place in self._in_order()

@@ -1,4 +1,4 @@
-"""Where an output goes, how it is written, and how far the work is."""
+"""The destination of an output, how it is written, and progress."""
 
 import os
 import sys
@@ -25,9 +25,9 @@ from dropcli.files import (
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How outputs are written: the same for all jobs of a run.
+    """How outputs are written; the same for all jobs of a run.
 
-    `concat` are the copies to write into one file, 0 the untouched one.
+    `concat` are the copies to write into one file; 0 is the unchanged file.
     """
 
     in_place: bool = False
@@ -36,10 +36,10 @@ class Writing:
     sync: bool = True
     dry_run: bool = False
     concat: tuple[int, ...] = ()
-    mask: bool = False  # the keep mask instead of the tensors
+    mask: bool = False  # write the keep mask instead of the tensors
     statistics: bool = True
-    sample: int = 0  # at most how many elements of a tensor are sampled
-    make_folder: bool = False  # the folder of a single output, if it does not exist
+    sample: int = 0  # the number of elements of a tensor to sample
+    make_folder: bool = False  # create the folder of a single output
     in_dataset: bool = False
 
     @property
@@ -59,17 +59,17 @@ class Job(NamedTuple):
 
 
 class Progress:
-    """Receives progress, and ignores it."""
+    """Ignores progress; subclasses show it."""
 
     def begin(self, files: int, nbytes: int) -> None:
         """Called before the work, with the number of files and bytes."""
 
     def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
-        """Called regularly, with the numbers that were done since the last call."""
+        """Called regularly with the numbers since the last call."""
 
 
 class BytesProgress(Progress):
-    """Passes on the bytes of one of several files, whose sum is known."""
+    """Passes on the bytes of one of several files, whose total is known."""
 
     def __init__(self, on_bytes: Callable[[int], None]) -> None:
         self._on_bytes = on_bytes

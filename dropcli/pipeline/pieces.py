@@ -1,7 +1,7 @@
-"""Cut the segments of a file into pieces, each the work of one thread.
+"""Cut the segments of a file into pieces, each processed by one thread.
 
-Long extents are cut at whole blocks of statistics, counted from the tensor's start, so a summary
-does not depend on what lies around; short neighbours share a piece.
+Long extents are cut at whole blocks of statistics, counted from the start of the tensor, so that
+a summary does not depend on the data around it. Short neighbours share a piece.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,10 +20,10 @@ Recipes = Mapping[str, Recipe]
 
 @dataclass
 class Part:
-    """A run of bytes of the source: to copy, or with elements of tensors to drop.
+    """A run of bytes of the source, to be copied or dropped.
 
-    Of one `recipe` the elements are contiguous, from `first_element` on. Of `placed` recipes they
-    lie where the tensors' layouts say.
+    The elements of `recipe` are contiguous and begin at `first_element`. The elements of `placed`
+    recipes are where the layouts of their tensors say.
     """
 
     offset: int
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass
 class Gather:
-    """Elements in row-major order, from `first_element` on, to be collected or made."""
+    """Elements in row-major order from `first_element`, to be collected or generated."""
 
     segment: Gathered | Made
     first_element: int
@@ -98,7 +98,7 @@ def _gathers(segment: Gathered | Made, recipes: Recipes) -> Iterator[Gather]:
 
 
 def _fills(tensor: TensorInfo, extent: Extent) -> bool:
-    """Whether the extent is this tensor's elements in order, and nothing else."""
+    """Whether the extent is exactly the elements of this tensor, in order."""
     return not tensor.layout and (tensor.offset, tensor.nbytes) == (extent.offset, extent.nbytes)
 
 

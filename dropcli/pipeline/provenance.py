@@ -1,4 +1,4 @@
-"""The record of an application inside its output: write, read and compare it."""
+"""The record of an application in its output: write, read and compare it."""
 
 import os
 from contextlib import closing
@@ -11,8 +11,8 @@ from dropcli.files import place_of
 from dropcli.formats import open_source
 from dropcli.masks import CONTRACT
 
-_MAX_COPIES = 100_000  # in one file, or a damaged number fills the memory
-# What a given setting takes away from those that are recorded, as the two exclude each other.
+_MAX_COPIES = 100_000  # in one file; a damaged number could fill the memory
+# Recorded settings that a given setting removes, because the two exclude each other.
 _REPLACED: dict[str, dict[str, Any]] = {
     "p": {"p_per": "file"},
     "mode": {"over": None},
@@ -32,10 +32,10 @@ def record(
     *,
     mask: bool = False,
 ) -> dict[str, Any]:
-    """One entry of the provenance: everything that is needed to derive the output again.
+    """One entry of the provenance, with everything that is needed to compute the output again.
 
-    `concat` are the copies that are written into one file, 0 the untouched one; `mask` says that
-    the file holds the keep mask.
+    `concat` are the copies that are written into one file; 0 is the unchanged file. `mask` means
+    that the file holds the keep mask.
     """
     settings = dropout.settings()
     contract = f"torch/{settings['torch']}" if dropout.rng == "torch" else CONTRACT
@@ -48,7 +48,7 @@ def record(
 
 
 def extended(entries: list[Any] | None, entry: dict[str, Any]) -> list[Any]:
-    """The provenance of an output; FormatError if the source has something else in its place."""
+    """The provenance of an output. Raises FormatError if the source has other data in its place."""
     if entries is None:
         raise FormatError(
             "foreign-provenance",
@@ -101,7 +101,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
 
 
 def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
-    """The copies that were written into one file; none without --concat."""
+    """The copies that were written into one file; empty without --concat."""
     match entry.get("concat"):
         case None:
             return ()
@@ -113,7 +113,7 @@ def copies_from(entry: dict[str, Any]) -> tuple[int, ...]:
 
 
 def is_same(entry: Any, ours: dict[str, Any]) -> bool:
-    """Whether both record the same application; a missing `select` means "all"."""
+    """Whether both record the same application. A missing `select` means "all"."""
     settings = entry.get("settings") if isinstance(entry, dict) else None
     return isinstance(settings, dict) and (
         {**entry, "settings": {"select": "all", **settings}} == ours
@@ -148,10 +148,10 @@ class SeededSettings(Settings, total=False):
 
 
 def choose_settings(**given: Unpack[SeededSettings]) -> tuple[Dropout, bool]:
-    """The settings of a run, and whether its seed was drawn because none is known.
+    """The settings of a run, and whether its seed was drawn because none was given.
 
     Raises:
-        UsageError: a value is wrong, or two do not go together.
+        UsageError: a value is wrong, or two settings exclude each other.
         FormatError: the file records no settings.
     """
     like, seed = given.pop("like", None), given.pop("seed", None)

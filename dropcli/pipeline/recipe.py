@@ -1,4 +1,4 @@
-"""What is done to one tensor: its mask and its kernel."""
+"""What to do with one tensor: its mask and its arithmetic."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,17 +24,17 @@ class Recipe:
     dropout: Dropout
     mask: Mask
     _kernel: Kernel
-    statistics: bool  # whether they are computed, which takes longer than the dropout
-    sample: int = 0  # at most how many elements are sampled
-    phase: int = 0  # a number that differs between files, as the sampled elements should
+    statistics: bool  # computing them takes longer than dropout
+    sample: int = 0  # the number of elements to sample
+    phase: int = 0  # differs between files, so that the sampled elements differ too
 
     @cached_property
     def stride(self) -> int:
-        """Of how many elements one is sampled; 0 for none."""
+        """One of this many elements is sampled; 0 means none."""
         return stride_of(self.tensor.elements, self.sample) if self.sample else 0
 
     def sampled(self, elements: slice | NDArray[np.int64]) -> slice | NDArray[np.bool_]:
-        """Which of these elements are sampled; a slice for the elements of a slice."""
+        """Which of these elements are sampled; the result for a slice is a slice."""
         if isinstance(elements, slice):
             return slice((self.phase - elements.start) % self.stride, None, self.stride)
         chosen: NDArray[np.bool_] = elements % self.stride == self.phase % self.stride
@@ -47,7 +47,7 @@ class Recipe:
         return self._kernel.factor if fits else None
 
     def kernel(self, first: int, count: int) -> Kernel:
-        """The kernel for `count` elements from `first` on."""
+        """The kernel for `count` elements that begin at `first`."""
         p = self.mask.p
         if not isinstance(p, SampleProbabilities) or not count:
             return self._kernel
@@ -58,14 +58,14 @@ class Recipe:
         return self._kernel.values(raw.copy().view(np.uint8))
 
     def kernel_at(self, elements: NDArray[np.int64]) -> Kernel:
-        """The kernel for these elements, by their row-major indices."""
+        """The kernel for the elements at these row-major indices."""
         p = self.mask.p
         if not isinstance(p, SampleProbabilities):
             return self._kernel
         return kernel_for(self.dropout, self.tensor.dtype, *p.of(elements, self._each))
 
     def rate(self) -> RateSummary | None:
-        """The p asked for; None if there are no samples to have one."""
+        """The requested p; None if there are no samples for which p is drawn."""
         dropout, p = self.dropout, self.mask.p
         grouped = dropout.exact or bool(dropout.min_keep)
         if isinstance(p, SampleProbabilities):
@@ -88,7 +88,7 @@ def recipe_for(
     sample: int = 0,
     phase: int = 0,
 ) -> Recipe:
-    """The recipe of a tensor; raises TensorError if the settings do not fit it."""
+    """The recipe of a tensor. Raises TensorError if the settings do not fit it."""
     mask = masks.mask_for(tensor)
     try:
         # If p differs between samples, this still checks that the fill fits.

@@ -1,4 +1,4 @@
-"""What was done, as values: tensors, files, warnings and the JSON document."""
+"""Results as values: tensors, files, warnings and the JSON document."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dropcli.__version__ import __version__
 from dropcli.errors import DropcliError
 from dropcli.pipeline.notices import Notice, Notices
 
-if TYPE_CHECKING:  # info has a report too, and does without
+if TYPE_CHECKING:  # info has a report too, and does not load it
     from dropcli.masks import RateSummary
     from dropcli.pipeline.results import FileResult
     from dropcli.pipeline.stats import Sample, Summary
@@ -24,7 +24,7 @@ _CLASSES_SHOWN = 3  # unless --verbose
 
 @dataclass(slots=True)
 class TensorReport:
-    """One tensor: dropped, copied, or tied (the memory of a dropped one)."""
+    """One tensor: dropped, copied, or tied (in the same memory as a dropped tensor)."""
 
     name: str
     dtype: str
@@ -37,24 +37,24 @@ class TensorReport:
     before: "Summary | None" = None
     after: "Summary | None" = None
     tied_to: str | None = None
-    asked: "RateSummary | None" = None  # the p asked for
+    asked: "RateSummary | None" = None  # the requested p
     reason: str | None = None  # why a float tensor is copied
     counted: bool = False  # whether `dropped` is known
     sample: "Sample | None" = None  # for histograms
 
     @property
     def rate(self) -> float | None:
-        """The realised rate: the share of decisions that dropped."""
+        """The realised rate: the fraction of decisions that dropped."""
         return self.dropped / self.decisions if self.decisions and self.counted else None
 
     @property
     def drawn(self) -> "RateSummary | None":
-        """The p asked for, if the settings alone do not say it."""
+        """The requested p, if it does not follow from the settings alone."""
         return self.asked if self.asked and not self.asked.in_settings else None
 
     @property
     def deviation(self) -> float | None:
-        """The realised rate minus the p asked for, if the settings alone do not say it."""
+        """The realised rate minus the requested p, if p does not follow from the settings alone."""
         rate = self.rate
         return rate - self.drawn.mean if self.drawn and rate is not None else None
 
@@ -65,14 +65,14 @@ class TensorReport:
 
     @property
     def rate_sigma(self) -> float | None:
-        """How many of its standard deviations the rate is from p."""
+        """How many standard deviations the rate is from p."""
         if not self.asked or self.rate is None:
             return None
         return self.asked.sigma(self.decisions, self.dropped)
 
     @property
     def overflows(self) -> int:
-        """The number of values that scaling made infinite, at least."""
+        """The minimum number of values that scaling made infinite."""
         return max(0, self.after.inf - self.before.inf) if self.before and self.after else 0
 
     def document(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class TensorReport:
 
 @dataclass
 class FileReport:
-    """One file that was written or, with --dry-run, would be."""
+    """One file that was written or, with --dry-run, would be written."""
 
     source: str
     output: str
@@ -202,24 +202,24 @@ class Documented(Protocol):
 
 @dataclass(repr=False)
 class Report:
-    """What a command did: its JSON document as Python values.
+    """The result of a command: its JSON document as Python values.
 
     Attributes:
         command: "apply", "info" or "verify".
         status: "success"; "partial" if some files of several failed; "error".
         settings: those of `apply`, with the seed that was drawn if none was given.
         files: the files that did not fail, each with its tensors.
-        warnings: dicts of "code", "message" and "files", their number.
+        warnings: dicts of "code", "message" and "files", the number of files.
         errors: dicts of "source", "code", "message" and "hint".
     """
 
     command: str
     settings: dict[str, Any] | None = None
-    entries: list[Documented] = field(default_factory=list)  # what `files` are made of
+    entries: list[Documented] = field(default_factory=list)  # the source of `files`
     errors: list[dict[str, str | None]] = field(default_factory=list)
     notices: Notices = field(default_factory=Notices)
-    different: int = 0  # files that `verify` found to differ
-    failed: bool = False  # whatever was written
+    different: int = 0  # the number of files that `verify` found to differ
+    failed: bool = False  # even if outputs were written
 
     @cached_property
     def files(self) -> "tuple[FileResult, ...]":
@@ -260,11 +260,11 @@ class Report:
 
 
 def to_json(document: dict[str, Any], indent: int | None = None) -> str:
-    """The document as ASCII, which every terminal can encode; raises ValueError for NaN."""
+    """The document as ASCII, for terminals with any encoding. Raises ValueError for NaN."""
     return json.dumps(document, indent=indent, allow_nan=False) + "\n"
 
 
 def asked(tensor: dict[str, Any], settings: dict[str, Any] | None) -> float | None:
-    """The p that was asked for a tensor, by its document: of several, the mean."""
+    """The requested p of a tensor, from its document; the mean if there are several."""
     p = tensor.get("p", settings["p"] if settings else None)
     return None if isinstance(p, list) else p

@@ -1,6 +1,6 @@
-"""The files of a report as Python values, under the names of the JSON document.
+"""The files of a report as Python objects, with the names of the JSON document.
 
-What a command does not say, or does not know, is None.
+A value that a command does not report or know is None.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of the values of a tensor; the first four leave NaN and infinities out.
+    """Statistics of a tensor. The first four ignore NaN and infinities.
 
-    They are None where no finite value is left. `std` is the population standard deviation.
+    They are None if there is no finite value. `std` is the population standard deviation.
     """
 
     mean: float | None
@@ -30,18 +30,18 @@ class TensorResult:
 
     Attributes:
         action: "dropped", "copied" or "tied", the memory of the dropped tensor `tied_to`.
-        reason: why it is copied, where it looks like a label or state.
-        decisions, dropped: the number of decisions, and of those that are "drop".
-        rate: the share of these.
-        rate_sd, rate_sigma: the standard deviation that chance gives the rate, and how many of
-            them it is from p.
+        reason: why it is copied, if it looks like a label or state.
+        decisions, dropped: the number of all decisions, and of those that are "drop".
+        rate: dropped / decisions.
+        rate_sd, rate_sigma: the standard deviation of the rate, and how many of them the rate is
+            from p.
         elements, elements_dropped: the numbers of elements.
         before, after: statistics of a dropped tensor.
-        p, p_min, p_max: the mean and the ends of what was asked for, where the settings do not
-            say it: for -p LOW:HIGH, --exact and --min-keep.
+        p, p_min, p_max: the mean and the range of the requested p, if the settings alone do not
+            give it: for -p LOW:HIGH, --exact and --min-keep.
         deviation: the rate minus `p`.
-        bytes: its size in the file, of `info`.
-        statistics: of `info` with statistics, those of the tensor and a histogram of it.
+        bytes: its size in the file; for `info`.
+        statistics: its statistics and a histogram; for `info` with statistics.
     """
 
     name: str
@@ -88,12 +88,12 @@ class FileResult:
     Attributes:
         source, output: paths as they were given or found.
         stream, copy: its name in the mask key and the number of the copy, 0 for the only one.
-        bytes: the size of the output or, of `info`, of the file.
+        bytes: the size of the output; for `info`, the size of the file.
         status: "written", "skipped" (it was done before) or "planned" (a dry run);
-            of `verify` "same" or "different".
-        tensors: what was done to each tensor; none of `verify`, which compares bytes.
-        difference: of `verify`, the first byte that differs: `byte`, `tensor` and `message`.
-        format, metadata, provenance: of `info`, what the header says.
+            for `verify`, "same" or "different".
+        tensors: the result for each tensor; empty for `verify`, which compares bytes.
+        difference: for `verify`, the first byte that differs: `byte`, `tensor` and `message`.
+        format, metadata, provenance: for `info`, the content of the header.
     """
 
     source: str | None = None
@@ -120,6 +120,6 @@ class FileResult:
 
 
 def _known(cls: type[Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a document that a class has attributes for."""
+    """The entries of a document for which a class has attributes."""
     names = {field.name for field in dataclasses.fields(cls)}
     return {name: value for name, value in document.items() if name in names}

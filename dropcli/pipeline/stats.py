@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 BLOCK = 1 << 16  # elements: a block, its words and its statistics stay in a core's cache
 
-SAMPLE = 1 << 16  # elements of a tensor that are sampled, at most
-SAMPLE_OF_ALL = 1 << 14  # elements of one name over all files of a dataset
-MAX_SAMPLED = 24  # tensors of a file that are sampled, the first that drop
+SAMPLE = 1 << 16  # the maximum number of elements of a tensor that are sampled
+SAMPLE_OF_ALL = 1 << 14  # the same for one name over all files of a dataset
+MAX_SAMPLED = 24  # only the first tensors of a file that drop are sampled
 
 _LANES = 64  # element i of a block is added in lane i mod 64, as in native/block.h
-_SOUND = 1e-3  # the share of a sum of squares that may cancel without harm
+_SOUND = 1e-3  # the part of a sum of squares that must remain after cancellation
 _EXACT = 2**53  # up to here float64 holds every integer
 _SHRINK = 2.0**-20  # keeps the sum of a block of the largest numbers finite
 
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Summary:
-    """Statistics of values; `count` and the fields below it are about the finite ones only."""
+    """Statistics of values; `count` and the fields below it are for finite values only."""
 
     zeros: int = 0
     nan: int = 0
@@ -76,16 +76,16 @@ class Summary:
 
 @dataclass(slots=True)
 class Sample:
-    """Every so many elements of a tensor in row-major order, before and after dropout.
+    """Every n-th element of a tensor in row-major order, before and after dropout.
 
-    Which elements they are depends on the shape alone, so pieces may come in any order.
+    The shape alone decides which elements these are, so pieces may come in any order.
     """
 
     before: list[NDArray[Any]] = field(default_factory=list)
     after: list[NDArray[Any]] = field(default_factory=list)
 
     def merge(self, other: "Sample") -> None:
-        """Add what was taken elsewhere."""
+        """Add the elements of another sample."""
         self.before += other.before
         self.after += other.after
 
@@ -96,7 +96,7 @@ class Sample:
 
 
 def stride_of(elements: int, sample: int) -> int:
-    """Of how many elements to take one, so that there are at most `sample`: a prime number.
+    """The stride with which at most `sample` elements are taken: a prime number.
 
     It has no factor in common with the sizes of dimensions, so all rows and columns are sampled.
     """
@@ -135,7 +135,7 @@ def _summarize_block(values: NDArray[Any]) -> Summary:
 def _moments(values: Floats) -> tuple[float, float, float]:
     """The mean in two parts, and the sum of squared deviations from it.
 
-    `values` is used up.
+    `values` is overwritten.
     """
     count = len(values)
     mean = _sum(values) / count
