@@ -1,4 +1,4 @@
-"""Values of settings as people write them in Python, checked and normalised."""
+"""Check and normalise values of settings that users give in Python."""
 
 import math
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from dropcli.errors import UsageError
 
 @dataclass(frozen=True)
 class Range:
-    """The ends between which a probability is drawn uniformly, both in [0, 1], the lower first."""
+    """The range from which a probability is drawn uniformly, inside [0, 1]."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""What one decision covers: `--over DIMS`, and the modes that have a name."""
+"""What one decision covers: `--over DIMS`, and the named modes."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ _PATTERN = re.compile(r"-?[0-9]+(:[0-9]+)?(,-?[0-9]+(:[0-9]+)?)*")
 _MODES = {"channel": "0,1", "pixel": "0,2,3", "sample": "0", "feature": "-1"}
 MODES = ("element", *_MODES, "patch:S")
 
-# What to write for shapes that a mode does not fit; {0} is the size of a patch.
+# The `--over` for shapes that a mode does not fit; {0} is the size of a patch.
 _CHANNEL_HINT = "`--over 0` for one image (C, H, W), `--over 0,1` for a batch (N, C, L)"
 _IMAGE_HINTS = {
     "pixel": "`--over 0,1` for one image (H, W), `--over 1,2` for one image (C, H, W), "
@@ -27,7 +27,7 @@ _CHANNELS_LAST = {"channel": "0,3", "pixel": "0,1,2", "patch": "0,1:{0},2:{0}"}
 
 @dataclass(frozen=True)
 class Axis:
-    """A dimension: its size, how many indices share a decision, and how many decisions it has."""
+    """A dimension: its size, the number of indices that share a decision, and of decisions."""
 
     size: int
     block: int
@@ -38,7 +38,7 @@ class Axis:
 class Over:
     """The dimensions along which decisions differ, each with its block size.
 
-    `mode` is the mode that was written instead, which is an error for shapes that it does not fit.
+    `mode` is the mode that was given instead; it is an error for shapes that it does not fit.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -61,7 +61,7 @@ class Over:
 
     @classmethod
     def of_mode(cls, text: str) -> "Over | None":
-        """What `--mode` stands for; None for one decision per element."""
+        """The dimensions of a `--mode`; None for one decision per element."""
         if text == "element":
             return None
         if text in _MODES:
@@ -105,7 +105,10 @@ class Over:
         return mode, size
 
     def resolve(self, shape: tuple[int, ...]) -> dict[int, int]:
-        """Dimension to block size for this shape; TensorError where it does not fit."""
+        """Return the block size by dimension for this shape.
+
+        Raises TensorError if it does not fit.
+        """
         self._check_mode(shape)
         resolved: dict[int, int] = {}
         for dim, size in self.blocks:
@@ -142,7 +145,7 @@ class Over:
             )
 
     def channels_last_hint(self, shape: tuple[int, ...]) -> str | None:
-        """The `--over` that was probably meant where a mode meets a shape like (N, H, W, C)."""
+        """The `--over` that was probably meant if a mode is used on a shape like (N, H, W, C)."""
         mode, size = self._mode_and_size
         if mode not in _CHANNELS_LAST or len(shape) != 4:
             return None
@@ -157,7 +160,7 @@ def _wrong(text: str, what: str) -> UsageError:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as people read it: 2x3x4."""
+    """A shape in the form 2x3x4."""
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
@@ -166,9 +169,9 @@ def _dimensions_text(count: int) -> str:
     return names.get(count, f"{count} dimensions: 0 to {count - 1}")
 
 
-@lru_cache(maxsize=64)  # samples of one shape, one by one
+@lru_cache(maxsize=64)  # samples of the same shape, one after the other
 def grid_of(shape: tuple[int, ...], over: Over | None) -> tuple[Axis, ...]:
-    """The decisions along each dimension; TensorError where `over` does not fit the shape."""
+    """The decisions along each dimension. Raises TensorError if `over` does not fit the shape."""
     if over is None:
         return tuple(Axis(size, 1, size) for size in shape)
     blocks = over.resolve(shape)

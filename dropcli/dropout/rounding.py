@@ -1,4 +1,4 @@
-"""Rounding to a dtype: scales, fills, and NaN with the same bits on every machine."""
+"""Rounding to a dtype: scales, fills, and NaN, with the same bits on every machine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,12 @@ Share = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def wide(dtype: Dtype) -> type[np.floating[Any]]:
-    """The type that torch computes in: float64 for F64 and C128, else float32."""
+    """The type in which torch computes: float64 for F64 and C128, otherwise float32."""
     return np.float64 if dtype.name in ("F64", "C128") else np.float32
 
 
 def round_to(dtype: Dtype, values: NDArray[Any]) -> NDArray[Any]:
-    """Values of the wide type, rounded to what F64, F32, F16 or BF16 can represent."""
+    """Values of the wide type, rounded to values of F64, F32, F16 or BF16."""
     if dtype.bits != 16:
         return values
     with np.errstate(over="ignore"):
@@ -42,10 +42,10 @@ def scale_of(dtype: Dtype, p: Array) -> NDArray[Any]:
 
 
 def settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
-    """Give NaN in `after` the bits that x86, and so torch on most machines, gives it.
+    """Give NaN in `after` the bits that x86 gives it, and so torch on most machines.
 
-    A NaN in `before` is kept, made quiet. A new one, as of infinity times zero, becomes negative:
-    on other machines it is positive.
+    A NaN in `before` is kept, but made quiet. A new NaN, such as infinity times zero, becomes
+    negative; on other machines it is positive.
     """
     was_nan = np.isnan(before)
     after[np.isnan(after) & ~was_nan] = np.copysign(np.nan, -1)
@@ -53,7 +53,7 @@ def settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
 
 
 def encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
-    """One element of exactly this value; TensorError if the dtype does not have it."""
+    """One element with exactly this value. Raises TensorError if the dtype cannot represent it."""
     low, high = 0, 1
     if dtype.kind == "integer":
         limits = np.iinfo(dtype.numpy)
@@ -66,7 +66,7 @@ def encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
 
 
 def encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
-    """One element, nearest to this value; TensorError if that is infinite."""
+    """The element nearest to this value. Raises TensorError if that is infinite."""
     import ml_dtypes  # its finfo covers every floating type
 
     limit = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]  # its stubs

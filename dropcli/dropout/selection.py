@@ -1,7 +1,7 @@
 """Which tensors of a file are dropped: those that are named, or those that look like data.
 
-The default is the rule `data/1`: of the F64, F32, F16 and BF16 tensors all but those that look
-like labels or state, so that a folder of inputs and float labels keeps its labels.
+The default is the rule `data/1`: all F64, F32, F16 and BF16 tensors except those that look like
+labels or state, so that a folder of inputs and float labels keeps its labels.
 """
 
 import difflib
@@ -24,7 +24,7 @@ _NAMES_SHOWN = 10
 _QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
     "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}'\"[] "
 )
-_CLASH = re.compile(r"#[0-9]+$")  # added to a name that another tensor has
+_CLASH = re.compile(r"#[0-9]+$")  # the suffix of a name that another tensor has too
 _LABELS = frozenset(["label", "labels", "target", "targets", "class", "classes", "score", "scores"])
 _STATE = frozenset(
     ["step", "lr", "running_mean", "running_var", "exp_avg", "exp_avg_sq", "num_batches_tracked"]
@@ -38,14 +38,14 @@ ONE_PER_SAMPLE = "one value per sample"
 
 @dataclass(frozen=True)
 class Selection:
-    """The names of the tensors to drop, and why others look like labels or state."""
+    """The names of the tensors to drop, and the reasons why others look like labels or state."""
 
     names: frozenset[str]
     reasons: dict[str, str]
 
 
 def select(dropout: Dropout, tensors: Iterable[TensorInfo]) -> Selection:
-    """The selected tensors; TensorError if a pattern matches none, or one that cannot drop.
+    """Select tensors. Raises TensorError if a pattern matches none, or one that cannot be dropped.
 
     In evaluation mode the settings are checked, and nothing is selected.
     """
@@ -111,7 +111,7 @@ def _reason(tensor: TensorInfo, count: int, names: set[str], samples: int | None
 
 
 def _samples(tensors: list[TensorInfo]) -> int | None:
-    """The number of samples, if all tensors of several columns agree on one above 1."""
+    """The number of samples, if all tensors with several columns agree on one above 1."""
     firsts = {
         tensor.shape[0]
         for tensor in tensors
@@ -124,9 +124,9 @@ def _samples(tensors: list[TensorInfo]) -> int | None:
 def nothing_selected(
     dropout: Dropout, tensors: list[TensorInfo], reasons: dict[str, str], others: str | None
 ) -> TensorError:
-    """The error for a file without a tensor to drop: its contents, and what to type.
+    """The error for a file without a selected tensor, with its contents and a hint.
 
-    `others` names what else the file holds, as "a numpy array".
+    `others` describes what else the file holds, such as "a numpy array".
     """
     code = "nothing-selected"
     if not tensors:
@@ -185,7 +185,7 @@ def _held(tensors: list[TensorInfo]) -> str:
 
 
 def why_copied(dropout: Dropout, name: str, dtype: str) -> str:
-    """Why a tensor that looks like no label is not selected, in words."""
+    """The reason why a tensor that does not look like a label is not selected."""
     if dropout.eval:
         return "evaluation mode"
     if any(_matches(name, pattern) for pattern in dropout.exclude):
@@ -198,7 +198,7 @@ def why_copied(dropout: Dropout, name: str, dtype: str) -> str:
 
 
 def check_dtype(dropout: Dropout, tensor: TensorInfo) -> None:
-    """TensorError if tensors of this kind cannot be dropped with these settings."""
+    """Raise TensorError if tensors of this kind cannot be dropped with these settings."""
     kind, name = tensor.dtype.kind, tensor.dtype.name
     if tensor.unsupported:
         message = f"cannot be dropped: {tensor.unsupported}"
@@ -217,9 +217,9 @@ def check_dtype(dropout: Dropout, tensor: TensorInfo) -> None:
 
 
 def check_exact(dropout: Dropout, tensor: TensorInfo) -> None:
-    """TensorError if --exact with a fixed p would drop none or all of each group.
+    """Raise TensorError if --exact with a fixed p would drop none or all of each group.
 
-    Masks can still be made, so that `verify` takes outputs from before this was an error.
+    Masks can still be made, so that `verify` accepts outputs from before this was an error.
     """
     p, over = dropout.p, dropout.over
     if not (dropout.exact and over and isinstance(p, float) and 0 < p < 1 and tensor.elements):

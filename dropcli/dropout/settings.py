@@ -1,4 +1,4 @@
-"""The settings of an application: a value that checks and normalises what people write."""
+"""The settings of an application: a value object that checks and normalises its arguments."""
 
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, fields
@@ -20,7 +20,7 @@ from dropcli.errors import UsageError
 
 
 class MaskSettings(TypedDict, total=False):
-    """The arguments of a mask, beside p and the seed; see `Dropout`."""
+    """The arguments that determine a mask, without p and the seed; see `Dropout`."""
 
     over: Over | str | int | Sequence[int] | None
     mode: str | None
@@ -31,7 +31,7 @@ class MaskSettings(TypedDict, total=False):
 
 
 class ArraySettings(MaskSettings, total=False):
-    """The arguments of the output for an array."""
+    """The arguments that determine the output for an array."""
 
     rescale: bool
     fill: float | None
@@ -39,7 +39,7 @@ class ArraySettings(MaskSettings, total=False):
 
 
 class FileSettings(ArraySettings, total=False):
-    """The arguments of the output for a file."""
+    """The arguments that determine the output for a file."""
 
     key: str | Sequence[str]
     exclude: str | Sequence[str]
@@ -48,7 +48,7 @@ class FileSettings(ArraySettings, total=False):
 
 
 class Settings(FileSettings, total=False):
-    """All settings but the seed."""
+    """All settings except the seed."""
 
     p: float | tuple[float, float]
 
@@ -114,7 +114,7 @@ class Dropout:
         _check_combination(self)
 
     def __repr__(self) -> str:
-        """The constructor with what is not the default."""
+        """The constructor call, without arguments that have their default."""
         low_high = (self.p.low, self.p.high) if isinstance(self.p, Range) else self.p
         shown: dict[str, Any] = {"p": low_high, "seed": self.seed}
         if self.over:
@@ -128,11 +128,11 @@ class Dropout:
 
     @classmethod
     def of(cls, seed: int, **settings: Unpack[Settings]) -> "Dropout":
-        """The constructor, typed for the values that people may write."""
+        """The constructor, with types for everything that users may pass."""
         return cls(seed=seed, **cast(Any, settings))
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON, for reports and provenance; rare ones only where used."""
+        """The settings as JSON, for reports and provenance; rare ones only if they are used."""
         return {**self._settings}
 
     @cached_property
@@ -177,7 +177,7 @@ class Dropout:
 
     @property
     def drops_nothing(self) -> bool:
-        """Whether nothing drops, whatever the tensors are: evaluation mode, or p = 0."""
+        """Whether nothing drops in any tensor: evaluation mode, or p = 0."""
         return self.eval or (self.p.high if isinstance(self.p, Range) else self.p) == 0
 
     @property
@@ -190,14 +190,14 @@ SELECT_DATA = "data/1"  # the rule of `selection.py`, by which tensors are selec
 
 
 def torch_version() -> str:
-    """The version of the installed torch, without the second that its import takes."""
+    """The version of the installed torch, read without the slow import of torch."""
     from importlib.metadata import version  # 20 ms
 
     return version("torch")
 
 
 def check_torch_input(rng: str, stream: str | None, copies: int | None = None) -> None:
-    """UsageError for a part of the mask key, given with `--rng torch`, which has no key."""
+    """Raise UsageError for a part of the mask key, given with `--rng torch`, which has no key."""
     if rng == "torch":
         for option, value in (("--stream", stream), ("--copies", copies)):
             if value is not None:
@@ -205,7 +205,7 @@ def check_torch_input(rng: str, stream: str | None, copies: int | None = None) -
 
 
 def _check_combination(dropout: Dropout) -> None:
-    """UsageError for settings that do not go together."""
+    """Raise UsageError for settings that exclude each other."""
     if dropout.alpha and dropout.fill is not None:
         raise _clash("--alpha", "--fill", "alpha dropout has its own fill")
     if dropout.alpha and not dropout.rescale:
@@ -231,7 +231,7 @@ def _check_combination(dropout: Dropout) -> None:
 
 
 def _check_torch(dropout: Dropout, groupings: list[str]) -> None:
-    """UsageError for what torch's own dropout modules cannot do."""
+    """Raise UsageError for settings that torch's own dropout modules do not have."""
     over = dropout.over
     if over is not None and sorted(over.blocks) != [(0, 1), (1, 1)]:
         raise UsageError(

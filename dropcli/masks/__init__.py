@@ -1,4 +1,4 @@
-"""Which elements drop: a pure function of the seed and of names."""
+"""Masks: which elements drop, as a pure function of the seed and of names."""
 
 from dropcli.masks.file_masks import FileMasks
 from dropcli.masks.keystream import CONTRACT

@@ -1,6 +1,6 @@
 """Decisions: which words mean "drop".
 
-A decision is drop exactly when its word is below a threshold, which p alone sets.
+A decision is "drop" exactly when its word is below a threshold, which depends only on p.
 """
 
 from functools import lru_cache
@@ -18,19 +18,19 @@ Limits = NDArray[np.unsignedinteger[Any]]
 
 
 class Decisions(Protocol):
-    """The decisions of one tensor by their index; True for keep."""
+    """The decisions of one tensor by index; True means keep."""
 
     def decide(self, start: int, out: Keep) -> None:
-        """Write the decisions from `start` on to `out`, shape (n,)."""
+        """Write the decisions that begin at `start` to `out`, shape (n,)."""
 
     def decide_at(self, cells: Indices) -> Keep:
-        """These decisions, in any order, shape (n,)."""
+        """The decisions at these indices, in any order, shape (n,)."""
 
 
 def threshold(p: ArrayLike) -> Limits:
     """The number of 32-bit words, of all 2**32, that mean "drop"; the shape of p."""
     limits = np.floor(np.multiply(p, 2.0**32) + 0.5).astype(np.uint64)
-    # Comparing with uint32 is quicker, but 2**32 does not fit.
+    # Comparing with uint32 is faster, but 2**32 does not fit.
     return limits.astype(np.uint32) if limits.max(initial=0) < 2**32 else limits
 
 
@@ -40,7 +40,7 @@ def _limit(p: float) -> Limits:
 
 
 class Bernoulli:
-    """Each decision by its own word, and one p for all: the contract."""
+    """One word for each decision and one p for all, as in the contract."""
 
     def __init__(self, key: bytes, p: float) -> None:
         self._keystream = Keystream(key)
@@ -52,7 +52,7 @@ class Bernoulli:
             np.greater_equal(words, self._limits(start + first, len(words)), out=part)
 
     def words(self, start: int, count: int) -> tuple[NDArray[np.uint32], int] | None:
-        """Words, and the largest that drops; None if none drops, or if samples differ in p."""
+        """Words, and the largest word that drops; None if none drops, or if samples differ in p."""
         last = int(self._limit) - 1
         return None if last < 0 else (self._keystream.block(start, count), last)
 
@@ -68,7 +68,7 @@ class Bernoulli:
 
 
 class BernoulliPerSample(Bernoulli):
-    """Each decision by its own word, and a p for each sample; `each` decisions belong to one."""
+    """One word for each decision, and one p for each sample, which has `each` decisions."""
 
     def __init__(self, key: bytes, probabilities: SampleProbabilities, each: int) -> None:
         super().__init__(key, 0)

@@ -1,8 +1,9 @@
 """Decisions counted in groups: `--exact` and `--min-keep`.
 
-A group is a run of decisions along one dimension of the grid. Order its decisions by their words,
-ties by index: the first of them drop. With `--exact` round(p * n) of n drop (Python's round, halves
-to even), else as many as have words below the threshold; `--min-keep K` lowers that to n - K.
+A group is a run of decisions along one dimension of the grid. Its decisions are sorted by their
+words, ties by index, and the first ones drop. With `--exact`, round(p * n) of n drop (Python's
+round, halves to even); otherwise as many as have words below the threshold. `--min-keep K` lowers
+that number to at most n - K.
 """
 
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from dropcli.masks.probability import Probability, SampleProbabilities
 from dropcli.tensors import Indices
 
 Words = NDArray[np.uint32]
-Ranks = NDArray[np.uint64]  # the word in the upper half, the index in the group in the lower
+Ranks = NDArray[np.uint64]  # the word in the upper half, the index in the group in the lower half
 
 MAX_GROUP = 1 << 23  # decisions, sorted in memory
-_BLOCK = 1 << 16  # decisions of neighbouring groups, sorted together
+_BLOCK = 1 << 16  # decisions of adjacent groups that are sorted together
 _REMEMBERED = 1 << 18  # groups
 _ALL = np.uint64(2**64 - 1)
 
@@ -35,7 +36,7 @@ class Axes:
     inner: int
 
     def group(self, cells: Indices) -> tuple[Indices, Indices]:
-        """The group of each cell, and the index in it."""
+        """The group of each cell, and its index in the group."""
         row, last = np.divmod(cells, self.inner)
         outer, index = np.divmod(row, self.size)
         return outer * self.inner + last, index
@@ -47,7 +48,7 @@ class Axes:
 
 
 class ExactPerGroup:
-    """The decisions of a tensor, with a number of drops for each group."""
+    """The decisions of a tensor, with a fixed number of drops in each group."""
 
     def __init__(
         self, key: bytes, p: Probability, axes: Axes, *, exact: bool, min_keep: int
@@ -81,7 +82,7 @@ class ExactPerGroup:
         return kept
 
     def _kept_run(self, start: int, words: Words) -> Keep:
-        """The same for a run of decisions where groups are runs too; quicker."""
+        """The same for a run of decisions if groups are runs too; this is faster."""
         size, stop = self._axes.size, start + len(words)
         first, last = start // size, (stop - 1) // size + 1
         blocks = range(first // self._block, (last - 1) // self._block + 1)
@@ -99,7 +100,7 @@ class ExactPerGroup:
         return kept
 
     def _find_limits(self, block: int) -> Ranks:
-        """The rank of the first decision kept in each group of a block."""
+        """The rank of the first kept decision of each group in a block."""
         axes, first = self._axes, block * self._block
         groups = np.arange(first, min(first + self._block, axes.outer * axes.inner))
         if axes.inner == 1:
@@ -110,14 +111,14 @@ class ExactPerGroup:
 
         dropped = self._to_drop(words, self._probabilities(groups))
         last = np.minimum(dropped, axes.size - 1)[:, None]
-        word = np.take_along_axis(np.sort(words, axis=1), last, axis=1)  # quicker than ranks
+        word = np.take_along_axis(np.sort(words, axis=1), last, axis=1)  # faster than sorting ranks
         rest = last[:, 0] - np.count_nonzero(words < word, axis=1)
         rows, indices = np.nonzero(words == word)
         index = indices[np.searchsorted(rows, np.arange(len(words))) + rest]
         return np.where(dropped < axes.size, _ranks(word[:, 0], index), _ALL)
 
     def _to_drop(self, words: Words, p: Array) -> Indices:
-        """How many decisions drop in each group, a row of `words`."""
+        """The number of decisions that drop in each group, which is a row of `words`."""
         if self._exact:
             dropped = np.rint(p * self._axes.size).astype(np.int64)
         else:

@@ -1,4 +1,4 @@
-"""The masks of a file: from settings, its name and a copy number to a mask for each tensor."""
+"""The masks of a file: from the settings, its name and a copy number to a mask for each tensor."""
 
 import os
 from math import prod
@@ -20,7 +20,7 @@ class FileMasks:
     """The masks of one copy of a file; `stream` is its name in mask keys.
 
     Raises:
-        UsageError: the stream is empty, the copy is not a number from 0 on, or there is one with
+        UsageError: the stream is empty, the copy is negative, or one of them is given with
             `--rng torch`.
     """
 
@@ -44,7 +44,7 @@ class FileMasks:
         """The mask of a tensor; with `--rng torch`, call this in the order of the file.
 
         Raises:
-            TensorError: the settings do not fit the tensor, which is named.
+            TensorError: the settings do not fit the tensor, which the message names.
         """
         try:
             axes = grid_of(tensor.shape, self._dropout.over)
@@ -108,12 +108,12 @@ class FileMasks:
 
 
 def _is_absurd(tensor: TensorInfo) -> bool:
-    """Whether it is empty, but has so many decisions that making them would take days."""
+    """Whether an empty tensor has so many decisions that making them would take days."""
     return not tensor.elements and prod(filter(None, tensor.shape)) > _MAX_IDLE
 
 
 def _axes(over: Over, cells: list[int], p: Probability) -> Axes:
-    """The grid around the dimension that is last in `--over`, along which groups run."""
+    """The grid around the last dimension of `--over`, along which groups run."""
     last = over.blocks[-1][0] % len(cells)
     if last == 0 and isinstance(p, SampleProbabilities):
         raise TensorError(

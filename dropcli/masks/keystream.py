@@ -1,8 +1,8 @@
 """Random words as a pure function of a key and an index: the contract `dropcli/1`, frozen.
 
-Word i is little-endian uint32 i of an AES-128-CTR keystream. It is addressed, never drawn in
-sequence, so any worker can compute any chunk, in any order, from the key alone. A change of these
-words would change people's data.
+Word i is little-endian uint32 i of an AES-128-CTR keystream. It is addressed by index, so any
+worker can compute any chunk in any order from the key alone. A change of these words would change
+users' data.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from dropcli.tensors import Indices
 
 CONTRACT = "dropcli/1"
-CHUNK = 1 << 18  # words at a time: long enough that threads rarely wait for each other
+CHUNK = 1 << 18  # words; long enough that threads rarely wait for each other
 
 _PER_COUNTER = 4  # an AES block is 16 bytes
 _ZEROS = memoryview(bytes(4 * (CHUNK + _PER_COUNTER)))
-_own = threading.local()  # fresh memory for each block would cost more than its words
+_own = threading.local()  # allocating memory for each block would cost more than its words
 
 
 def mask_key(seed: int, stream: bytes, tensor: str, copy: int) -> bytes:
@@ -44,7 +44,7 @@ def _key(purpose: str, seed: int, stream: bytes, tensor: str, copy: int) -> byte
 
 
 class _Room:
-    """Memory for up to `count` words, from any start."""
+    """Memory for up to `count` words, beginning anywhere."""
 
     def __init__(self, count: int) -> None:
         # The first counter may begin before the start, and `update_into` requires a block more.
@@ -68,7 +68,7 @@ class Keystream:
             yield first, self._fill(room, start + first, min(count - first, CHUNK))
 
     def block(self, start: int, count: int) -> NDArray[np.uint32]:
-        """At most CHUNK words from `start` on, shape (count,), until this thread's next call."""
+        """At most CHUNK words from `start`, shape (count,), until the next call on this thread."""
         if not hasattr(_own, "room"):
             _own.room = _Room(CHUNK)
         return self._fill(_own.room, start, count)

@@ -1,6 +1,6 @@
 """The mask of a tensor: which elements each decision of a grid covers.
 
-A grid has a cell for each decision, numbered row-major whatever the strides of the tensor are. The
+A grid has a cell for each decision, numbered in row-major order for any strides of the tensor. The
 mask of any range of elements can be computed alone.
 """
 
@@ -22,8 +22,8 @@ from dropcli.tensors import Indices
 class Mask:
     """The decisions of one tensor, at any range of its row-major element indices.
 
-    `p` is the probability behind them, `decisions` how many there are, and `per_element` says
-    whether decision i is for element i alone.
+    `p` is the probability, `decisions` the number of decisions, and `per_element` says whether
+    decision i belongs to element i alone.
     """
 
     def __init__(self, decisions: Decisions, axes: tuple[Axis, ...], p: Probability) -> None:
@@ -35,7 +35,7 @@ class Mask:
         self.per_element = grid.per_element
 
     def count_dropped(self) -> int:
-        """How many of all decisions are "drop"."""
+        """The number of all decisions that are "drop"."""
         keep = np.empty(min(self.decisions, CHUNK), np.bool_)
         dropped = 0
         for start in range(0, self.decisions, CHUNK):
@@ -52,7 +52,7 @@ class Mask:
             self._expand(0, 0, start, out)
 
     def words(self, start: int, count: int) -> tuple[NDArray[np.uint32], int] | None:
-        """The words of elements from `start` on, and the largest that drops one, if that is all."""
+        """The words of elements from `start`, and the largest that drops; None if that is not all."""
         if self.per_element and isinstance(self._decisions, Bernoulli):
             return self._decisions.words(start, count)
         return None
@@ -78,10 +78,10 @@ class Mask:
         return cells
 
     def _expand(self, level: int, cell: int, start: int, out: Keep) -> None:
-        """Elements from `start` on of the box of axes from `level` on, whose cells begin at `cell`.
+        """Expand elements from `start` on of the box of axes from `level` on.
 
-        A range of elements is a partial row, whole rows, and a partial row; the partial ones are
-        ranges of the box one axis further in.
+        The cells of the box begin at `cell`. A range of elements is a partial row, whole rows, and
+        a partial row. The partial rows are ranges of the box one axis further in.
         """
         axis, inner, below = self._grid[level], self._inner[level], self._below[level]
         row, offset = divmod(start, inner)
@@ -100,7 +100,7 @@ class Mask:
             self._expand(level + 1, cell + row // axis.block * below, 0, out)
 
     def _expand_rows(self, level: int, cell: int, row: int, out: Keep) -> None:
-        """Whole rows of that box, from `row` on, into `out` of shape (rows, elements of a row)."""
+        """Expand whole rows of that box from `row` on into `out`, shape (rows, row elements)."""
         axis, below = self._grid[level], self._below[level]
         first, last = row // axis.block, (row + len(out) - 1) // axis.block
         cells = np.empty((last + 1 - first) * below, np.bool_)
@@ -127,7 +127,7 @@ class Mask:
 
 
 class _Grid(NamedTuple):
-    """The merged axes, and of each the elements and cells of one index: products of those after."""
+    """The merged axes, and how many elements and cells one index of each covers."""
 
     axes: list[Axis]
     inner: list[int]
@@ -136,7 +136,7 @@ class _Grid(NamedTuple):
     per_element: bool
 
 
-@lru_cache(maxsize=64)  # samples of one shape, one by one
+@lru_cache(maxsize=64)  # samples of the same shape, one after the other
 def _grid(axes: tuple[Axis, ...]) -> _Grid:
     grid = _merged(axes)
     after = [grid[level + 1 :] for level in range(len(grid))]
@@ -150,9 +150,9 @@ def _grid(axes: tuple[Axis, ...]) -> _Grid:
 
 
 def _merged(axes: Iterable[Axis]) -> list[Axis]:
-    """The axes, with neighbours joined where row-major order allows one axis for both.
+    """The axes, with adjacent ones joined where row-major order allows it.
 
-    A handful is left, however many dimensions there are.
+    Only a few are left for any number of dimensions.
     """
     grid = [Axis(1, 1, 1)]
     for axis in axes:

@@ -1,17 +1,17 @@
-"""The p asked for, and how far chance takes the realised rate from it."""
+"""The requested p, and how far the realised rate is from it."""
 
 import math
 from dataclasses import dataclass
 
-_FAR = 5.0  # standard deviations: of a normal distribution, 6e-7 lies beyond
+_FAR = 5.0  # standard deviations; 6e-7 of a normal distribution is outside
 
 
 @dataclass(frozen=True)
 class RateSummary:
-    """The p of a tensor; of several p the mean, the lowest and the highest.
+    """The p of a tensor; if there are several, their mean, minimum and maximum.
 
-    `variance` is that of one decision, the mean of p (1 - p); None where --exact or --min-keep
-    decide how many drop. `in_settings` says that the settings alone give this p.
+    `variance` is that of one decision, the mean of p (1 - p); None if --exact or --min-keep decides
+    how many drop. `in_settings` means that the settings alone give this p.
     """
 
     mean: float
@@ -21,23 +21,23 @@ class RateSummary:
     in_settings: bool = False
 
     def sd(self, decisions: int) -> float | None:
-        """The standard deviation of the rate; None if chance does not decide it."""
+        """The standard deviation of the rate; None if the rate is not random."""
         if self.variance is None or not decisions:
             return None
         return math.sqrt(self.variance / decisions)
 
     def sigma(self, decisions: int, dropped: int) -> float | None:
-        """How many standard deviations the rate is from p; None where it cannot differ."""
+        """How many standard deviations the rate is from p; None if it cannot differ."""
         sd = self.sd(decisions)
         return (dropped / decisions - self.mean) / sd if sd else None
 
     def excludes(self, decisions: int, dropped: int) -> bool:
         """Whether the rate is more than 5 standard deviations from p.
 
-        Where few decisions drop, the normal distribution is a poor guide: with p = 1e-6, one of
-        1,000 is 31 standard deviations away, and happens to one tensor in 1,000. So the
-        probability must be small too, by Chernoff's bound exp(-n D), where D is the relative
-        entropy between rate and p: 2 n D is the square of a normal deviate.
+        If few decisions drop, the normal distribution is a poor approximation: with p = 1e-6, one of
+        1,000 is 31 standard deviations away, but happens to one tensor in 1,000. So the probability
+        must be small too, by Chernoff's bound exp(-n D), where D is the relative entropy between
+        rate and p. 2 n D corresponds to the square of a normal deviate.
         """
         sigma = self.sigma(decisions, dropped)
         if sigma is None or abs(sigma) <= _FAR:
@@ -52,7 +52,7 @@ def _entropy(rate: float, p: float) -> float:
 
 
 def combined(several: list[RateSummary]) -> RateSummary | None:
-    """The summary of several copies, all of one size; None if there are none."""
+    """The summary of several copies of the same size; None if there are none."""
     if len(several) < 2 or several[0].in_settings:
         return several[0] if several else None
     low = min(one.mean if one.low is None else one.low for one in several)

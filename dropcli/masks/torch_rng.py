@@ -1,8 +1,8 @@
 """The masks of torch's own generator: `--rng torch`.
 
-They are those of `torch.manual_seed(seed)` and then `nn.Dropout` or `nn.Dropout2d` on one tensor
-after another, on the CPU, with the installed torch. Its generator is sequential, so decisions are
-drawn in order, as far as they are needed, and stored as bits in a temporary file for random access.
+They are the masks of `torch.manual_seed(seed)` followed by `nn.Dropout` or `nn.Dropout2d` on one
+tensor after another, on the CPU, with the installed torch. Its generator is sequential. So
+decisions are drawn in order as needed, and stored as bits in a temporary file for random access.
 """
 
 import os
@@ -29,7 +29,7 @@ def drawn_stream() -> str:
 
 
 class TorchDraws:
-    """The decisions of all tensors of a file as bits, each tensor from a new byte on."""
+    """The decisions of all tensors of a file as bits; each tensor begins at a new byte."""
 
     def __init__(self, seed: int) -> None:
         with needing("torch"):
@@ -45,25 +45,25 @@ class TorchDraws:
         self._fd = file.fileno()
         self._lock = Lock()
         self._waiting: deque[tuple[int, float]] = deque()
-        self._end = 0  # bits, as all places here
+        self._end = 0  # in bits, like all places here
         self._drawn = 0
 
     def add(self, decisions: int, p: float) -> int:
-        """Append the decisions of a tensor; the place of the first one, in bits."""
+        """Append the decisions of a tensor; return the place of the first one, in bits."""
         start = self._end
         self._end += -(-decisions // 8) * 8
         self._waiting.append((decisions, p))
         return start
 
     def read(self, start: int, out: Keep) -> None:
-        """Write the decisions from this place on to `out`, shape (n,)."""
+        """Write the decisions that begin at this place to `out`, shape (n,)."""
         stop = start + len(out)
         self._draw_until(stop)
         bits = self._bits(start // 8, -(-stop // 8))
         out[:] = bits[start % 8 :][: len(out)]
 
     def read_at(self, places: Indices) -> Keep:
-        """The decisions of these places, shape (n,)."""
+        """The decisions at these places, shape (n,)."""
         keep = np.empty(len(places), np.bool_)
         if not len(places):
             return keep
@@ -93,10 +93,10 @@ class TorchDraws:
 
 
 class TorchDecisions:
-    """The decisions of one tensor; to be constructed in the order of the file.
+    """The decisions of one tensor. Create them in the order of the file.
 
-    torch draws for elements in the order of memory, given by `layout` (None for row-major), and
-    for channels in row-major order. For p of 0 and 1 it draws nothing.
+    torch draws for elements in the order of memory, given by `layout` (None for row-major), and for
+    channels in row-major order. For a p of 0 or 1 it draws nothing.
     """
 
     def __init__(
