@@ -1,4 +1,4 @@
-"""The command line: what people type and see."""
+"""The command line: options, commands, and what they show."""
 
 from dropcli.cli.app import main
 

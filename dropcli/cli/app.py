@@ -1,4 +1,4 @@
-"""The command line program: its commands, and what becomes of errors and signals."""
+"""The command line program: its commands, and how it handles errors and signals."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ _LONG_COMMAND = 1000
 
 app = typer.Typer(
     cls=Group,
-    rich_markup_mode=None,  # rich takes as long to load as all else that --help needs
+    rich_markup_mode=None,  # rich takes as long to load as everything else that --help needs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @cache
 def _parser() -> TyperGroup:
-    """Made once for all runs in a process, as it takes most of the time of a small one."""
+    """The parser, made once per process, because it takes most of the time of a small run."""
     made = get_command(app)
     assert isinstance(made, TyperGroup)
     return made
@@ -124,7 +124,7 @@ def _run(words: list[str]) -> int:
         return int(stop.code or 0)
     except BrokenPipeError:
         raise
-    except OSError as error:  # typer's, while it prints a completion; all others are FileErrors
+    except OSError as error:  # from typer, when it prints a completion; others are FileErrors
         reason = error.strerror or str(error)
         return _fail(words, FileError("os-error", reason.lower(), None, STDOUT_NAME))
     except MemoryError:
@@ -135,7 +135,7 @@ def _run(words: list[str]) -> int:
 
 
 def _interrupted(words: list[str], stop: Interrupted) -> int:
-    """Say what is done, and how to continue."""
+    """Show what is done, and how to continue."""
     done = f"; {stop.done}" if stop.done else ""
     left = "nothing half-written is left"
     if stop.unfinished:
@@ -149,7 +149,7 @@ def _interrupted(words: list[str], stop: Interrupted) -> int:
 
 
 def _resuming(words: list[str], more: tuple[str, ...]) -> str:
-    """The command again; options come before a `--` that may be there."""
+    """The command with more options, which must come before a `--`."""
     added = [] if "--resume" in words else ["--resume"]
     start = next(n for n, word in enumerate(words) if word in ("apply", "mask")) + 1
     text = shlex.join(["dropcli", *words[:start], *added, *more, *words[start:]])
@@ -159,7 +159,7 @@ def _resuming(words: list[str], more: tuple[str, ...]) -> str:
 
 
 def _fail(words: list[str], error: DropcliError) -> int:
-    """Report on standard error, and as a document on standard output if one was asked for."""
+    """Report on standard error, and as a document on standard output if it was requested."""
     add_hints([error])
     console.show_error(error)
     if error.place == STDOUT_NAME:
@@ -180,17 +180,17 @@ def _write_failure(words: list[str], error: DropcliError) -> None:
 
 
 def _forget_stdout() -> None:
-    """Send what is left to nowhere: the interpreter flushes it at exit, and would fail again."""
+    """Discard buffered output, which the interpreter would flush at exit and fail again."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
 
 
 def _open_standard_streams() -> None:
-    """Open /dev/null in place of closed streams, or the next file would get their number."""
+    """Open /dev/null in place of closed streams, so that no other file gets their number."""
     while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
         pass
     os.close(fd)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # for characters that its encoding lacks
+        if hasattr(stream, "reconfigure"):  # for characters that the encoding does not have
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Which path was meant, where there is no such file."""
+"""Hints for paths of files that do not exist."""
 
 import os
 import re
@@ -14,9 +14,9 @@ _QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
 
 
 def add_hints(errors: Iterable[DropcliError], paths: Collection[str] | None = None) -> None:
-    """Complete errors about files that do not exist, where it is clear what was meant.
+    """Add hints to errors about files that do not exist, where it is clear what was meant.
 
-    Of several files only `paths`, those that were typed: the others were found in folders.
+    With several files only to `paths`, which were typed; the others were found in folders.
     """
     for error in errors:
         if paths is None or error.place in paths:
@@ -31,7 +31,7 @@ def _add_hint(error: DropcliError) -> None:
 
 
 def _glob_hint(pattern: str) -> str | None:
-    """A pattern that matches something, or why this one matches nothing."""
+    """A pattern that matches something, or the reason why this one does not."""
     import glob  # slow for --help
 
     base = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
@@ -50,7 +50,7 @@ def _glob_hint(pattern: str) -> str | None:
 
 
 def hint_of(path: str) -> str | None:
-    """What was meant by the path of a file that does not exist."""
+    """The hint for the path of a file that does not exist."""
     parts = [part for part in re.split("[,;] ?", path) if part]
     if len(parts) > 1 and all(map(os.path.exists, parts)):
         return f"separate the inputs with spaces: {shlex.join(parts)}"
@@ -72,7 +72,7 @@ def hint_of(path: str) -> str | None:
 
 
 def _nearest(path: str) -> str:
-    """The path with its first part that does not exist replaced by a name like it, or ""."""
+    """The path with its first missing part replaced by a similar name that exists, or ""."""
     import difflib  # slow for --help
 
     folder, name = os.path.split(path)

@@ -1,4 +1,4 @@
-"""What people type by mistake, and what they meant."""
+"""Errors for command lines with mistakes, with hints what was meant."""
 
 import difflib
 import os
@@ -44,7 +44,7 @@ def _apply(args: Sequence[str]) -> str:
 
 
 def usage_error(ctx: Any, args: Sequence[str], error: Any) -> UsageError:
-    """What typer found wrong with the arguments of a command, in plain words."""
+    """An error of typer about the arguments of a command, in plain words."""
     param, option = getattr(error, "param", None), getattr(error, "option_name", None)
     hint: str | None = f"{ctx.command_path} --help"
     message = error.format_message().rstrip(".")
@@ -76,7 +76,7 @@ def usage_error(ctx: Any, args: Sequence[str], error: Any) -> UsageError:
 
 
 def no_input_hint(command: str) -> str:
-    """What to type where inputs are missing; data may be waiting in a pipe."""
+    """The hint for missing inputs, when data may be waiting in a pipe."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -86,13 +86,13 @@ def no_input_hint(command: str) -> str:
 
 
 def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
-    """What to type instead of an option that does not exist."""
+    """The hint for an option that does not exist."""
     option = error.option_name
     known = _names(ctx.command.get_params(ctx))
     near = [*(error.possibilities or ()), *difflib.get_close_matches(option, known, 1)]
     closest = next((f"did you mean {name}?" for name in near if _is_like(option, name)), None)
     commands = getattr(ctx.command, "commands", None)
-    if commands:  # options of a command stand before it, or without one
+    if commands:  # options of a command were given before it, or without a command
         name = next((arg for arg in args if arg.lstrip("-") in commands), None)
         if name is None:
             return _apply(args) if any(map(_is_path, args)) else closest
@@ -113,7 +113,7 @@ def _option_hint(ctx: Any, args: Sequence[str], error: Any) -> str | None:
 
 
 def _is_like(option: str, name: str) -> bool:
-    """Whether two options are alike, apart from the dashes that all begin with."""
+    """Whether two options are similar, apart from their dashes."""
     ours, other = option.strip("-"), name.strip("-")
     least = 0.6 if ours[:1] == other[:1] else 0.75
     return difflib.SequenceMatcher(None, ours, other).ratio() >= least
@@ -146,7 +146,7 @@ def _other_command(ctx: Any, option: str) -> str | None:
 
 
 def _value_of(option: str, args: Sequence[str]) -> str:
-    """What was given to an option, with a space before it."""
+    """The value given to an option, with a space before it."""
     for arg, following in pairwise([*args, ""]):
         if arg.startswith(f"{option}="):
             following = arg.partition("=")[2]
@@ -157,9 +157,9 @@ def _value_of(option: str, args: Sequence[str]) -> str:
 
 
 def check_words(params: Sequence[Any], args: Sequence[str], code: str = "usage") -> None:
-    """UsageError for words that are parsed as something else than what they mean."""
+    """Raise UsageError for words that typer parses differently from what is meant."""
     known = _names(params)
-    option = ""  # whose value comes next
+    option = ""  # the option whose value is the next word
     last, value, inputs = "", "", 0  # the option and the value just before the word
     for word, following in pairwise([*args, ""]):
         message, hint = "", ""
@@ -196,7 +196,7 @@ def _odd_dash(word: str, known: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _wants_value(word: str, known: Mapping[str, Any]) -> str:
-    """The option in a word, as `-o` in `-fo`, whose value is the next word."""
+    """The option in a word whose value is the next word, such as `-o` in `-fo`."""
     if word in known:
         return "" if is_flag(known[word]) else word
     *flags, last = [f"-{char}" for char in word.removeprefix("-")] or [""]
@@ -214,7 +214,7 @@ def _after_flag(flag: str, word: str, opposites: Sequence[str]) -> tuple[str, st
 
 
 def _flag_hint(flag: str, value: str, opposites: Sequence[str]) -> str:
-    """What to type instead of a flag with a value, if the value says it."""
+    """The hint for a flag with a value, if the value shows what was meant."""
     if flag == "--json" and value.endswith(".json"):
         return f"use --stats {shlex.quote(value)}"
     if flag == "--stats" and value.endswith(".json"):  # of info
@@ -227,7 +227,7 @@ def _flag_hint(flag: str, value: str, opposites: Sequence[str]) -> str:
 
 
 def _number_hint(flag: str, number: str) -> str:
-    """What to type instead of a flag with a number."""
+    """The hint for a flag with a number."""
     if flag in ("-n", "--dry-run"):
         return f"for copies use --copies {number}, for workers -j {number}; -n writes nothing"
     return f"use {flag} -p {number}" if "." in number else f"leave '{number}' out"
@@ -243,7 +243,7 @@ def _after_value(option: str, value: str, word: str) -> tuple[str, str]:
 
 
 def _without_dashes(word: str, following: str, known: Mapping[str, Any]) -> tuple[str, str]:
-    """The error and the hint for `seed=7`, `seed 7` and `/seed 7` behind the inputs."""
+    """The error and the hint for `seed=7`, `seed 7` and `/seed 7` after the inputs."""
     name, equals, value = word.removeprefix("/").partition("=")
     option = f"{'--' if len(name) > 1 else '-'}{name}"
     if option not in known or not name[:1].isalpha() or os.path.exists(word):
@@ -265,7 +265,7 @@ def is_flag(param: Any) -> bool:
 
 
 def _source_hint(args: Sequence[str], known: Mapping[str, Any]) -> str:
-    """The command with `--source`, of two files the second."""
+    """The command with `--source`; the source is the second of two files."""
     before = ["", *args]
     files = [
         arg

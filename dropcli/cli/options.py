@@ -1,4 +1,4 @@
-"""Arguments, and the options of what is dropped, each once: names, help, parser, panel."""
+"""Arguments, and the options of dropout, each with its names, help, parser and panel."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ def option(
     default: str | bool = True,
     words: Callable[[], Sequence[str]] | None = None,
 ) -> Any:
-    """An option, by its names and what it takes: `-k --key GLOB`, `--rng dropcli|torch`.
+    """An option, given by its names and the form of its value: `-k --key GLOB`, `--rng a|b`.
 
-    `default` is shown in the help, where True stands for the value itself. `words` complete.
+    The help shows `default`; True stands for the value itself. `words` complete the option.
     """
     flags = [name for name in names.split() if name.startswith("-")]
     metavar = names.split()[-1] if len(flags) < len(names.split()) else None
@@ -44,7 +44,7 @@ def option(
 
 
 def argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None = None) -> Any:
-    """A path, by the name that the help shows; `words` complete it."""
+    """A path, with the name that the help shows; `words` complete it."""
     return typer.Argument(
         metavar=metavar,
         help=text,
@@ -57,7 +57,7 @@ def argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None 
 def taking(
     *groups: type, without: Sequence[str] = ()
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command, in place of its `**chosen`, the options that these classes list."""
+    """Replace `**chosen` of a command with the options that these classes list."""
 
     def extend(command: Callable[..., int]) -> Callable[..., int]:
         signature = inspect.signature(command)
@@ -121,8 +121,8 @@ Mode = Annotated[
     option(
         _DROP,
         "--mode MODE",
-        "What drops as one: element, channel (as nn.Dropout2d), pixel, sample, feature, or patch:S "
-        "(squares of S x S pixels).",
+        "What drops as one: element, channel (like nn.Dropout2d), pixel, sample, feature, or "
+        "patch:S (squares of S x S pixels).",
         values.parse_mode,
         default="element",
         words=values.modes,
@@ -205,7 +205,7 @@ Fill = Annotated[
 ]
 Alpha = Annotated[
     bool,
-    option(_VALUES, "--alpha", "Alpha dropout for SELU networks, as nn.AlphaDropout."),
+    option(_VALUES, "--alpha", "Alpha dropout for SELU networks, like nn.AlphaDropout."),
 ]
 Evaluation = Annotated[
     bool, option(_VALUES, "--eval", "Evaluation mode: dropout is off and tensors are copied.")
@@ -244,7 +244,7 @@ Rng = Annotated[
 
 
 class Dropping:
-    """The options of what is dropped; None, False and empty ones are not given."""
+    """The options of dropout. None, False and empty lists mean that an option is not given."""
 
     p: P = None
     p_per: PPer = None
@@ -266,7 +266,7 @@ class Dropping:
 
 
 def settings_of(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of `Dropping` that are given, but for `stream`, out of those chosen."""
+    """Remove the options of `Dropping` except `stream` from `chosen`; return those given."""
     names = [name for name in inspect.get_annotations(Dropping) if name != "stream"]
     given = {name: chosen.pop(name, None) for name in names}
     return {

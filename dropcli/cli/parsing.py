@@ -1,4 +1,4 @@
-"""The kinds of command: typer's, quicker to start, stricter with options, and with help of ours."""
+"""Typer's kinds of command, but faster to start, stricter with options, and with other help."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _AS_IT_IS = (bool, str, list[str])
 
 
 class Group(TyperGroup):
-    """The program, which has the commands."""
+    """The program, which contains the commands."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
         return _parsed_directly(super().get_params(ctx))
@@ -38,7 +38,7 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command that refuses a single-valued option given twice, instead of taking the last."""
+    """A command that refuses an option given twice, instead of taking the last value."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
         return _parsed_directly(super().get_params(ctx))
@@ -55,12 +55,12 @@ class Command(TyperCommand):
                 _, _, given = self.make_parser(ctx).parse_args(args=list(args))
                 rest = super().parse_args(ctx, args)
         except UsageError as error:
-            check_words(params, words, error.code)  # knows better what was meant
+            check_words(params, words, error.code)  # it finds better what was meant
             raise
         if not ctx.resilient_parsing:  # for completion
             check_words(params, words)
         for param in {param for param in given if param.nargs == 1 and not param.multiple}:
-            # A plain flag says the same however often it is given.
+            # Repeating a flag without a value does not change its meaning.
             valued = not is_flag(param) or param.secondary_opts
             if param.param_type_name == "option" and valued and given.count(param) > 1:
                 raise UsageError("given-twice", f"{param.opts[0]}: given twice")
@@ -78,13 +78,13 @@ def _our_errors(ctx: typer.Context, args: list[str]) -> Iterator[None]:
 
 
 def _write_help(ctx: typer.Context) -> NoReturn:
-    """Show it here: typer ignores a closed stream, and takes out the colour of `--color always`."""
+    """Show the help here: typer ignores a closed stream, and ignores `--color always`."""
     console.write_out(f"{help_text(ctx, console.styler(sys.stdout))}\n")
     raise typer.Exit
 
 
 def _parsed_directly(params: list[Any]) -> list[Any]:
-    """Call parsers ourselves: typer has pydantic do it, a third of a short run to import."""
+    """Call parsers directly. Typer uses pydantic, whose import takes a third of a short run."""
     for param in params:
         kind = param.type_descriptor
         if kind.parameter_info.parser or kind.annotation in _AS_IT_IS:  # others are typer's
@@ -93,9 +93,9 @@ def _parsed_directly(params: list[Any]) -> list[Any]:
 
 
 def _process(param: Any, ctx: typer.Context, value: Any) -> Any:
-    """What an option or argument was given, parsed."""
+    """The parsed value of an option or argument."""
     if param.required and param.value_is_missing(value):
-        return type(param).process_value(param, ctx, value)  # typer says what is missing
+        return type(param).process_value(param, ctx, value)  # typer reports what is missing
     parse = param.type_descriptor.parameter_info.parser or (lambda item: item)
     if param.multiple or param.nargs == -1:
         value = [parse(item) for item in value or ()]

@@ -45,10 +45,10 @@ KeepOriginal = Annotated[
     bool, option(_OUTPUT, "--keep-original", "With --copies, also write the input as copy 0.")
 ]
 Concat = Annotated[
-    bool, option(_OUTPUT, "--concat", "With --copies, join them along dimension 0 of one file.")
+    bool, option(_OUTPUT, "--concat", "With --copies, join them along dimension 0 in one file.")
 ]
 CopyOthers = Annotated[
-    bool, option(_OUTPUT, "--copy-others", "Also copy the other files of input folders.")
+    bool, option(_OUTPUT, "--copy-others", "Also copy files without tensors from input folders.")
 ]
 Provenance = Annotated[
     bool,
@@ -96,7 +96,8 @@ ShardOfFiles = Annotated[
     option(
         _FILES,
         "--shard I/N",
-        "Do the I-th of N parts of the files, as on one of N machines; then --resume without it.",
+        "Process the I-th of N parts of the files. When all parts are done, run the command with "
+        "--resume and without --shard.",
     ),
 ]
 Engine = Annotated[
@@ -104,7 +105,7 @@ Engine = Annotated[
     option(
         _FILES,
         "--engine processes|dask",
-        "Do the files in processes on this machine, or on a Dask cluster that is there.",
+        "Process the files on this machine, or on a running Dask cluster.",
     ),
 ]
 Scheduler = Annotated[
@@ -112,7 +113,7 @@ Scheduler = Annotated[
     option(
         _FILES,
         "--scheduler ADDRESS",
-        "Scheduler of the cluster, such as tcp://host:8786, or its file.",
+        "Address of the Dask scheduler, such as tcp://host:8786, or its scheduler file.",
         path,
         default="DASK_SCHEDULER_ADDRESS",
     ),

@@ -1,6 +1,6 @@
-"""What options and commands are called in other programs."""
+"""Names of options and commands in other programs."""
 
-# Options of other programs, with the one that does it here.
+# Options of other programs, with the corresponding option here.
 _OPTIONS = {
     "-p": "--dropout --drop --drop-p --drop-prob --drop-rate --dropout-p --dropout-prob "
     "--dropout-rate --percent --prob --probability --proba --rate --ratio",

@@ -1,7 +1,7 @@
-"""Values of options from their text, strictly: what is not clearly a value is an error.
+"""Strict parsers for the values of options: what is not clearly a value is an error.
 
-Python's own `float` and `int` take `0_1`, Arabic digits and numbers that round to something else;
-a probability that becomes 1.0 by mistake zeroes a dataset.
+Python's own `float` and `int` accept `0_1`, Arabic digits, and numbers that round to other values.
+A probability that becomes 1.0 by mistake sets a whole dataset to zero.
 """
 
 import math
@@ -27,7 +27,7 @@ _QUOTES = " \t\n'\"\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}
     "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 )
 _PATCH = r"(?:patch|block|cutout|dropblock)[:=]?([1-9][0-9]{0,3})(x\1)?"
-# What other libraries call the modes.
+# Names of the modes in other libraries.
 _MODES = {
     "element": "dropout elementwise elements none",
     "channel": "1d 2d 3d channelwise dropout1d dropout2d dropout3d spatial",
@@ -91,7 +91,7 @@ def _integer_meant(text: str, least: int, most: int) -> str | None:
 
 
 def not_empty(code: str, message: str) -> Callable[[str], str]:
-    """The parser of text that is empty where a shell variable is not set."""
+    """The parser of text that is empty if a shell variable is not set."""
 
     def parse(text: str) -> str:
         if not text:
@@ -101,11 +101,11 @@ def not_empty(code: str, message: str) -> Callable[[str], str]:
     return parse
 
 
-path = not_empty("empty-path", "the path is empty")  # Python takes it for the current folder
+path = not_empty("empty-path", "the path is empty")  # for Python it is the current folder
 
 
 def output_path(text: str) -> str:
-    """The path of `-o`, for which `-o=y.pt` would be the file `=y.pt`, and `-oy.pt-f` another."""
+    """The path of `-o`. Refuses `-o=y.pt`, which would be a file `=y.pt`, and `-oy.pt-f`."""
     if hint := _without_equals("-o", text):
         raise UsageError("bad-output", f"-o: '{text}' begins with an equals sign", hint)
     if joined := re.fullmatch(_JOINED, text, re.DOTALL):
@@ -120,7 +120,7 @@ def _without_equals(option: str, text: str) -> str | None:
 
 
 def parse_p(value: str | float) -> float | tuple[float, float]:
-    """A probability, or two as in 0.1:0.5 to draw one between."""
+    """A probability, or a range such as 0.1:0.5 to draw it from."""
     low, colon, high = str(value).partition(":")  # typer parses the default too
     if not colon:
         return _parse_probability(low)
@@ -132,7 +132,7 @@ def parse_p(value: str | float) -> float | tuple[float, float]:
 
 
 def _parse_probability(text: str) -> float:
-    """0 to 1. What would round to another meaning, as 1e-400 to 0, is an error."""
+    """A number from 0 to 1. It is an error if rounding changes its meaning, as with 1e-400."""
     from decimal import Decimal  # slow for --help
 
     exact = Decimal(text) if re.fullmatch(_NUMBER, text) else None
@@ -145,7 +145,7 @@ def _parse_probability(text: str) -> float:
 
 
 def _p_hint(text: str) -> str | None:
-    """Percentages, fractions and decimal commas, in the form that was meant."""
+    """The hint for percentages, fractions and decimal commas."""
     if hint := _without_equals("-p", text):
         return hint
     meant = -1.0
@@ -168,7 +168,7 @@ def _p_hint(text: str) -> str | None:
 
 
 def completion(words: Callable[[], Sequence[str]] | None) -> Callable[[str], list[str]] | None:
-    """What gives the words that complete what was typed; None for no words."""
+    """A function that returns the words that complete a prefix; None without words."""
 
     def complete(incomplete: str) -> list[str]:
         return [word for word in words() if word.startswith(incomplete)] if words else []
@@ -177,14 +177,14 @@ def completion(words: Callable[[], Sequence[str]] | None) -> Callable[[str], lis
 
 
 def modes() -> Sequence[str]:
-    """What completes after `--mode`."""
+    """The words that complete `--mode`."""
     from dropcli.dropout import MODES  # slow for --help
 
     return [*MODES[:-1], "patch:8"]
 
 
 def topics() -> Sequence[str]:
-    """What completes after `dropcli help`: the pages of the guide."""
+    """The words that complete `dropcli help`: the pages of the guide."""
     from importlib.resources import files  # slow for --help
 
     folder = files("dropcli") / "guide"
@@ -192,7 +192,7 @@ def topics() -> Sequence[str]:
 
 
 def parse_mode(text: str) -> str:
-    """The name of a mode, which is checked with the other settings."""
+    """The name of a mode; it is checked with the other settings."""
     meant = _mode_meant(text)
     if meant == text:
         return text
@@ -203,7 +203,7 @@ def parse_mode(text: str) -> str:
 
 
 def _mode_meant(text: str) -> str | None:
-    """The mode that another library calls so."""
+    """The mode that has this name in another library."""
     if size := re.fullmatch(_PATCH, text):
         return f"patch:{size[1]}"
     return next((mode for mode, names in _MODES.items() if text.lower() in names.split()), None)

@@ -52,7 +52,7 @@ class Mask:
             self._expand(0, 0, start, out)
 
     def words(self, start: int, count: int) -> tuple[NDArray[np.uint32], int] | None:
-        """The words of elements from `start`, and the largest that drops; None if that is not all."""
+        """The words of elements from `start`, and the largest that drops, if they decide."""
         if self.per_element and isinstance(self._decisions, Bernoulli):
             return self._decisions.words(start, count)
         return None

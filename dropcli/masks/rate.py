@@ -34,7 +34,7 @@ class RateSummary:
     def excludes(self, decisions: int, dropped: int) -> bool:
         """Whether the rate is more than 5 standard deviations from p.
 
-        If few decisions drop, the normal distribution is a poor approximation: with p = 1e-6, one of
+        If few decisions drop, a normal distribution is a poor approximation: with p = 1e-6, one of
         1,000 is 31 standard deviations away, but happens to one tensor in 1,000. So the probability
         must be small too, by Chernoff's bound exp(-n D), where D is the relative entropy between
         rate and p. 2 n D corresponds to the square of a normal deviate.

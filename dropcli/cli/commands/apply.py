@@ -37,7 +37,7 @@ def apply(inputs: options.Inputs = None, **chosen: Any) -> int:
 
 
 def run(inputs: list[str], chosen: dict[str, Any]) -> int:
-    """Write outputs as the options of `Dropping` and `Running` say, and show what was done."""
+    """Write outputs with the options of `Dropping` and `Running`, and show the report."""
     with signals.deferred():
         from dropcli.dataset import Request, Shard, SingleFile, choose_output, prepare, read_list
 
@@ -88,7 +88,7 @@ def _check_words(
 
 
 def _scheduler(engine: str, address: str | None) -> str | None:
-    """The scheduler whose workers do the files, None for processes on this machine."""
+    """The scheduler whose workers process the files; None for processes on this machine."""
     if engine != "dask":
         if address:
             raise UsageError("scheduler-without-engine", "--scheduler needs --engine dask")
@@ -101,14 +101,14 @@ def _scheduler(engine: str, address: str | None) -> str | None:
 
 
 def check_second(command: str, inputs: list[str]) -> None:
-    """UsageError for `x.pt y.pt`, as `cp` has it, where nothing is called y.pt yet."""
+    """Raise UsageError for `x.pt y.pt`, the form of `cp`, if there is no y.pt."""
     if len(inputs) == 2 and not os.path.lexists(inputs[1]):
         hint = f"dropcli {command} {shlex.quote(inputs[0])} -o {shlex.quote(inputs[1])}"
         raise UsageError("no-output", "no output is given", hint)
 
 
 def _check_order(command: str, source: str, output: str) -> None:
-    """FileError for `-o x.pt y.pt` where x.pt is the file that is there."""
+    """Raise FileError for `-o x.pt y.pt` if x.pt exists and y.pt does not."""
     is_name = PurePath(source).suffix in (".pt", ".pth", ".safetensors") and ":" not in source
     there = os.path.lexists(source) or glob.has_magic(source)
     if is_name and not there and os.path.isfile(output) and not hint_of(source):
@@ -134,7 +134,7 @@ def _run_file(
     elif not quiet:
         console.show_file(file, dropout.settings(), on_stderr=to_stdout, verbose=verbose)
     elif drawn and not application.request.provenance and not dropout.eval:
-        console.note(f"seed {dropout.seed}")  # nothing else remembers it
+        console.note(f"seed {dropout.seed}")  # it is recorded nowhere else
     if not quiet:
         about_all = [("", notice) for notice in application.notices]
         about_file = [(file.source, notice) for notice in file.notices(verbose=verbose)]
@@ -159,7 +159,7 @@ def _run_dataset(
     if not quiet:
         console.show_notices([("", notice) for notice in application.notices], verbose=True)
         if drawn and request.output is None and not dropout.eval:
-            console.note(f"seed {dropout.seed}")  # to resume with, should the run be interrupted
+            console.note(f"seed {dropout.seed}")  # needed to resume if the run is interrupted
     started = time.monotonic()
     with progress("dropping", enabled=not quiet, lines=True) as shown:
         report = application.run(shown)
@@ -169,7 +169,7 @@ def _run_dataset(
     elif not quiet:
         console.show_tally(tally, request, dropout.settings(), verbose=verbose)
     if not quiet:
-        known = len(application.notices)  # which were shown before
+        known = len(application.notices)  # these were shown before
         console.show_notices(report.notices.placed()[known:], verbose=verbose)
         if tally.done and not request.dry_run:
             console.show_end(
@@ -182,7 +182,7 @@ def _run_dataset(
 
 
 def _check_stdout(json: bool) -> None:
-    """Standard output is for the tensors, and for nothing else."""
+    """Raise UsageError if anything but the tensors would go to standard output."""
     if json:
         raise UsageError(
             "two-on-stdout",

@@ -22,7 +22,7 @@ def diff(
       dropcli diff x.pt x.safetensors -q && echo the same
 
     Tensors are matched by name, also between .pt and .safetensors files. The exit code is 0 if all
-    are equal, and 4 if one differs or is in one file only.
+    are equal, and 4 if one differs or is in only one file.
     """
     one, two = values.path(before), values.path(after)
     if one == two == "-":

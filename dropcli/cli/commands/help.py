@@ -36,7 +36,7 @@ def help(ctx: typer.Context, topic: options.Topic = None, color: run_options.Col
 
 
 def _pages() -> dict[str, str]:
-    """The pages by their topics; below its title each has a sentence that says what it is about."""
+    """The pages by topic. Below its title, each has a sentence that summarizes it."""
     from importlib.resources import files  # 20 ms
 
     folder = files("dropcli") / "guide"
@@ -44,7 +44,7 @@ def _pages() -> dict[str, str]:
 
 
 def _show_command(ctx: typer.Context, name: str, topics: list[str]) -> int:
-    """The help of a command that was named instead of a topic; UsageError if there is none."""
+    """Show the help of a command that was named instead of a topic, or raise UsageError."""
     group = ctx.find_root().command
     assert isinstance(group, TyperGroup)
     commands = group.list_commands(ctx)

@@ -18,9 +18,9 @@ def mask(inputs: options.Inputs = None, **chosen: Any) -> int:
       dropcli mask x.pt -o mask.pt --like y.pt
       dropcli mask data/ -o masks/ --like augmented/0001.pt
 
-    The tensors have the names and shapes of those that drop; others are left out. The options
-    are those of `dropcli apply`, and so is the mask. Use it to know what was hidden, as in the
-    loss of a denoising model.
+    The output has a tensor for each one that drops, with the same name and shape. Options and
+    masks are those of `dropcli apply`. Use the mask to know which elements were dropped, for
+    example in the loss of a denoising model.
     """
     if inputs and chosen["output"] is None:
         check_second("mask", inputs)

@@ -25,7 +25,7 @@ def preview(
       dropcli preview x.safetensors -p 0.3 --seed 7
       dropcli preview images.pt --mode patch:8 --copies 3 -o sheet.png
 
-    No tensors are written, and only the samples that are shown are read. They are exactly what
+    No tensors are written, and only the shown samples are read. They are exactly what
     `dropcli apply` writes with the same seed.
     """
     with signals.deferred():

@@ -1,4 +1,4 @@
-"""`dropcli verify`: derive outputs again, and compare."""
+"""`dropcli verify`: compute outputs again, and compare."""
 
 from dropcli.cli import options, run_options
 from dropcli.cli.missing import add_hints
