@@ -42,7 +42,7 @@ def test_a_disk_that_is_full_for_the_journal(run: Run, jobs: int) -> None:
     assert done.returncode == 1
     assert done.stderr.decode().splitlines() == [
         "error: out/dropcli.jsonl: file too large",
-        "hint: mend that, then continue with --resume",
+        "hint: solve the problem, then continue with --resume",
     ]
     resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
     assert resumed.code == 0, resumed.err

@@ -51,7 +51,7 @@ def test_getattr_is_refused_without_a_word_of_attacks(run: Run) -> None:
     (error,) = result.json["errors"]
     assert error["code"] == "program-in-data"
     assert error["message"] == "its pickle calls getattr, which can reach any function"
-    assert error["hint"] == "where you trust it, load it with torch and save only its tensors"
+    assert error["hint"] == "if you trust it, load it with torch and save only its tensors"
 
 
 def test_no_module_of_this_python_passes(run: Run) -> None:

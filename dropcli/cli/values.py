@@ -127,7 +127,7 @@ def parse_p(value: str | float) -> float | tuple[float, float]:
     ends = (_parse_probability(low), _parse_probability(high))
     if ends[0] > ends[1]:
         hint = f"did you mean {high}:{low}?"
-        raise UsageError("bad-p", f"-p: the lower end of '{value}' comes second", hint)
+        raise UsageError("bad-p", f"-p: the range '{value}' ends below its start", hint)
     return ends
 
 

@@ -158,7 +158,7 @@ def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
         more = f" (and {len(shared) - 1:,} more like them)" if len(shared) > 1 else ""
         yield Notice(
             "same-stream",
-            f"'{other}' and '{job.source}'{more} share the mask name '{job.stream}', so tensors of "
+            f"'{other}' and '{job.source}'{more} share the stream '{job.stream}', so tensors of "
             "the same name get the same mask",
         )
 

@@ -53,7 +53,7 @@ def preview(
         looks = look(readable, dropout, stream, numbers, None if every else _TENSORS)
     notices = [*settings_notices(dropout), *replace(file, source=path).notices()]
     if others:
-        message = f"this is the first of {others + 1:,} files; name another one to see that"
+        message = f"only the first of {others + 1:,} files is shown; name another file to see it"
         notices.insert(0, Notice("first-of-several", message))
     return Preview(path, stream, dropout, file.tensors, looks, notices)
 

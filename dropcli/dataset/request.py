@@ -70,14 +70,14 @@ class Request:
             (
                 self.jobs and (self.executor or self.scheduler),
                 "jobs-and-engine",
-                "-j sets the number of own workers, and the engine has its own",
+                "-j sets the number of local processes, but the engine has its own workers",
             ),
             (unrecorded, "resume-without-provenance", "--resume with --in-place needs provenance"),
         ):
             if wrong:
                 raise UsageError(code, message)
         if self.shard and self.seed_drawn:
-            message = "--shard needs --seed, or each shard would draw its own"
+            message = "--shard needs --seed, otherwise each shard would draw its own"
             raise UsageError("shard-without-seed", message, "add the same --seed to all shards")
 
     @property

@@ -145,7 +145,7 @@ def _work_off(
         stop.unfinished = engine.unfinished
         raise
     except DropcliError as error:  # the journal cannot be written, or no worker starts
-        error.hint = error.hint or "mend that, then continue with --resume"
+        error.hint = error.hint or "solve the problem, then continue with --resume"
         raise
 
 
@@ -232,7 +232,7 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
             raise UsageError(
                 "other-names",
                 f"--resume: the run began with '{before}', which would now be '{task.name}'",
-                "keep to --copies of 1 to 9, or of 10 to 99, so that names have the same width",
+                "use a --copies with as many digits as before, so that names stay the same",
                 journal.path,
             )
 

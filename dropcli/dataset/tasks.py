@@ -204,7 +204,7 @@ def worker_died(path: str) -> FileError:
     """The error for a file whose worker died twice, the second time with only this file."""
     return FileError(
         "worker-died",
-        "the worker process was killed twice on this file",
+        "the worker process was killed twice while it processed this file",
         "run this file alone; it may need more memory than is free",
         path,
     )

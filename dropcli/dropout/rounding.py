@@ -60,7 +60,7 @@ def encode_integer(dtype: Dtype, fill: float | int) -> NDArray[Any]:
         low, high = int(limits.min), int(limits.max)
     if fill != int(fill) or not low <= fill <= high:
         raise TensorError(
-            "bad-fill", f"--fill {fill}: {dtype.name} takes whole numbers from {low} to {high}"
+            "bad-fill", f"--fill {fill}: {dtype.name} can hold integers from {low} to {high}"
         )
     return np.array([int(fill)], dtype.numpy)
 
@@ -72,7 +72,7 @@ def encode_float(dtype: Dtype, fill: float | int) -> NDArray[Any]:
     limit = float(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]  # its stubs
     if not -limit <= fill <= limit:
         raise TensorError(
-            "bad-fill", f"--fill {fill}: {dtype.name} takes numbers from {-limit:g} to {limit:g}"
+            "bad-fill", f"--fill {fill}: {dtype.name} can hold numbers from {-limit:g} to {limit:g}"
         )
     return np.array([float(fill)]).astype(dtype.numpy)
 

@@ -18,7 +18,7 @@ from dropcli.dropout.settings import Dropout
 from dropcli.errors import TensorError
 from dropcli.tensors import DTYPES, TensorInfo
 
-LEAVE_OUT = "leave it out with --exclude: it is then copied"
+LEAVE_OUT = "copy it unchanged with --exclude"
 
 _NAMES_SHOWN = 10
 _QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}" + (
@@ -208,7 +208,7 @@ def check_dtype(dropout: Dropout, tensor: TensorInfo) -> None:
         raise in_tensor(tensor, TensorError("dtype-without-zero", message, LEAVE_OUT))
     if kind != "float" and (dropout.alpha or dropout.rng == "torch"):
         option = "--alpha" if dropout.alpha else "--rng torch"
-        message = f"{option} works on F64, F32, F16 and BF16, and this is {name}"
+        message = f"{option} supports F64, F32, F16 and BF16, not {name}"
         raise in_tensor(tensor, TensorError("not-for-torch", message, LEAVE_OUT))
     if kind in ("integer", "bool") and dropout.rescale:
         message = f"{name} cannot be scaled by 1/(1-p)"

@@ -243,7 +243,9 @@ def _check_torch(dropout: Dropout, groupings: list[str]) -> None:
     if isinstance(dropout.p, Range):
         others.append(f"-p {dropout.p}")
     if others:
-        raise _clash("--rng torch", others[0], "it makes what nn.Dropout and nn.Dropout2d make")
+        raise _clash(
+            "--rng torch", others[0], "it makes only the masks of nn.Dropout and nn.Dropout2d"
+        )
 
 
 def _clash(option: str, other: str, hint: str) -> UsageError:

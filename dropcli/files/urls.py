@@ -40,7 +40,7 @@ def split_url(url: str) -> tuple[str, str]:
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
     if not bucket:
-        raise UsageError("no-bucket-name", "the URL names no bucket", "s3://BUCKET/KEY", url)
+        raise UsageError("no-bucket-name", "the URL has no bucket", "s3://BUCKET/KEY", url)
     return f"{scheme}://{bucket}", key.strip("/")
 
 
@@ -61,7 +61,7 @@ def check_urls(paths: Iterable[str | None]) -> None:
     for path in paths:
         scheme = scheme_of(path) if path else ""
         if path and scheme and scheme not in _STORES:
-            raise UsageError("url", f"{scheme}:// is neither read nor written", _hint(path), path)
+            raise UsageError("url", f"{scheme}:// is not supported", _hint(path), path)
         if path and scheme:
             split_url(path)
 

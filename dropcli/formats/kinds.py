@@ -9,13 +9,13 @@ from typing import NamedTuple
 from dropcli.errors import FormatError
 from dropcli.files import Reader
 
-_RESAVE = "where you trust it, load it with torch and save it again"
+_RESAVE = "if you trust it, load it with torch and save it again"
 _NEITHER = "neither a .pt (zip) nor a safetensors file"
 _ARRAYS = "load it in Python and save its arrays with torch.save or safetensors"
 _IMAGE = "load it in Python and save its pixels with torch.save or safetensors"
 _PIPE = "pipe it in: `{} -dc FILE | dropcli ... -`"
 _EXPORT = "save the state_dict() of its module with torch.save"
-_SHARD = "a part of a distributed checkpoint, not a file of its own"
+_SHARD = "a part of a distributed checkpoint, not a complete file"
 _JOIN = (
     "join the parts: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER x.pt"
 )
@@ -40,14 +40,16 @@ _KINDS = {
     rb"BZh[1-9]1AY": Kind("bzip2 data", _PIPE.format("bzip2")),
     rb"PYTORCH1": Kind("a file of torch before version 0.1", _RESAVE, _OTHER),
     rb"\x80[\1-\5]": Kind(
-        "a pickle", "where you trust it, load it with pickle and save it with torch", _OTHER
+        "a pickle", "if you trust it, load it with pickle and save it with torch", _OTHER
     ),
     rb"(sys_info|pickle|tensors|storages)\0.{245,252}ustar": Kind(
         "a tar archive of torch before version 0.1.10", _RESAVE, _OTHER
     ),
     rb".{257}ustar": Kind("a tar archive", _RESAVE, _OTHER),
     rb"\x93NUMPY": Kind("a numpy array (.npy)", _ARRAYS, _OTHER),
-    rb"\{": Kind("JSON", "of an index file, name the .safetensors files in it", "not-tensors"),
+    rb"\{": Kind(
+        "JSON", "if it is an index, use the .safetensors files that it lists", "not-tensors"
+    ),
     rb"<(!doctype html|html)": Kind("an HTML page", "download the file again", "not-tensors"),
     rb"\x89PNG\r\n": Kind("a PNG image", _IMAGE),
     rb"\xff\xd8\xff": Kind("a JPEG image", _IMAGE),

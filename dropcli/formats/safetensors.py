@@ -109,9 +109,9 @@ def _read_header(reader: Reader) -> bytes:
         raise FormatError("truncated-header", problem, INCOMPLETE)
     length = int.from_bytes(prefix, "little")
     if length > _MAX_HEADER_BYTES:
-        raise FormatError("header-too-large", f"a header cannot have {length:,} bytes")
+        raise FormatError("header-too-large", f"a header of {length:,} bytes is too large")
     if reader.size is not None and length > reader.size - 8:
-        problem = f"the header has {length:,} bytes, but the file only {reader.size:,}"
+        problem = f"the header has {length:,} bytes, but the file has only {reader.size:,}"
         raise FormatError("truncated-header", problem, INCOMPLETE)
     header = reader.read(0, 8 + length)[8:]
     values = header.count(b",")

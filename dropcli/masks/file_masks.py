@@ -70,7 +70,7 @@ class FileMasks:
         if not shape:
             raise TensorError(
                 "no-samples",
-                "--p-per sample needs samples along dimension 0, and this is a scalar",
+                "--p-per sample needs samples along dimension 0, but this is a scalar",
                 LEAVE_OUT,
             )
         if over is not None and over.resolve(shape).get(0) != 1:

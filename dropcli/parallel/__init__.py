@@ -81,7 +81,7 @@ def _allow_open_files() -> None:
     if 0 <= soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if 0 <= hard < _FEWEST_OPEN_FILES:
-        message = f"only {hard} files may be open at once, and many files need {_FEWEST_OPEN_FILES}"
+        message = f"the limit is {hard} open files, but a dataset needs {_FEWEST_OPEN_FILES}"
         raise FileError("open-files", message, "ulimit -n 1024")
 
 

@@ -81,7 +81,7 @@ class Cluster(Pool):
         for future in answers:
             failure = None if future.cancelled() else future.exception()
             if isinstance(failure, ModuleNotFoundError):
-                raise missing_elsewhere(f"the worker at {asked[future]} has")
+                raise missing_elsewhere(f"the worker at {asked[future]}")
             if isinstance(failure, DropcliError):
                 raise failure
         self._seen = time.monotonic()

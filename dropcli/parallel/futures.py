@@ -48,7 +48,11 @@ class Pool:
 
     def lost(self) -> DropcliError:
         """The error for work that was cancelled, but not by this run."""
-        return FileError("executor-lost", "the executor was shut down", "make another, and resume")
+        return FileError(
+            "executor-lost",
+            "the executor was shut down",
+            "create a new one, then continue with --resume",
+        )
 
 
 class Futures(Engine[T, R]):
@@ -143,9 +147,9 @@ class Futures(Engine[T, R]):
         if isinstance(error, BrokenExecutor | CancelledError):
             return self._pool.lost()
         if isinstance(error, ModuleNotFoundError):
-            return missing_elsewhere("a worker has")
+            return missing_elsewhere("a worker")
         message = f"a worker failed: {type(error).__name__}: {error}".splitlines()[0]
-        return FileError("worker-failed", message, "mend that, then continue with --resume")
+        return FileError("worker-failed", message, "solve the problem, then continue with --resume")
 
 
 class _Call:
@@ -189,11 +193,11 @@ def _run(work: Work[T, R], chunk: list[T]) -> Done[R]:
 
 def other_version(there: str) -> DropcliError:
     """The error for workers with another version of dropcli."""
-    message = f"a worker has dropcli {there}, and this is {__version__}"
+    message = f"a worker has dropcli {there}, but this is {__version__}"
     return FileError("other-version", message, f"install dropcli=={__version__} on all workers")
 
 
-def missing_elsewhere(who: str) -> DropcliError:
-    """The error for workers without dropcli; `who` names them."""
-    message = f"{who} no dropcli"
+def missing_elsewhere(worker: str) -> DropcliError:
+    """The error for workers without dropcli; `worker` is one of them."""
+    message = f"dropcli is not installed on {worker}"
     return FileError("no-dropcli", message, f"install dropcli=={__version__} on all workers")

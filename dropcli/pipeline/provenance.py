@@ -70,7 +70,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
         if settings.get("torch") not in (None, torch_version()):
             raise FormatError(
                 "other-torch",
-                f"the masks are those of torch {settings['torch']}, and torch {torch_version()} "
+                f"the masks are those of torch {settings['torch']}, but torch {torch_version()} "
                 "is installed",
                 f"install torch {settings['torch']} for these masks",
             )

@@ -1,4 +1,4 @@
-"""The journals of a dataset: which outputs are done, and of which shard."""
+"""The journals of a dataset: which outputs are done, and in which shard."""
 
 from dropcli.dataset.journal.file import Journal as Journal
 from dropcli.dataset.journal.settings import check_settings as check_settings

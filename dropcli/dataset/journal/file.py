@@ -1,7 +1,7 @@
-"""A dataset's journal: a line of JSON for each finished file, written after it was published.
+"""A dataset's journal: a line of JSON for each finished file, written after publication.
 
-Wherever a run is killed, each file that the journal lists is there. At worst a file is there that
-it does not list yet.
+If a run is killed at any moment, each file in the journal exists. At worst a file exists that is
+not yet in the journal.
 """
 
 import json
@@ -15,7 +15,7 @@ from dropcli.errors import FormatError, located
 from dropcli.files import Log, is_url, open_log
 
 _SYNC_EVERY = 256  # lines
-NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # from reading damaged lines
+NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # errors of reading damaged lines
 
 
 class _Entry(NamedTuple):
@@ -26,13 +26,13 @@ class _Entry(NamedTuple):
     stream: str
     copy: int
     place: int
-    journal: str  # which may be that of a shard
+    journal: str  # the path of its journal, which may be that of a shard
 
 
 class Journal:
-    """The journal of an output folder, which one run at a time may hold.
+    """The journal of an output folder. One run at a time may hold it.
 
-    `fresh` starts an empty one, with `replace` also over an old one; `read_only` changes nothing.
+    `fresh` starts an empty one; with `replace`, an old one is removed. `read_only` changes nothing.
 
     Raises:
         FileError: another run holds it, or has just written it.
@@ -54,9 +54,9 @@ class Journal:
         self._unsynced = 0
         self._read_only = read_only
         self._holds_files = False
-        self._there: dict[str, Stamp] | None = None  # outputs in a store, once they are listed
-        self.settings: dict[str, Any] | None = None  # what all its lines were made with
-        self.others: dict[str, dict[str, Any]] = {}  # the settings of journals that were added
+        self._there: dict[str, Stamp] | None = None  # outputs in a store, after they are listed
+        self.settings: dict[str, Any] | None = None  # the settings for all its lines
+        self.others: dict[str, dict[str, Any]] = {}  # the settings of included journals
         self._begun = False
         with located(path):
             self._log = open_log(
@@ -73,9 +73,9 @@ class Journal:
     def confirm(
         self, output: str, path: str, stream: str, copy: int, source: Stamp | None
     ) -> dict[str, Any] | None:
-        """The line of this output, if it is still at `path` as it was made from this source.
+        """The line of this output, if the file at `path` is unchanged and made from this source.
 
-        `source` is None in place, where the source has become the output.
+        `source` is None in place, where the output has replaced the source.
         """
         entry = self._entries.get(output)
         if entry is None or (entry.stream, entry.copy) != (stream, copy):
@@ -89,11 +89,11 @@ class Journal:
             return None
 
     def output_of(self, stream: str, copy: int, suffix: str) -> str | None:
-        """The name of this copy's output in the journal."""
+        """The name of the output of this copy in the journal."""
         return self._outputs.get((stream, copy, suffix))
 
     def include(self, path: str) -> None:
-        """Read another journal of the same folder too; of each output the last line counts."""
+        """Read another journal of the same folder too; the last line for an output is used."""
         other = Journal(path, read_only=True)
         if other.settings is not None:
             self.others[path] = other.settings
@@ -102,14 +102,14 @@ class Journal:
             if known is None or self._is_later(output, entry, known):
                 self._entries[output] = entry
         self._outputs |= other._outputs
-        if is_url(path):  # a store would send all of it again for each line
+        if is_url(path):  # reading single lines again would download all of it each time
             self._logs[path] = other._log
         else:
             other.close()
 
     @property
     def is_known(self) -> bool:
-        """Whether it, or one that it includes, records the settings of a run."""
+        """Whether it, or an included journal, records the settings of a run."""
         return self.settings is not None or bool(self.others)
 
     def begin(self, settings: dict[str, Any]) -> None:
@@ -123,11 +123,11 @@ class Journal:
 
     @property
     def outputs(self) -> list[str]:
-        """The names of all outputs, below the folder."""
+        """The names of all outputs, relative to the folder."""
         return list(self._entries)
 
     def knows(self, output: str) -> bool:
-        """Whether a run of this folder made this output."""
+        """Whether a run in this folder wrote this output."""
         return output in self._entries
 
     def add(self, line: str) -> None:
@@ -140,11 +140,11 @@ class Journal:
                 self._sync()
 
     def clear(self) -> None:
-        """Have the journal removed when it is closed."""
+        """Remove the journal when it is closed."""
         self._holds_files = False
 
     def close(self) -> None:
-        """Release the journal; one that lists no file is removed."""
+        """Release the journal. It is removed if it has no file."""
         with located(self.path):
             try:
                 if self._unsynced:
@@ -173,11 +173,11 @@ class Journal:
             self.settings, self._begun = settings, True
 
     def _read(self, line: dict[str, Any], place: int) -> dict[str, Any]:
-        """Take in a line, which may hold only the settings; returns these."""
+        """Add a line, which may have only the settings; return the settings."""
         settings = line["settings"]
         if not isinstance(settings, dict) or "p" not in settings:
             raise TypeError
-        settings.setdefault("select", "all")  # the only rule when it was not recorded
+        settings.setdefault("select", "all")  # the only rule before it was recorded
         if len(line) > 1:
             source = Stamp.read(line)
             changed = line["output_etag"] if "output_etag" in line else int(line["output_mtime_ns"])
@@ -197,7 +197,7 @@ class Journal:
         return line
 
     def _is_later(self, output: str, entry: _Entry, known: _Entry) -> bool:
-        """Whether the first of these is about the output that is there."""
+        """Whether `entry`, and not `known`, describes the existing output."""
         if isinstance(entry.output[1], int) and isinstance(known.output[1], int):
             return known.output[1] < entry.output[1]
         with suppress(OSError):
@@ -206,7 +206,7 @@ class Journal:
         return False
 
     def _stamp_of(self, path: str) -> Stamp:
-        """The stamp of an output; OSError if there is none."""
+        """The stamp of an output. Raises OSError if there is none."""
         if not is_url(path):
             return Stamp.of(path)
         if self._there is None:

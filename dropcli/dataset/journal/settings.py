@@ -1,4 +1,4 @@
-"""What journals say about the runs that wrote them."""
+"""The settings of earlier runs, from their journals."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from dropcli.dataset.journal.stamp import stamps_below
 from dropcli.errors import UsageError
 from dropcli.files import first_line, is_url
 
-_RULES = {  # what to do about another `select` than that of the run that is resumed
+_RULES = {  # the hint if the journal has another `select` than this run
     "all": "resume with --all-floats, as it began",
     "data/1": "resume without --all-floats, as it began",
 }
 
 
 def missing_outputs(folder: str) -> list[str]:
-    """The outputs in the journals of this folder that are not there any more."""
+    """The outputs in the journals of this folder that no longer exist."""
     own = os.path.join(folder, journal_name(None, in_place=False))
     names: dict[str, None] = {}
     for path in [own, *(path for path, _ in journals_beside(own))]:
@@ -33,7 +33,7 @@ def missing_outputs(folder: str) -> list[str]:
 
 
 def settings_of(path: str) -> dict[str, Any] | None:
-    """The settings of the run that wrote this journal, None if there is none."""
+    """The settings of the run that wrote this journal; None if there is no journal."""
     try:
         settings = json.loads(first_line(path) or b"")["settings"]
     except (OSError, *NOT_OURS):
@@ -42,7 +42,7 @@ def settings_of(path: str) -> dict[str, Any] | None:
 
 
 def check_settings(path: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """UsageError, naming what differs, unless a journal's settings are those of this run."""
+    """Raise UsageError, with the differences, if a journal's settings are not those of this run."""
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
         was, is_now = (

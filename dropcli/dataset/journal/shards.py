@@ -1,7 +1,7 @@
 """Shards: the files of a dataset, divided among independent runs.
 
-A file belongs to the shard that its name says, so that a listing that has changed moves no other
-file. Each shard has a journal of its own: not every shared disk can have several writers of one.
+A file's name determines its shard, so files do not move when others are added or removed. Each
+shard has its own journal, because some shared disks do not support several writers of one file.
 """
 
 import os
@@ -14,7 +14,7 @@ from dropcli.errors import UsageError
 from dropcli.files import names_beside
 
 _JOURNAL = "dropcli"
-_JOURNAL_IN_PLACE = "dropcli-in-place"  # beside the journal that an output folder may have
+_JOURNAL_IN_PLACE = "dropcli-in-place"  # separate from the journal of an output folder
 _NUMBER = "[1-9][0-9]{0,8}"
 _JOURNALS = re.compile(
     rf"(?P<root>{_JOURNAL}|{_JOURNAL_IN_PLACE})(\.(?P<number>{_NUMBER})-of-(?P<count>{_NUMBER}))?"
@@ -23,14 +23,14 @@ _JOURNALS = re.compile(
 
 
 class Shard(NamedTuple):
-    """One of `total` parts of the files, by its number from 1."""
+    """One of `total` parts of the files; `number` counts from 1."""
 
     number: int
     total: int
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """The shard that `3/8` means; UsageError for what means none."""
+        """Parse text such as `3/8`. Raises UsageError if it is not a shard."""
         found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
         if not found:
             hint = "the first of 8 shards is 1/8, the last is 8/8"
@@ -51,7 +51,7 @@ class Shard(NamedTuple):
         return cls(number, count)
 
     def holds(self, name: str) -> bool:
-        """Whether a file of this name belongs to it, which depends on nothing else."""
+        """Whether a file with this name belongs to the shard. Only the name matters."""
         return int.from_bytes(sha256(os.fsencode(name)).digest()) % self.total == self.number - 1
 
 
@@ -62,12 +62,12 @@ def journal_name(shard: Shard | None, *, in_place: bool) -> str:
 
 
 def is_journal(name: str) -> bool:
-    """Whether a file of this name is the journal of a run or of a shard."""
+    """Whether this is the name of the journal of a run or a shard."""
     return _JOURNALS.fullmatch(name) is not None
 
 
 def journals_beside(path: str) -> Iterator[tuple[str, Shard | None]]:
-    """The other journals of this kind in a journal's folder, in order, and whose they are."""
+    """The other journals of this kind in a journal's folder, in order, each with its shard."""
     folder, own = os.path.split(path)
     kind = _JOURNALS.fullmatch(own)
     for name in names_beside(path):

@@ -1,4 +1,4 @@
-"""What tells a file from a changed one: size, time and inode, or the ETag of an object."""
+"""Stamps that show whether a file has changed: size, time and inode, or the ETag of an object."""
 
 import errno
 import os
@@ -8,16 +8,16 @@ from dropcli.files import Object, find_object, is_url, list_objects
 
 
 class Stamp(NamedTuple):
-    """What tells a file or an object from a changed one without reading it."""
+    """The version of a file or an object, which is found without reading it."""
 
     nbytes: int
     mtime_ns: int = 0
     inode: int = 0
-    etag: str | None = None  # of an object, which has neither time nor inode
+    etag: str | None = None  # for an object, which has no inode
 
     @classmethod
     def of(cls, path: str) -> "Stamp":
-        """The stamp of a file or an object; OSError if there is none."""
+        """The stamp of a file or an object. Raises OSError if there is none."""
         if not is_url(path):
             return cls.from_status(os.stat(path))
         if item := find_object(path):
@@ -34,7 +34,7 @@ class Stamp(NamedTuple):
 
     @property
     def of_output(self) -> tuple[int, int | str]:
-        """What tells whether an output is still the one that was published."""
+        """The part that shows whether an output is still the published one."""
         return self.nbytes, self.mtime_ns if self.etag is None else self.etag
 
     @property

@@ -1,4 +1,4 @@
-"""Compare a file that is there with bytes that are derived again."""
+"""Compare an existing file with bytes that are computed again."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
@@ -12,7 +12,7 @@ Write: TypeAlias = Callable[[bytes | memoryview], None]
 
 
 class Difference(NamedTuple):
-    """The first byte that differs, None where the output cannot even be read."""
+    """The first byte that differs; None if the output cannot be read."""
 
     byte: int | None
     tensor: str | None
@@ -20,14 +20,14 @@ class Difference(NamedTuple):
 
 
 class _Differs(Exception):
-    """Ends the comparison."""
+    """Ends the comparison at the first difference."""
 
     def __init__(self, byte: int) -> None:
         self.byte = byte
 
 
 class Comparison:
-    """Takes bytes as an output file would, and compares them with one that is there."""
+    """Accepts bytes like an output file, and compares them with an existing file."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -35,7 +35,7 @@ class Comparison:
         self._position = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """The bytes that should come next."""
+        """Compare the next bytes."""
         left = self._size - self._position
         there = self._reader.read(self._position, min(len(data), left))
         if there != data:
@@ -48,7 +48,7 @@ class Comparison:
     def difference(
         self, derive: Callable[[Write], None], tensors: Sequence[TensorInfo] = ()
     ) -> Difference | None:
-        """The first byte that is not as `derive` writes it."""
+        """Return the first byte that differs from what `derive` writes."""
         try:
             derive(self.write)
         except _Differs as found:

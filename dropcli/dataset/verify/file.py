@@ -1,4 +1,4 @@
-"""Whether one output is what its provenance says."""
+"""Verify one output against its provenance."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -46,10 +46,10 @@ class Verdict(NamedTuple):
 def verify_file(
     item: Input, source: str, mirrored: bool, on_bytes: Callable[[int], None]
 ) -> Verdict:
-    """Whether an output is what its provenance says it is, made from `source`.
+    """Whether an output is what its provenance says, made from `source`.
 
-    `source` is the file it was made from, or the folder; if `mirrored`, the output should have the
-    name of its source. DropcliError where that cannot be found out.
+    `source` is the file from which it was made, or the folder. If `mirrored`, the output should
+    have the name of its source. Raises DropcliError if the output cannot be verified.
     """
     with located(item.path), closing(open_reader(item.path)) as reader:
         if not reader.seekable:
@@ -79,7 +79,7 @@ def verify_file(
             what = f"copy {copy_number} of '{stream}'" if copy_number else f"'{stream}'"
             other_name = f"its provenance says that it is {what}, which has another name"
             return verdict._replace(difference=Difference(None, None, other_name))
-        import tempfile  # 5 ms, which every short run of `apply` would pay
+        import tempfile  # takes 5 ms to import, which short runs of `apply` should not pay
 
         with tempfile.TemporaryDirectory() as between:
             derive = partial(_derive, made_from, name, entries, between, on_bytes)
@@ -97,7 +97,7 @@ def _derive(
     on_bytes: Callable[[int], None],
     write: Write,
 ) -> None:
-    """Apply to `source` what its provenance lacks of `entries`, by way of files in `between`."""
+    """Apply the entries of `entries` that `source` lacks, with temporary files in `between`."""
     missing = entries[len(_provenance(source)) :] or entries[-1:]
     for number, recorded in enumerate(missing):
         dropout, entry = read_entry(recorded)
@@ -127,7 +127,7 @@ def _explained(
     tensors: Sequence[TensorInfo],
     entries: list[Any],
 ) -> Difference:
-    """The same difference, by what the headers say where they do not agree."""
+    """The same difference, explained by the headers if they differ."""
     with located(source), closing(open_source(source)) as opened:
         root, before = opened.root, opened.provenance or []
         mask = "mask" in entries[-1]
@@ -158,7 +158,7 @@ def _kind(tensor: TensorInfo) -> str:
 
 
 def _name(output: Source) -> str:
-    """A name that an output had; it may decide on a conversion, and is that of an archive."""
+    """A name that the output had. It may determine the format, and is the name of an archive."""
     return f"{output.root}.pt" if output.root else "x.safetensors"
 
 
@@ -172,7 +172,7 @@ def _copy(source: str, on_bytes: Callable[[int], None], write: Write) -> None:
 
 
 def _original(item: Input, source: str) -> str | None:
-    """The source of what may be an untouched copy, which has no provenance of its own."""
+    """The source of a file that may be an unchanged copy, which has no provenance."""
     name = name_of_original(item.name)
     if name is None:
         return None
@@ -181,20 +181,20 @@ def _original(item: Input, source: str) -> str | None:
 
 
 def _is_called(item: Input, stream: str, copy: int) -> bool:
-    """Whether an output has the name that a dataset's run gives it."""
+    """Whether an output has the name that a dataset run would give it."""
     if not is_name_of(item.stream, stream, copy):
         return False
-    # A folder inside the one that was written is placed by its own path.
+    # For a folder inside the output folder, only the end of the path matches.
     folder, above = os.path.dirname(os.path.abspath(item.path)), os.path.dirname(stream)
     return item.stream.count("/") == stream.count("/") or folder.endswith(f"/{above}")
 
 
 def _source_of(item: Input, stream: str, source: str) -> str:
-    """The file that an output was made from: in a folder, the one that its stream names."""
+    """The file from which an output was made; in a folder, the file that its stream names."""
     if not is_folder(source):
         return source
     suffix = PurePath(item.path).suffix
-    below = PurePath(stream)  # what a file says must not lead out of the folder
+    below = PurePath(stream)  # the recorded stream must not lead out of the folder
     for candidate in (suffix, *TENSOR_SUFFIXES):
         path = os.path.join(source, stream.replace("/", os.sep) + candidate)
         if is_file(path) and not below.is_absolute() and ".." not in below.parts:

@@ -23,7 +23,7 @@ _MISSING = Difference(None, None, "it is missing, and the journal lists it")
 def verify_outputs(
     outputs: list[str], source: str, jobs: int | None, progress: Progress
 ) -> tuple[list[Verdict], list[DropcliError]]:
-    """Derive outputs again, and compare: in order the verdicts, and why the others have none."""
+    """Verify outputs; return the verdicts in order, and the errors of the others."""
     check_urls([*outputs, source])
     if _is_missing(source):
         raise UsageError("no-source", f"--source: '{source}' does not exist")
@@ -56,15 +56,15 @@ def _is_missing(source: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
-        pass  # opening it says why
+        pass  # the error comes when it is opened
     return False
 
 
 def _inside(outputs: list[str], source: str) -> str | None:
-    """The source, if it lies in a folder of outputs, whose walk leaves it out.
+    """The source, if it is inside a folder of outputs. The walk then leaves it out.
 
     Raises:
-        UsageError: it is that folder.
+        UsageError: the source is that folder.
     """
     if is_url(source):
         return None
@@ -89,7 +89,7 @@ def _size_of(item: Input) -> int:
 def _verify_chunk(
     source: str, mirrored: bool, items: Sequence[Input], on_bytes: Callable[[int], None]
 ) -> tuple[Sequence[Verdict], Interrupted | None]:
-    """What an engine runs."""
+    """The function that an engine runs."""
     verdicts = []
     try:
         for item in items:

@@ -130,6 +130,6 @@ def _profile(known: dict[str, str]) -> Any:
     except Exception as error:  # noqa: BLE001  # of many types, such as a profile that is not there
         if not profile:
             return None
-        hint = "`aws configure list-profiles` shows the profiles there are"
+        hint = "`aws configure list-profiles` lists the profiles"
         message = f"AWS_PROFILE: {str(error).rstrip('.')}"
         raise FileError("no-credentials", message, hint) from None

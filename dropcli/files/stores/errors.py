@@ -23,18 +23,18 @@ _KINDS = {
     r"InvalidAccessKey|SignatureDoes|InvalidToken|ExpiredToken|^Unauthenticated": FileError(
         "forbidden", "the store refuses these credentials", "{keys}"
     ),
-    r"NoSuchBucket": FileError("no-bucket", "there is no such bucket"),
+    r"NoSuchBucket": FileError("no-bucket", "the bucket does not exist"),
     r"PermanentRedirect|without LOCATION|HeaderMalformed|status code: 30[127]": FileError(
         "wrong-region", "the bucket is in another region", "set AWS_REGION{region}"
     ),
     r"169\.254\.\d+\.\d+|metadata\.google|Missing (Access|Secret)|[Cc]redential": FileError(
-        "no-credentials", "no credentials for this store are found", "{keys}"
+        "no-credentials", "no credentials for this store were found", "{keys}"
     ),
     r"status code: 416": FileError(EMPTY, "the object is shorter"),
-    r"^FileNotFound|status code: 404": FileError("not-found", "there is no such object"),
+    r"^FileNotFound|status code: 404": FileError("not-found", "the object does not exist"),
     r"^PermissionDenied|status code: 403": FileError("forbidden", "the store denies access"),
     r"BadDigest|InvalidDigest|Checksum|SHA256Mismatch": FileError(
-        "checksum", "the store received other bytes than were sent", "run again"
+        "checksum", "the data was damaged on the way to the store", "run again"
     ),
     r"SlowDown|TooManyRequests|RequestLimitExceeded|status code: (503|429)": FileError(
         "slow-down", "the store asks for fewer requests", "run again later, or with a smaller -j"

@@ -64,7 +64,7 @@ def read_members(reader: Reader) -> list[Member]:
         raise FormatError(
             "torchscript",
             "a TorchScript program, not a file of tensors",
-            "where you trust it, save torch.jit.load(FILE).state_dict() with torch.save",
+            "if you trust it, save torch.jit.load(FILE).state_dict() with torch.save",
         )
     reader.expect((info.header_offset, _HEADER_BYTES) for info in infos)
     members: list[Member] = []
@@ -80,7 +80,7 @@ def read_members(reader: Reader) -> list[Member]:
         raise _ambiguous(infos[-1].filename, "it ends beyond the file")
     for name, count in Counter(member.name for member in members).items():
         if count > 1:
-            raise _ambiguous(name, "it is there more than once")
+            raise _ambiguous(name, "it occurs more than once")
     return members
 
 
@@ -147,7 +147,7 @@ def _member(reader: Reader, info: zipfile.ZipInfo) -> Member:
     late = flags & 8
     same = (signature, method, name) == (b"PK\3\4", 0, encoded) and flags == info.flag_bits
     if not same or not (late or (crc == info.CRC and {*sizes} <= {info.file_size, _MAX_32})):
-        raise _ambiguous(info.filename, "its two zip headers disagree")
+        raise _ambiguous(info.filename, "its two zip headers differ")
     offset = info.header_offset + _LOCAL.size + name_size + extra_size
     return Member(info.filename, offset, info.file_size, info.CRC)
 

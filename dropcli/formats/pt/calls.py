@@ -40,7 +40,7 @@ _CYTHON = "__pyx_unpickle_"  # before the name of a class, in any package
 _CALLING = re.compile(r"torch\.(?!_utils\.).*|numpy\.random\..*|functools\.partial")
 # Functions that may call attributes of their arguments.
 _USING = re.compile(r"torch\.(?!ao\.).*|collections\.(OrderedDict|Counter)")
-_HINT = "where you trust it, load it with torch and save only its tensors"
+_HINT = "if you trust it, load it with torch and save only its tensors"
 _LOWER = re.compile(r"_*[a-z]")
 
 

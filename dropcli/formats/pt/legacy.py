@@ -46,7 +46,7 @@ class LegacySource(PtSource):
 
     def _load(self) -> Loaded:
         self.root = "archive"
-        self.notes.append("a file from before torch 1.6, written as a zip file")
+        self.notes.append("the file is from before torch 1.6; it is written as a zip file")
         pickles = _Pickles(self._reader)
         self._members = {}
         end = pickles.end

@@ -241,7 +241,7 @@ def unused_part() -> FormatError:
     return FormatError(
         "unreadable-legacy",
         "it holds a part of a storage that belongs to no tensor",
-        "where you trust it, load it with torch and save it again",
+        "if you trust it, load it with torch and save it again",
     )
 
 

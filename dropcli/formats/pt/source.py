@@ -30,7 +30,7 @@ MAX_PICKLE_BYTES = 1 << 28  # enough for 3 million tensors
 _MAX_BYTES = {"data.pkl": MAX_PICKLE_BYTES, PROVENANCE: 1 << 24}
 _MAX_SMALL_BYTES = 1 << 10  # for other members that are read whole
 _PICKLES = (".pkl", ".pickle")
-_SAVE_AGAIN = "where you trust it, load it with torch and save it again"
+_SAVE_AGAIN = "if you trust it, load it with torch and save it again"
 
 
 class PtSource(Source):
@@ -290,6 +290,6 @@ def _root(members: Collection[str]) -> str:
         raise FormatError(
             "no-root",
             "its members are not in one top folder, as those of torch.save are",
-            "if you packed it, pack the folder that holds data.pkl, not what is in it",
+            "if you packed it, pack the folder that holds data.pkl, not its contents",
         )
     return roots.pop()

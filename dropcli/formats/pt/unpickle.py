@@ -148,7 +148,7 @@ class PickleParser:
         self._objects_left -= 1
         if self._objects_left < 0:
             raise FormatError(
-                "too-many-objects", "its pickle makes far more objects than it has bytes"
+                "too-many-objects", "its pickle builds far more objects than it has bytes"
             )
         self.stack.append(value)
 
@@ -312,7 +312,7 @@ class PickleParser:
         if not isinstance(built, Call):
             self.damaged()
         if built.function in _SHARED:
-            problem = f"its pickle could run code: it changes what {built.function} gives"
+            problem = f"its pickle could run code: it changes what {built.function} returns"
             raise FormatError("program-in-data", problem)
         if built.function in _PARTIAL:  # it replaces the function
             self._note(built.function, (state,))
