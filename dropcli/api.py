@@ -1,4 +1,4 @@
-"""The commands as functions of Python."""
+"""The commands as Python functions."""
 
 import os
 from collections.abc import Sequence
@@ -52,11 +52,11 @@ def apply(
 ) -> Report:
     """Apply dropout to files, as `dropcli apply source -o target` does.
 
-    `source` is a file, a folder, a glob, or several of them; the options are those of the command.
-    `like` is a file whose recorded settings and seed are used where others are not given.
-    `executor` is any `concurrent.futures.Executor`, whose workers do the files of a dataset. The
-    report's `settings` contain the seed that was drawn if none was given; each of its `files` has
-    `tensors` with the counts and the statistics.
+    `source` is a file, a folder, a glob, or a list of them; the options are those of the command.
+    `like` is a file whose recorded settings and seed are used unless others are given.
+    `executor` is any `concurrent.futures.Executor`, whose workers process the files of a dataset.
+    The report's `settings` contain the seed that was drawn if none was given; each of its `files`
+    has `tensors` with the counts and the statistics.
 
     Raises:
         dropcli.DropcliError: the error that the command would end with. If one of several files
@@ -102,7 +102,7 @@ def mask(
     """Write the keep mask of files, as `dropcli mask source -o target` does.
 
     The arguments, the report and the errors are those of `apply`. The output has a bool tensor for
-    each one that `apply` drops, of the same name and shape, True where elements are kept.
+    each tensor that `apply` drops, with the same name and shape: True where elements are kept.
     """
     request = Request(
         os.fspath(target),
@@ -130,10 +130,10 @@ def preview(
     copies: int = 0,
     **settings: Unpack[Settings],
 ) -> "Preview":
-    """Look at what `apply` would do to a file; nothing is written.
+    """Show what `apply` would do to a file; nothing is written.
 
     The arguments and the errors are those of `apply`. Of several files the first one is shown. A
-    notebook shows the result as tables and pictures; its `looks` have the samples as arrays.
+    notebook displays the result as tables and pictures; its `looks` hold the samples as arrays.
     """
     known = None if like is None else os.fspath(like)
     copies = whole_number("copies", copies)
@@ -143,16 +143,16 @@ def preview(
 
 
 def info(source: Path | Sequence[Path], *, statistics: bool = False) -> Report:
-    """What tensor files hold, by their headers, as `dropcli info source` shows it.
+    """Return what tensor files hold, from their headers, as `dropcli info source` shows it.
 
     With `statistics` the tensors are read too, as with `--stats`.
 
-    `source` is a file, a folder, a glob, or several of them. Each of the report's `files` has the
-    `format`, `metadata`, `provenance` and `tensors` of one.
+    `source` is a file, a folder, a glob, or a list of them. Each of the report's `files` has the
+    `format`, `metadata`, `provenance` and `tensors` of one file.
 
     Raises:
-        dropcli.DropcliError: a single file cannot be read. Of several files, one that cannot is an
-            entry of `report.errors` instead.
+        dropcli.DropcliError: a single file cannot be read. Of several files, each that cannot be
+            read is an entry of `report.errors` instead.
     """
     operands = _paths(source)
     paths, errors = tensor_files(operands)
@@ -166,15 +166,15 @@ def info(source: Path | Sequence[Path], *, statistics: bool = False) -> Report:
 
 
 def verify(outputs: Path | Sequence[Path], *, source: Path, jobs: int | None = None) -> Report:
-    """Derive outputs again from their provenance and sources, and compare bytes.
+    """Compute outputs again from their provenance and sources, and compare bytes.
 
-    `outputs` is a file, a folder, a glob, or several of them; `source` the file or the folder that
-    they were made from. Each of the report's `files` has the `status` "same" or "different" and
-    the `difference`; its `tensors` are empty, as bytes are compared.
+    `outputs` is a file, a folder, a glob, or a list of them; `source` is the file or the folder
+    from which they were made. Each of the report's `files` has the `status` "same" or "different"
+    and the `difference`; its `tensors` are empty, because bytes are compared.
 
     Raises:
-        dropcli.DropcliError: a single output cannot be verified. Of several outputs, one that
-            cannot is an entry of `report.errors` instead.
+        dropcli.DropcliError: a single output cannot be verified. Of several outputs, each that
+            cannot be verified is an entry of `report.errors` instead.
     """
     operands = _paths(outputs)
     jobs = None if jobs is None else whole_number("jobs", jobs, 1)
@@ -201,7 +201,7 @@ def _paths(several: Path | Sequence[Path]) -> list[str]:
 
 
 def _with_errors(report: Report, operands: list[str], errors: list[DropcliError]) -> Report:
-    """The report of several files with what went wrong; of a single file that is raised."""
+    """Return the report on several files with their errors; raise the error of a single file."""
     if errors and not is_several(operands):
         raise errors[0]
     report.errors = [error.document() for error in errors]

@@ -1,4 +1,4 @@
-"""Dropout in memory: what the command writes for an array or tensor, and a transform of them."""
+"""Dropout in memory: what the command writes for an array or tensor, and a transform."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -32,11 +32,12 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _MAX_MADE = 64
-_made: dict[tuple[type, str], "Dropout"] = {}  # so that a training loop checks its settings once
+# So that a training loop checks its settings only once.
+_made: dict[tuple[type, str], "Dropout"] = {}
 
 
 def _value_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Raise ArgumentError, which is a ValueError, for errors in arguments."""
+    """Turn errors in arguments into ArgumentError, which is a ValueError."""
 
     @wraps(function)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -50,24 +51,24 @@ def _value_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 class Dropout(BaseDropout):
-    """Dropout as a value that can be called, as the `transform` of a dataset, for example.
+    """Dropout that can be called, for example as the `transform` of a dataset.
 
-    Called with `stream`, it is a pure function: what the command writes for a file of this name.
-    Called without, it draws a stream from torch's default generator each time, so that calls,
-    epochs and `DataLoader` workers differ, and `torch.manual_seed` repeats them. With
+    Called with `stream`, it is a pure function: it returns what the command writes for a file of
+    this name. Called without, it draws a stream from torch's default generator each time, so that
+    calls, epochs and `DataLoader` workers differ, and `torch.manual_seed` repeats them. With
     `rng="torch"` every call makes the mask of the seed.
 
-    Two values with the same settings are equal; `repr` is the constructor; pickle is supported.
+    Objects with the same settings are equal; `repr` is the constructor call; pickle is supported.
 
     Args:
         p: the probability of dropping, from 0 to 1, or a pair to draw it from.
         seed: 0 to 2**64 - 1; part of the key of each mask.
         settings: `over` or `mode`, `p_per`, `exact`, `min_keep`, `rescale`, `fill`, `alpha`, `rng`
             and `eval`, as the options of `dropcli apply`. `key`, `exclude` and `all_floats`
-            choose tensors of files, and change nothing here.
+            choose tensors of files, and have no effect here.
 
     Raises:
-        dropcli.ArgumentError: a ValueError, for a value that is wrong.
+        dropcli.ArgumentError: a ValueError; a setting is wrong.
     """
 
     @_value_errors
@@ -86,13 +87,13 @@ class Dropout(BaseDropout):
         copy: int = 0,
         inplace: bool = False,
     ) -> Array:
-        """Drop elements of an array or tensor; in evaluation mode none.
+        """Drop elements of an array or tensor; none in evaluation mode.
 
         Args:
             x: a numpy array or a torch tensor on the CPU, of any shape.
-            stream: the name of the file, as the command has it: without the suffix, in a folder
-                the path below it, as in "train/0001". None draws one.
-            tensor: the name of the tensor in the file; "tensor" is that of a `.pt` of one tensor.
+            stream: the name of the file, as for the command: without the suffix; in a folder, the
+                path below it, such as "train/0001". None draws one.
+            tensor: the name of the tensor in the file; "tensor" is that of a bare tensor.
             copy: the number of the copy, 0 without `--copies`.
             inplace: overwrite `x`, and return it.
 
@@ -100,7 +101,7 @@ class Dropout(BaseDropout):
             A new array or tensor of the same shape and dtype, or `x` itself.
 
         Raises:
-            dropcli.ArgumentError: a ValueError, for arguments that are wrong or do not fit `x`.
+            dropcli.ArgumentError: a ValueError; arguments are wrong or do not fit `x`.
             TypeError: `x` is something else, or a tensor that requires a gradient.
         """
         if isinstance(x, np.ndarray):
@@ -171,7 +172,7 @@ class Dropout(BaseDropout):
             )
             return output
         new: torch.Tensor = library.empty_like(x)
-        # torch draws in the order in which the elements of the output lie in memory.
+        # torch draws in the order of the output's elements in memory.
         ordered = self.rng != "torch" or new.is_contiguous()
         layout = None if ordered else Layout(tuple(x.shape), new.stride())
         info = TensorInfo(name, dtype, tuple(x.shape), 0, 0, layout)
@@ -183,7 +184,7 @@ class Dropout(BaseDropout):
         return output
 
     def _drop_raw(self, masks: FileMasks, tensor: TensorInfo, raw: Raw) -> None:
-        """Drop elements of this tensor, which the caller has chosen, in place."""
+        """Drop elements of this tensor in place, even if the rules would not select it."""
         check_dtype(self, tensor)
         check_exact(self, tensor)
         if self.eval:
@@ -192,7 +193,7 @@ class Dropout(BaseDropout):
 
 
 def _dtype(name: str) -> Dtype:
-    """The dtype by its name in torch, numpy and ml_dtypes."""
+    """The dtype with this name in torch, numpy or ml_dtypes."""
     if name not in BY_TORCH_NAME:
         raise TypeError(f"dropout is not defined for dtype {name}")
     return BY_TORCH_NAME[name]
@@ -209,10 +210,10 @@ def drop(
     p: Probability = 0.5,
     **settings: Unpack[ArraySettings],
 ) -> Array:
-    """Apply dropout to an array or tensor: exactly what the command writes for it.
+    """Apply dropout to an array or tensor: return exactly what the command writes for it.
 
-    The arguments, the result and the errors are those of `Dropout` and of a call of it, and
-    `stream` is required, but with `rng="torch"`, whose masks depend on the seed alone.
+    The arguments, the result and the errors are those of `Dropout` and of calling it. `stream` is
+    required, except with `rng="torch"`, whose masks depend on the seed alone.
     """
     made = _dropout(ArraySettings, p, seed, stream, settings)
     return made(x, stream=stream, tensor=tensor, copy=copy, inplace=inplace)
@@ -230,7 +231,7 @@ def keep_mask(
 ) -> NDArray[np.bool_]:
     """The mask that `drop` applies to a tensor of this shape: True where elements are kept.
 
-    The arguments are those of `drop`, and so are the errors.
+    The arguments and the errors are those of `drop`.
     """
     made = _dropout(MaskSettings, p, seed, stream, settings)
     return made.mask(shape, stream=stream, tensor=tensor, copy=copy)
@@ -238,8 +239,11 @@ def keep_mask(
 
 @_value_errors
 def _dropout(known: type, p: Any, seed: int, stream: str | None, settings: Any) -> Dropout:
-    """The settings; raises TypeError for one that is unknown here, as `key`."""
-    key = (known, repr((p, seed, settings)))  # where 1, 1.0 and True differ
+    """The `Dropout` with these settings.
+
+    Raises TypeError for one that is unknown here, such as `key`.
+    """
+    key = (known, repr((p, seed, settings)))  # in which 1, 1.0 and True differ
     made = _made.get(key)
     if made is None:
         for name in settings:

@@ -1,15 +1,15 @@
-"""Everything that can go wrong, as a tree.
+"""All errors, as a tree.
 
     DropcliError          exit 1   something failed; the message says what and where
-    ├── UsageError        exit 2   the command line is wrong, whatever is in the files
+    ├── UsageError        exit 2   the command line is wrong, for any content of the files
     │   └── ArgumentError          the same for a Python function; also a ValueError
     ├── FormatError       exit 1   a file is damaged or cannot be read
     ├── TensorError       exit 1   the settings do not fit the tensors of this file
-    └── FileError         exit 1   the operating system refused, or an output is in the way
+    └── FileError         exit 1   the operating system refused, or an output exists
 
     Interrupted           exit 128 + the number of the signal: 130 for Ctrl-C, 143 for SIGTERM
 
-The code that raises an error states the fact; a caller that knows the path adds it with `located`.
+The code that raises an error states the fact; a caller that knows the path adds it by `located`.
 Messages contain names as they are; control characters are escaped when they are printed.
 """
 
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 STDOUT_NAME = "standard output"  # as the place of an error
-# What file systems answer to calls that they lack. On macOS ENOTSUP and EOPNOTSUPP differ.
+# Errors of file systems for calls that they do not support. On macOS ENOTSUP and EOPNOTSUPP differ.
 NOT_SUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 _OPTION = re.compile(
@@ -59,13 +59,13 @@ class DropcliError(Exception):
 
 
 class UsageError(DropcliError):
-    """The command line or an argument is wrong, whatever is in the files."""
+    """The command line or an argument is wrong, for any content of the files."""
 
     exit_code = 2
 
 
 class ArgumentError(UsageError, ValueError):
-    """An argument of a Python function is wrong, or does not fit the tensor it came with."""
+    """An argument of a Python function is wrong, or does not fit the tensor."""
 
 
 class FormatError(DropcliError):
@@ -77,22 +77,22 @@ class TensorError(DropcliError):
 
 
 class FileError(DropcliError):
-    """The operating system refused, or an output is in the way."""
+    """The operating system refused, or an output exists already."""
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to stop; not a failure, so not caught by `except Exception`."""
+    """A signal asked the process to stop. This is no failure, so `except Exception` ignores it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
         self.done: str | None = None  # how many of several files are finished
-        self.unfinished = 0  # that other machines have begun, and may still write
-        self.words: tuple[str, ...] = ()  # arguments to add in order to continue
+        self.unfinished = 0  # files that other machines have begun and may still write
+        self.words: tuple[str, ...] = ()  # arguments to add to the command to continue
 
 
 def in_python(text: str) -> str:
-    """A message with the parameters of Python in place of the options of the command."""
+    """The message with parameters of Python instead of options of the command."""
 
     def parameter(found: re.Match[str]) -> str:
         off, name, value = found["no"], found["name"].replace("-", "_"), found["value"]
@@ -110,9 +110,9 @@ def in_python(text: str) -> str:
 
 @contextmanager
 def needing(package: str, extra: str = "") -> Iterator[None]:
-    """Turn the failed import of a package that few runs need into an error with a hint.
+    """Turn the failed import of an optional package into an error with a hint.
 
-    `extra` is the extra of dropcli that installs it.
+    `extra` is the extra of dropcli that installs the package.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a tensor in a file is: its name, shape and element type, and where its elements are."""
+"""A tensor in a file: its name, shape and element type, and the places of its elements."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ Kind: TypeAlias = Literal["float", "float8", "complex", "integer", "bool", "opaq
 
 @dataclass(frozen=True)
 class Dtype:
-    """An element type under its safetensors name; `opaque` ones can only be copied.
+    """An element type with its safetensors name; `opaque` types can only be copied.
 
     `storage` is the class of torch storage that holds only such elements.
     """
@@ -28,7 +28,10 @@ class Dtype:
 
     @cached_property
     def numpy(self) -> np.dtype[Any]:
-        """The little-endian numpy type. ml_dtypes, for bfloat16 and float8, is imported late."""
+        """The little-endian numpy type.
+
+        ml_dtypes, for bfloat16 and float8, is imported only if needed.
+        """
         if self.kind == "float8" or self.name == "BF16":
             import ml_dtypes
 
@@ -59,7 +62,7 @@ DTYPES = {
         Dtype("U16", 16, "integer", "<u2", "uint16"),
         Dtype("U8", 8, "integer", "u1", "uint8", "ByteStorage"),
         Dtype("BOOL", 8, "bool", "u1", "bool", "BoolStorage"),
-        # These have no zero, or less than a byte each, so dropout cannot write them.
+        # These have no zero, or less than a byte per element, so dropout cannot write them.
         Dtype("F8_E8M0", 8, "opaque", "", "float8_e8m0fnu"),
         Dtype("F6_E2M3", 6, "opaque", ""),
         Dtype("F6_E3M2", 6, "opaque", ""),
@@ -71,11 +74,11 @@ BY_STORAGE = {dtype.storage: dtype for dtype in DTYPES.values() if dtype.storage
 
 
 class Layout:
-    """How the elements of a strided tensor are arranged in its storage.
+    """The arrangement of the elements of a strided tensor in its storage.
 
-    An element has three numbers: its place, counted in elements from the tensor's first; its
-    logical index, row-major in the shape, to which its decision belongs; and its rank, the order
-    of places without the gaps between them. Each is a sum over the axes of index times step.
+    An element has three numbers. Its place is counted in elements from the tensor's first one. Its
+    logical index is row-major in the shape, and determines its decision. Its rank is the order of
+    places without the gaps between them. Each is a sum over the axes of index times step.
 
     Args:
         shape: the sizes of the dimensions.
@@ -94,7 +97,7 @@ class Layout:
 
     @classmethod
     def row_major(cls, shape: tuple[int, ...]) -> "Layout":
-        """Without gaps, the last dimension first."""
+        """The layout without gaps whose last dimension varies fastest."""
         return cls(shape, row_major_strides(shape))
 
     @cached_property
@@ -104,7 +107,7 @@ class Layout:
 
     @cached_property
     def overlapping(self) -> bool:
-        """Whether two elements may share a place, as with a stride of 0."""
+        """Whether two elements may share a place, for example with a stride of 0."""
         if not self.elements:
             return False
         return any(stride <= self._reach(number + 1) for number, stride in enumerate(self._strides))
@@ -125,7 +128,7 @@ class Layout:
         return tuple(places)
 
     def within(self, start: int, stop: int) -> tuple[Indices, Indices]:
-        """The places with elements from `start` to before `stop`, and their logical indices.
+        """The places of elements from `start` to before `stop`, and their logical indices.
 
         Not for layouts that overlap.
         """
@@ -134,7 +137,7 @@ class Layout:
         return places, _convert(ranks, self._ranks, self._logical)
 
     def ranks(self, logical: Indices) -> Indices:
-        """The ranks of the elements of these logical indices."""
+        """The ranks of the elements with these logical indices."""
         return _convert(logical, self._logical, self._ranks)
 
     def logical_at(self, places: Indices) -> Indices:
@@ -142,11 +145,11 @@ class Layout:
         return _convert(places, self._strides, self._logical)
 
     def places_of(self, logical: Indices) -> Indices:
-        """The places of the elements of these logical indices."""
+        """The places of the elements with these logical indices."""
         return _convert(logical, self._logical, self._strides)
 
     def positions(self, first: int, last: int) -> Indices:
-        """The places of the elements of these logical indices."""
+        """The places of the elements with logical indices from `first` to before `last`."""
         return self.places_of(np.arange(first, last))
 
     def _elements_before(self, place: int) -> int:
@@ -184,9 +187,9 @@ def _convert(numbers: Indices, steps: tuple[int, ...], others: tuple[int, ...]) 
 class TensorInfo:
     """A tensor as its file describes it; `offset` and `nbytes` are bytes in the source.
 
-    layout: how the elements lie in those bytes, None for row-major without gaps;
-    unsupported: why it can only be copied, for sparse and other special tensors;
-    tied_to: the name of an earlier tensor that is the same memory, dropped together with it.
+    layout: the arrangement of the elements in those bytes; None for row-major order without gaps.
+    unsupported: the reason why it can only be copied, for sparse and other special tensors.
+    tied_to: the name of an earlier tensor in the same memory, which is dropped together with it.
     """
 
     name: str
@@ -200,7 +203,7 @@ class TensorInfo:
 
     @cached_property
     def elements_layout(self) -> Layout:
-        """The layout, of row-major elements too."""
+        """The layout, also for row-major elements."""
         return self.layout or Layout.row_major(self.shape)
 
     @property

@@ -1,4 +1,4 @@
-"""How tensors lie in files, and in what order bytes are written."""
+"""File formats: how files store tensors, and the order in which bytes are written."""
 
 from dropcli.formats.base import Checksum as Checksum
 from dropcli.formats.base import Deferred as Deferred

@@ -1,7 +1,7 @@
 """The interface of a file format, and the segments that describe an output.
 
-An output is a sequence of segments: bytes known beforehand, and extents of the source that are
-copied or, where they belong to a selected tensor, rewritten at the same length.
+An output is a sequence of segments: known bytes, and extents of the source. Extents are copied or,
+if they belong to a selected tensor, rewritten with the same length.
 """
 
 import json
@@ -29,7 +29,7 @@ class Checksum:
 
 @dataclass(frozen=True)
 class Extent:
-    """A run of bytes of the source: the elements of tensors, or anything to copy.
+    """A run of bytes of the source: elements of tensors, or other bytes to copy.
 
     `read` and `written` are the checksums to update with the bytes before and after dropout.
     """
@@ -43,7 +43,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Deferred:
-    """Bytes of known length, made only after all bytes before them are written."""
+    """Bytes of known length that are made only after all bytes before them are written."""
 
     nbytes: int
     make: Callable[[], bytes]
@@ -58,13 +58,13 @@ class Gathered:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements, without the gaps between them."""
+        """The number of bytes of the elements, without the gaps between them."""
         return self.tensor.elements * self.tensor.dtype.bits // 8
 
 
 @dataclass(frozen=True)
 class Made:
-    """The keep mask of a tensor, a byte per element in row-major order, made of its decisions."""
+    """The keep mask of a tensor in row-major order, made from its decisions; a byte per element."""
 
     tensor: TensorInfo
     written: Checksum | None = None
@@ -81,9 +81,9 @@ Segment: TypeAlias = bytes | Extent | Deferred | Gathered | Made
 
 
 class Source(ABC):
-    """An open tensor file, or another source's tensors in another format.
+    """An open tensor file, or the tensors of another source in another format.
 
-    Reading never executes anything that a file contains. `origin` provides the bytes.
+    Reading never executes anything in a file. `origin` provides the bytes.
     """
 
     format: str
@@ -91,10 +91,10 @@ class Source(ABC):
     seekable: bool
     tensors: list[TensorInfo]
     metadata: dict[str, str]
-    provenance: list[Any] | None  # None if its place holds something else
-    root: str = ""  # the folder at the top of an archive
+    provenance: list[Any] | None  # None if its place holds other data
+    root: str = ""  # the top folder of an archive
     notes: list[str]  # warnings about the file
-    holds_arrays: bool = False  # numpy arrays, beside the tensors
+    holds_arrays: bool = False  # numpy arrays in addition to tensors
     unknown_classes: Sequence[str] = ()  # classes of other packages, copied unread
 
     def __init__(self, origin: "Reader | Source") -> None:
@@ -103,29 +103,29 @@ class Source(ABC):
 
     @abstractmethod
     def check_selected(self, names: Collection[str]) -> None:
-        """TensorError if dropping these tensors would change others."""
+        """Raise TensorError if dropping these tensors would change others."""
 
     @abstractmethod
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The output in order, with this provenance, or with unchanged metadata if None."""
+        """The segments of the output, with this provenance or, if None, with unchanged metadata."""
 
     def segment(self, tensor: TensorInfo, written: Checksum | None = None) -> Segment:
-        """The elements of a tensor in row-major order; a tied tensor gets its own copy."""
+        """The segment of a tensor in row-major order; a tied tensor gets its own copy."""
         if tensor.layout or tensor.tied_to:
             return Gathered(tensor, tensor.elements_layout)
         return Extent(tensor.offset, tensor.nbytes, (tensor,), None, written)
 
     def output_size(self, provenance: list[Any] | None) -> int:
-        """The total bytes of all segments."""
+        """The number of bytes of all segments."""
         parts = self.segments(provenance)
         return sum(len(part) if isinstance(part, bytes) else part.nbytes for part in parts)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer from `offset`; FormatError if the file ends first."""
+        """Fill the buffer from `offset`. Raises FormatError if the file ends before."""
         self._origin.read_into(offset, buffer)
 
     def finish(self) -> None:
-        """FormatError if the file is longer than described, or changed while it was read."""
+        """Raise FormatError if the file is longer than described, or changed while it was read."""
         self._origin.finish()
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Source(ABC):
 
 
 class Derived(Source):
-    """Another source's tensors, as an output that holds nothing else."""
+    """The tensors of another source, as an output that holds nothing else."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -160,5 +160,5 @@ def parse_entries(text: str | bytes) -> list[Any] | None:
 
 
 def dump_entries(provenance: list[Any]) -> str:
-    """The provenance as stored in files."""
+    """The provenance in the form that files store."""
     return json.dumps(provenance, separators=(",", ":"))

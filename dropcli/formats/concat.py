@@ -1,7 +1,7 @@
 """Several copies of a dataset in one safetensors file, concatenated along dimension 0.
 
-Every tensor with as many samples as the selected ones is repeated, so labels stay aligned. All
-other tensors are written once.
+All tensors with as many samples as the selected ones are repeated, so that labels stay aligned.
+Other tensors are written once.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,8 +17,8 @@ from dropcli.tensors import TensorInfo
 class Concatenated(Derived):
     """Copies of a source's tensors in one file.
 
-    `selected` are the tensors to drop; copy k of one is named `label(name, k)` in segments.
-    FormatError for another format than safetensors; UsageError for a pipe, which reads only once.
+    `selected` are the tensors to drop; in segments, copy k of one is named `label(name, k)`. Raises
+    FormatError for formats other than safetensors, and UsageError for a pipe.
     """
 
     format = "safetensors"
@@ -38,7 +38,7 @@ class Concatenated(Derived):
         self.tensors = [self._grown(tensor) for tensor in source.tensors]
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The header, then each tensor in all its copies."""
+        """The header, then each tensor with all its copies."""
         yield new_header(self.tensors, self.metadata, provenance)
         for tensor in self._source.tensors:
             if not self._grows(tensor):
@@ -60,12 +60,12 @@ class Concatenated(Derived):
 
 
 def label(name: str, copy: int) -> str:
-    """The unique name of copy k of a tensor while it is written."""
+    """A unique name for copy k of a tensor while it is written."""
     return f"{name}\0{copy}"
 
 
 def _first_dimension(selected: list[TensorInfo]) -> int:
-    """The number of samples; TensorError if the selected tensors differ."""
+    """The number of samples. Raises TensorError if the selected tensors differ."""
     if not selected:
         raise TensorError("nothing-selected", "--concat: no tensor is selected")
     for tensor in selected:

@@ -1,7 +1,7 @@
-"""Conversion between the formats.
+"""Conversion between formats.
 
-A safetensors output holds each tensor under its dotted name, row-major; a `.pt` output is a flat
-dict of tensors. Content that the other format cannot store is refused before anything is written.
+A safetensors output holds each tensor under its dotted name, in row-major order. A `.pt` output is
+a flat dict of tensors. Content that the other format cannot store is refused before writing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,10 @@ from dropcli.tensors import TensorInfo, row_major_strides
 
 
 class SafetensorsFromPt(Derived):
-    """The tensors of a `.pt` file as a safetensors file. FormatError if it cannot store them."""
+    """The tensors of a `.pt` file as a safetensors file.
+
+    Raises FormatError if it cannot store them.
+    """
 
     format = "safetensors"
 
@@ -31,14 +34,14 @@ class SafetensorsFromPt(Derived):
         check_safetensors(source.tensors)
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
-        """The header, then the tensors, widest elements first so that all are aligned."""
+        """The header, then the tensors, with the widest elements first so that all are aligned."""
         tensors = sorted(self.tensors, key=lambda tensor: -tensor.dtype.bits)
         yield new_header(tensors, {}, provenance)
         for tensor in tensors:
             yield self.segment(tensor)
 
     def finish(self) -> None:
-        """FormatError if a checksum of the archive is wrong or the file changed."""
+        """Raise FormatError if a checksum of the archive is wrong or the file has changed."""
         self._pt.verify()
         super().finish()
 
@@ -48,7 +51,7 @@ def _refusal(code: str, problem: str, suffix: str) -> FormatError:
 
 
 def check_safetensors(tensors: Iterable[TensorInfo]) -> None:
-    """FormatError if a safetensors file cannot store these tensors."""
+    """Raise FormatError if a safetensors file cannot store these tensors."""
     for tensor in tensors:
         if reason := _not_in_safetensors(tensor):
             problem = f"tensor '{tensor.name}': safetensors cannot store it: {reason}"
@@ -56,7 +59,7 @@ def check_safetensors(tensors: Iterable[TensorInfo]) -> None:
 
 
 def _not_in_safetensors(tensor: TensorInfo) -> str | None:
-    """Why a safetensors file cannot store this tensor; None if it can."""
+    """The reason why a safetensors file cannot store this tensor; None if it can."""
     if tensor.unsupported:
         return tensor.unsupported
     if tensor.dtype.name in ("?", "C128"):
@@ -110,7 +113,7 @@ def _folder_named(stem: str) -> str:
 
 
 def _not_in_pt(tensor: TensorInfo) -> str | None:
-    """Why torch could not load this tensor from a .pt file; None if it could."""
+    """The reason why torch could not load this tensor from a .pt file; None if it could."""
     if not tensor.dtype.torch_name:
         return f"torch has no dtype {tensor.dtype.name}"
     if len(tensor.shape) > MAX_DIMENSIONS:
@@ -121,7 +124,7 @@ def _not_in_pt(tensor: TensorInfo) -> str | None:
 
 
 def _pickle(tensors: Sequence[TensorInfo]) -> bytes:
-    """A dict of tensors in pickle protocol 2; the storage of each is named by its number."""
+    """A dict of tensors in pickle protocol 2; storages are named by numbers."""
     parts = [b"\x80\x02}("]
     for number, tensor in enumerate(tensors):
         parts += [pickled_text(tensor.name), _tensor(tensor, number)]

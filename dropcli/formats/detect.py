@@ -1,4 +1,4 @@
-"""Detect a file's format by its content, whatever its name, and open it."""
+"""Detect the format of a file by its content, and open it."""
 
 import re
 from collections.abc import Collection
@@ -11,19 +11,21 @@ from dropcli.formats.safetensors import SafetensorsSource
 
 _HEAD_BYTES = 512
 ZIP = b"PK\x03\x04"
-# Torch's magic number, which is the first pickle, in binary or by protocol 1 in decimal.
+# Torch's magic number, which is the first pickle, in binary or, with protocol 1, in decimal.
 _LEGACY = re.compile(rb".{0,22}l\xfc\x9cF\xf9 j\xa8P\x19|L119547037146038801333356L\n\.", re.DOTALL)
 
 
 def is_legacy(head: bytes) -> bool:
-    """Whether a file that begins so is one of torch before version 1.6."""
+    """Whether a file with these first bytes is from torch before version 1.6."""
     return _LEGACY.match(head) is not None
 
 
 def open_source(path: str) -> Source:
-    """Open a tensor file, `-` for standard input.
+    """Open a tensor file, or standard input for `-`.
 
-    Raises FormatError for a damaged file or another format, OSError from the system.
+    Raises:
+        FormatError: the file is damaged or has another format.
+        OSError: the system refuses.
     """
     reader = open_reader(path)
     try:
@@ -50,7 +52,7 @@ def _open_pt(reader: Reader, *, legacy: bool = False) -> Source:
 
 
 def convert(source: Source, output: str) -> Source:
-    """The source in the format that the output's suffix names; unchanged for other suffixes."""
+    """Return the source in the format of the output's suffix; unchanged for other suffixes."""
     suffix = PurePath(output).suffix.lower()
     if isinstance(source, SafetensorsSource) and suffix not in (".pt", ".pth"):
         return source
@@ -65,7 +67,7 @@ def convert(source: Source, output: str) -> Source:
 
 
 def convert_to_mask(source: Source, dropped: Collection[str], output: str) -> Source:
-    """The keep masks of these tensors, in the format that the output's suffix names."""
+    """The keep masks of these tensors in the format of the output's suffix."""
     from dropcli.formats.keep_mask import keep_mask_of  # slow to import
 
     return keep_mask_of(source, dropped, output)

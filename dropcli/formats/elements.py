@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from dropcli.formats.base import Source
 from dropcli.tensors import Indices, TensorInfo
 
-GAP = 1 << 12  # a gap of so many bytes is read too, which is cheaper than two reads
+GAP = 1 << 12  # a gap of up to this many bytes is read too, which is cheaper than two reads
 
 Elements = NDArray[np.void]
 
 
 def elements_at(source: Source, tensor: TensorInfo, places: Indices) -> Elements:
-    """The elements at these places, shape (n,), those close together in one read."""
+    """The elements at these places, shape (n,). Places that are close together are read at once."""
     itemsize = tensor.dtype.bits // 8
     order = np.argsort(places, kind="stable")
     found = np.empty(len(places), f"V{itemsize}")
@@ -28,9 +28,9 @@ def elements_at(source: Source, tensor: TensorInfo, places: Indices) -> Elements
 
 
 def element_blocks(source: Source, tensor: TensorInfo, count: int) -> Iterator[Elements]:
-    """All elements, `count` at a time; each block is read into the same memory.
+    """Yield all elements, `count` at a time; each block is read into the same memory.
 
-    Of a dtype with less than a byte for an element, these are bytes.
+    For a dtype with less than a byte per element, these are bytes.
     """
     itemsize = max(1, tensor.dtype.bits // 8)
     total = tensor.elements if tensor.dtype.bits >= 8 else tensor.nbytes

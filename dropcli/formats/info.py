@@ -1,4 +1,4 @@
-"""What a tensor file holds, from its header alone."""
+"""The content of a tensor file, from its header alone."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class FileInfo:
     metadata: dict[str, str]
     provenance: list[Any]
     tensors: list[TensorInfo]
-    statistics: dict[str, dict[str, Any] | None] | None = None  # by name, if asked for
+    statistics: dict[str, dict[str, Any] | None] | None = None  # by name, if requested
 
     def document(self) -> dict[str, Any]:
         """The file's part of the JSON document."""
@@ -49,13 +49,16 @@ class FileInfo:
 
 
 def read_info(path: str) -> FileInfo:
-    """Read the header of a file, `-` for standard input; DropcliError if there is none."""
+    """Read the header of a file, or of standard input for `-`.
+
+    Raises DropcliError if there is none.
+    """
     with located(place_of(path)), closing(open_source(path)) as source:
         return info_of(path, source)
 
 
 def info_of(path: str, source: Source) -> FileInfo:
-    """What the header of an open file says."""
+    """The content of the header of an open file."""
     return FileInfo(
         path,
         source.format,

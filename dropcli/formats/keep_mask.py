@@ -1,4 +1,4 @@
-"""The keep mask of a file as a file: a bool tensor for each one that is dropped."""
+"""The keep mask of a file as a file: a bool tensor for each dropped tensor."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -14,14 +14,14 @@ _BLOCK = 1 << 20  # bytes
 
 
 class KeepMask(Derived):
-    """True where elements of these tensors of a source are kept; the source's data is not read."""
+    """True where elements of these tensors are kept. The data of the source is not read."""
 
     format = "safetensors"
 
     def __init__(self, source: Source, dropped: Collection[str]) -> None:
         super().__init__(source)
         self.metadata = {}
-        self.provenance: list[Any] = []  # what made the source did not make its mask
+        self.provenance: list[Any] = []  # the provenance of the source does not describe its mask
         self.tensors = [
             replace(tensor, dtype=DTYPES["BOOL"], nbytes=tensor.elements)
             for tensor in source.tensors
@@ -38,7 +38,7 @@ class KeepMask(Derived):
             yield self.segment(tensor)
 
     def finish(self) -> None:
-        """FormatError if the file changed; a pipe is read to its end first."""
+        """Raise FormatError if the file has changed. A pipe is read to its end first."""
         if not self.seekable:
             start = min((tensor.offset for tensor in self._source.tensors), default=self.size)
             for offset in range(start, self.size, _BLOCK):
@@ -47,7 +47,7 @@ class KeepMask(Derived):
 
 
 def keep_mask_of(source: Source, dropped: Collection[str], output: str) -> Source:
-    """The masks of these tensors, in the format of the output's suffix, else of the source."""
+    """The masks of these tensors, in the format of the output's suffix or else of the source."""
     mask, path = KeepMask(source, dropped), PurePath(output)
     formats = {".pt": "pt", ".pth": "pt", ".safetensors": "safetensors"}
     if formats.get(path.suffix.lower(), source.format) == "pt":

@@ -1,4 +1,4 @@
-"""What a file that cannot be read looks like, by its first bytes or its zip members."""
+"""Describe files that cannot be read, by their first bytes or their zip members."""
 
 import codecs
 import re
@@ -20,18 +20,18 @@ _JOIN = (
     "join the parts: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER x.pt"
 )
 _OTHER = "unsupported-format"
-_FEW_BYTES = 2  # could be text as well as the beginning of a safetensors file
+_FEW_BYTES = 2  # could be text or the start of a safetensors file
 
 
 class Kind(NamedTuple):
-    """A kind of file, what to do with it, and its error's code if the reader's does not fit."""
+    """A kind of file, a hint, and the code of its error if that of the reader does not fit."""
 
     name: str
     hint: str | None = None
     code: str | None = None
 
 
-# Kinds by a pattern for their first bytes.
+# Kinds, by a pattern for their first bytes.
 _KINDS = {
     rb"version https://git-lfs": Kind("a Git LFS pointer", "run `git lfs pull`", "git-lfs-pointer"),
     rb"\x1f\x8b": Kind("gzip data", _PIPE.format("gzip"), "compressed"),
@@ -66,7 +66,7 @@ _KINDS = {
     rb"GGUF": Kind("a GGUF model"),
     rb"%PDF-": Kind("a PDF document"),
 }
-# Zip archives by a pattern for one of their members.
+# Zip archives, by a pattern for one of their members.
 _ZIPS = {
     r"(.*/)?(archive_format|serialized_exported_program\.json)": Kind(
         "a torch.export program (.pt2)", _EXPORT, "torch-export"
@@ -76,7 +76,7 @@ _ZIPS = {
 
 
 def explain(error: FormatError, head: bytes, reader: Reader) -> FormatError:
-    """The error of a file that begins with `head`, in terms of what the file looks like."""
+    """The error for a file that begins with `head`, with a description of the file."""
     if reader.path.lower().endswith(".distcp"):
         return FormatError("distributed-checkpoint", _SHARD, _JOIN)
     if head.startswith(b"PK\3\4"):
@@ -90,12 +90,12 @@ def explain(error: FormatError, head: bytes, reader: Reader) -> FormatError:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Whether there is a header of possible length that begins as JSON."""
+    """Whether there is a header of valid length that begins as JSON."""
     return head[4:8] == bytes(4) and head[8:9] in (b"{", b" ", b"\n")
 
 
 def _kind(head: bytes) -> Kind | None:
-    """The kind of a file that is neither; None for one that is too short to tell."""
+    """The kind of a file that has neither format; None if it is too short to decide."""
     for pattern, kind in _KINDS.items():
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             return kind
@@ -118,7 +118,7 @@ def _members(reader: Reader) -> list[str]:
 
 
 def _zip_kind(members: Collection[str]) -> Kind | None:
-    """The kind of a zip archive that torch.save did not write; None if it may have."""
+    """The kind of a zip archive that torch.save did not write; None if it may have written it."""
     for pattern, kind in _ZIPS.items():
         if any(re.fullmatch(pattern, name) for name in members):
             return kind

@@ -1,4 +1,4 @@
-"""Recognize a file with tensors by its first bytes, where its name does not say what it is."""
+"""Recognize tensor files by their first bytes, if the name does not show the format."""
 
 import os
 import struct
@@ -6,13 +6,13 @@ import struct
 from dropcli.formats.detect import ZIP, is_legacy
 
 _HEAD_BYTES = 512
-_LOCAL = 30  # bytes of a zip member's header, before its name
+_LOCAL = 30  # bytes of the header of a zip member, before its name
 
 
 def is_tensor_file(path: str) -> bool:
     """Whether a file looks like one of torch or safetensors; False if it cannot be read.
 
-    A program of TorchScript does not, since it is no file of tensors.
+    A TorchScript program does not, because it is not a file of tensors.
     """
     try:
         with open(path, "rb") as file:
@@ -26,7 +26,7 @@ def is_tensor_file(path: str) -> bool:
 
 
 def _members(path: str, head: bytes) -> list[str]:
-    """The names in a zip archive; of a damaged one, the first."""
+    """The names in a zip archive; for a damaged one, the first name."""
     import zipfile  # slow to import, and rarely needed
 
     try:

@@ -1,7 +1,7 @@
 """safetensors files: the library checks the header, and the data is streamed.
 
 A file is an 8-byte little-endian length, a JSON header of that length, and the data without
-gaps. Dropout keeps every dtype and shape, so only the provenance changes in the header: the entry
+gaps. Dropout keeps dtypes and shapes, so only the provenance changes in the header: the entry
 "dropcli" of `__metadata__`.
 """
 
@@ -18,16 +18,19 @@ from dropcli.formats.base import INCOMPLETE, Extent, Segment, Source, dump_entri
 from dropcli.tensors import DTYPES, TensorInfo
 
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit
-_KNOWN_BYTES = 1 << 16  # of headers that are remembered
+_KNOWN_BYTES = 1 << 16  # of cached headers
 _MAX_VALUES = 1 << 21  # in a header of few tensors; parsing them takes half a gigabyte
-_MAX_VALUES_EACH = 16  # for each tensor, in a header of many
+_MAX_VALUES_EACH = 16  # for each tensor, in a header of many tensors
 _MAX_BYTES = 1 << 43  # 8 TiB; file systems allow 16
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
 
 class SafetensorsSource(Source):
-    """An open safetensors file. FormatError if the library refuses it or a name repeats."""
+    """An open safetensors file.
+
+    Raises FormatError if the library refuses it or a name occurs twice.
+    """
 
     format = "safetensors"
 
@@ -38,7 +41,7 @@ class SafetensorsSource(Source):
         known = _described if len(self._header_bytes) <= _KNOWN_BYTES else _Described
         described = known(self._header_bytes)
         self._header = described.header
-        self._made: tuple[list[Any] | None, bytes] | None = None  # needed twice
+        self._made: tuple[list[Any] | None, bytes] | None = None  # the header is needed twice
         self.size = described.size
         if not described.accepted or reader.size != self.size:
             _check(reader, self._header_bytes, self.size)
@@ -61,7 +64,7 @@ class SafetensorsSource(Source):
         yield from self._extents
 
     def output_size(self, provenance: list[Any] | None) -> int:
-        """The header and the tensors, between which there are no gaps."""
+        """The size of the header and the tensors, between which there are no gaps."""
         header = next(self.segments(provenance))
         assert isinstance(header, bytes)
         return len(header) + self.size - 8 - len(self._header_bytes)
@@ -78,7 +81,7 @@ class SafetensorsSource(Source):
 
 
 class _Described:
-    """What a header says, which may be that of many files; `accepted` by the library."""
+    """The content of a header, which may belong to many files; `accepted` by the library."""
 
     def __init__(self, header: bytes) -> None:
         self.header = _parse(header)
@@ -88,14 +91,14 @@ class _Described:
 
     @cached_property
     def tensors(self) -> list[TensorInfo]:
-        """In the order of their data."""
+        """The tensors in the order of their data."""
         entries = [(name, entry) for name, entry in self.header.items() if name != METADATA]
         entries.sort(key=lambda item: item[1]["data_offsets"])
         return [_tensor(name, entry, self._start) for name, entry in entries]
 
     @cached_property
     def extents(self) -> list[Extent]:
-        """Of the tensors, in the same order."""
+        """The extents of the tensors, in the same order."""
         return [Extent(tensor.offset, tensor.nbytes, (tensor,)) for tensor in self.tensors]
 
 
@@ -121,7 +124,7 @@ def _read_header(reader: Reader) -> bytes:
 
 
 def _parse(header: bytes) -> dict[str, Any]:
-    """The header as JSON. FormatError if a name repeats: readers differ in which one they use."""
+    """The header as JSON. Raises FormatError if a name occurs twice: readers use different ones."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members: dict[str, Any] = {}
@@ -143,7 +146,7 @@ def _parse(header: bytes) -> dict[str, Any]:
 
 
 def _data_bytes(header: dict[str, Any]) -> int:
-    """The largest end of any tensor; `_check` refuses headers that are wrong in other ways."""
+    """The largest end of any tensor. `_check` refuses headers with other errors."""
     ends = [0]
     for name, entry in header.items():
         if name != METADATA:
@@ -154,7 +157,7 @@ def _data_bytes(header: dict[str, Any]) -> int:
 
 
 def _check(reader: Reader, header: bytes, size: int) -> None:
-    """FormatError if the library refuses this header, or the file has another size."""
+    """Raise FormatError if the library refuses this header, or the file has another size."""
     if reader.size is not None and reader.size != size:
         _check_twin(header, size)  # errors of the header come first
         problem = f"the file has {reader.size:,} bytes, but its header describes {size:,}"
@@ -224,7 +227,8 @@ def new_header(
 def dump(header: dict[str, Any], alignment: int = 8) -> bytes:
     """The length and the header, padded so that the data after it is aligned.
 
-    FormatError if the library could not read it.
+    Raises:
+        FormatError: the library could not read it.
     """
     try:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
