@@ -1,1 +1,1 @@
-"""What people see in a terminal: tables, help, messages, progress."""
+"""What terminals show: tables, help, messages, progress."""

@@ -1,4 +1,4 @@
-"""All output for people and scripts: reports, progress, warnings and errors.
+"""All output for users and scripts: reports, progress, warnings and errors.
 
 No escape code leaves a stream that is not a terminal, unless `--color always` was given.
 """
@@ -38,13 +38,13 @@ _color = "auto"
 
 _UNBROKEN = 10_000  # columns
 _PAGE = 100  # columns
-_COLUMNS = 80  # of a terminal that does not say
+_COLUMNS = 80  # of a terminal of unknown width
 _WARNINGS = 10  # unless --verbose
 _MESSAGE_LIMIT = 2000
 
 
 def choose_color(words: Sequence[str]) -> None:
-    """Take `--color` from a command line that may be wrong, as errors about it have colour too."""
+    """Read `--color` from a command line that may be wrong, because its errors have colour too."""
     global _color
     _color = "auto"
     for number, word in enumerate(words):
@@ -57,7 +57,7 @@ def choose_color(words: Sequence[str]) -> None:
 
 
 def is_colored(stream: TextIO | None) -> bool:
-    """Whether colour goes to a stream: to terminals only, unless `--color always` was given.
+    """Whether a stream gets colour: only terminals do, unless `--color always` was given.
 
     See https://no-color.org. FORCE_COLOR is for terminals that are called dumb; continuous
     integration sets it everywhere.
@@ -71,14 +71,14 @@ def is_colored(stream: TextIO | None) -> bool:
 
 
 def styler(stream: TextIO | None) -> "Styler":
-    """What puts texts in colour for a stream."""
+    """A function that adds colour to text for a stream."""
     if is_colored(stream):
         return lambda style, text: f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
     return lambda _, text: text
 
 
 def write_out(text: str) -> None:
-    """Write to standard output; FileError if that fails."""
+    """Write to standard output. Raises FileError if that fails."""
     with located(STDOUT_NAME):
         if sys.stdout is None:
             raise FileError("closed", "the stream is closed")
@@ -87,9 +87,9 @@ def write_out(text: str) -> None:
 
 
 def note(message: str, label: str = "") -> None:
-    """One line on standard error; `label` is "error", "hint" or "warning".
+    """Write a line to standard error; `label` is "error", "hint" or "warning".
 
-    A terminal gets lines of whole words, but for hints, which are there to be copied.
+    On a terminal, lines are broken between words, except hints, which users copy.
     """
     text, start = printable(message, _MESSAGE_LIMIT), f"{label}: " if label else ""
     lines = [f"{start}{text}"]
@@ -103,7 +103,7 @@ def note(message: str, label: str = "") -> None:
 
 
 def write_error(text: str) -> None:
-    """Write to standard error; a failure changes neither what happens nor the exit code."""
+    """Write to standard error; a failure is ignored and does not change the exit code."""
     with suppress(OSError):
         if sys.stderr is not None:
             sys.stderr.write(text)
@@ -111,7 +111,7 @@ def write_error(text: str) -> None:
 
 
 def show_error(error: DropcliError) -> None:
-    """`error: place: what is wrong`, and a `hint:` line where there is one."""
+    """Show `error: place: what is wrong`, and a `hint:` line if there is a hint."""
     note(str(error), "error")
     if error.hint:
         note(error.hint, "hint")
@@ -120,7 +120,7 @@ def show_error(error: DropcliError) -> None:
 def show_errors(
     errors: Iterable[DropcliError], of_several: str = "{:,} files", *, verbose: bool
 ) -> None:
-    """Errors, those of one cause as one; `of_several` takes the number of files in its braces."""
+    """Show errors; those with one cause as one. `of_several` is formatted with their number."""
     causes: dict[tuple[str, str, str | None], list[DropcliError]] = {}
     for error in errors:
         causes.setdefault((error.code, error.message, error.hint), []).append(error)
@@ -139,7 +139,7 @@ def show_errors(
 def show_file(
     file: "FileReport", settings: dict[str, Any], *, on_stderr: bool, verbose: bool
 ) -> None:
-    """Show the table of what was done to a file."""
+    """Show the report table of a file."""
     from dropcli.cli.terminal.tables import file_table
 
     _show(lambda screen: file_table(file, settings, verbose, screen), on_stderr=on_stderr)
@@ -155,7 +155,7 @@ def show_file_success(file: "FileReport", *, on_stderr: bool) -> None:
 def show_tally(
     tally: "Tally", request: "Request", settings: dict[str, Any], *, verbose: bool
 ) -> None:
-    """Show the table of what was done to a dataset, the same for any number of workers."""
+    """Show the report table of a dataset, which is the same for any number of workers."""
     from dropcli.cli.terminal.tables import dataset_table
 
     _show(lambda screen: dataset_table(tally, request, settings, verbose, screen))
@@ -164,14 +164,14 @@ def show_tally(
 def show_end(
     tally: "Tally", request: "Request", seconds: float, *, failed: bool, verbose: bool
 ) -> None:
-    """Show the last line of a run over many files, on standard error, as it has the time taken."""
+    """Show the last line of a run over many files, on standard error because it has a time."""
     from dropcli.cli.terminal.tables import dataset_end
 
     _show(lambda to: dataset_end(tally, request, seconds, failed, verbose, to), on_stderr=True)
 
 
 def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> None:
-    """Show warnings with the file that each is about ("" for none), the first few of each code."""
+    """Show the first warnings of each code, each with its file ("" for none)."""
     kinds: dict[str, list[str]] = {}
     for source, notice in notices:
         text = f"{source}: {notice.message}" if source else notice.message
@@ -186,21 +186,21 @@ def show_notices(notices: "Iterable[tuple[str, Notice]]", *, verbose: bool) -> N
 
 
 def show_verdicts(verdicts: "list[Verdict]", failed: int, *, verbose: bool) -> None:
-    """Show which outputs differ from what they should be, and how many do not."""
+    """Show which outputs differ, and how many are the same."""
     from dropcli.cli.terminal.tables import verdict_lines
 
     _show(lambda screen: verdict_lines(verdicts, failed, verbose, screen))
 
 
 def show_info(info: "FileInfo", *, verbose: bool) -> None:
-    """Show the table of what a file holds."""
+    """Show the table of the tensors in a file."""
     from dropcli.cli.terminal.contents import info_table
 
     _show(lambda screen: info_table(info, verbose, screen))
 
 
 def show_preview(preview: "Preview", *, verbose: bool) -> None:
-    """Show samples of a file before and after, and which of its tensors drop."""
+    """Show samples of a file before and after dropout, and which of its tensors drop."""
     from dropcli.cli.terminal.pictures import preview_lines
 
     colored = is_colored(sys.stdout)
@@ -215,28 +215,28 @@ def show_saved(path: str) -> None:
 
 
 def show_difference(difference: "FileDifference", *, verbose: bool) -> None:
-    """Show the table of what differs between two files."""
+    """Show the table of differences between two files."""
     from dropcli.cli.terminal.contents import difference_table
 
     _show(lambda screen: difference_table(difference, verbose, screen))
 
 
 def show_markdown(text: str) -> None:
-    """Show a page of the guide as a terminal can."""
+    """Show a page of the guide, with styles if the stream is a terminal."""
     from rich.markdown import Markdown
     from rich.theme import Theme
 
     console = rich_console(sys.stdout)
     console.width = min(_width(sys.stdout), _PAGE)
-    theme = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})  # on dark and light
+    theme = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})  # readable on dark and light
     with located(STDOUT_NAME), console.use_theme(theme):
-        # Annotated as text, and passed on to what takes a theme too.
+        # Annotated as text, but passed to code that also accepts a theme.
         console.print(Markdown(text, code_theme=cast("str", _code_theme())))
         console.file.flush()
 
 
 def _code_theme() -> "ANSISyntaxTheme":
-    """Colours of code that can be read on light and dark backgrounds, unlike yellow and blue."""
+    """Colours for code that are readable on light and dark backgrounds, unlike yellow and blue."""
     from pygments.token import Comment, Keyword, Literal  # type: ignore[import-untyped]
     from rich.style import Style
     from rich.syntax import ANSISyntaxTheme
@@ -252,7 +252,7 @@ def _show(make: "Callable[[Screen], Iterable[str]]", *, on_stderr: bool = False)
 
 
 def screen_of(stream: TextIO | None) -> "Screen":
-    """What a stream can show."""
+    """The width of a stream, and what it can show."""
     from dropcli.cli.terminal.layout import Screen
 
     utf8 = (getattr(stream, "encoding", None) or "").lower().startswith("utf")
@@ -277,14 +277,14 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def rich_console(stream: TextIO) -> "RichConsole":
-    """A rich console for a terminal, with colour where `is_colored` says so."""
+    """A rich console for a terminal, with colour if `is_colored` allows it."""
     from rich.console import Console
     from rich.theme import Theme
 
     for name in ("COLUMNS", "LINES"):
         if not os.environ.get(name, "").isascii():
-            del os.environ[name]  # rich fails on superscripts, which are digits to Python
-    # Explicit, because rich otherwise believes variables that CI systems set.
+            del os.environ[name]  # rich fails on superscript digits, which Python accepts
+    # Explicit, because rich otherwise follows variables that CI systems set.
     color = is_colored(stream)
     return Console(
         file=stream,

@@ -1,4 +1,4 @@
-"""What files hold and how two differ, as lines that fit a screen."""
+"""The contents of files, and differences between two, as lines that fit a screen."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ _INFO = (
 
 
 def info_table(info: "FileInfo", verbose: bool, screen: Screen) -> Iterator[str]:
-    """What a file holds."""
+    """The lines that describe a file."""
     shown = info.tensors if verbose else info.tensors[:_ROWS]
     elements = sum(tensor.elements for tensor in info.tensors)
     counts = f"{counted(len(info.tensors), 'tensor')}, {elements:,} elements"
@@ -85,14 +85,14 @@ def _value_row(name: str, statistics: dict[str, Any] | None, screen: Screen) -> 
 
 
 def _bars(counts: list[int], signs: str) -> str:
-    """A bar for each bin; a blank for an empty one."""
+    """A bar for each bin; an empty bin is a blank."""
     most = max(counts)
     tops = (-(-count * len(signs) // most) for count in counts)
     return "".join(signs[top - 1] if top else " " for top in tops).rstrip()
 
 
 def difference_table(found: "FileDifference", verbose: bool, screen: Screen) -> Iterator[str]:
-    """What differs between two files."""
+    """The lines that show the differences between two files."""
     before, after = (short(printable(place_of(p)), screen) for p in (found.before, found.after))
     yield from flow(f"A {before}", screen)
     yield from flow(f"B {after}", screen)

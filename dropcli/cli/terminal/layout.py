@@ -1,4 +1,4 @@
-"""How lines and tables fit the width of the screen or file that they are shown on."""
+"""Layout of lines and tables for the width of a screen or file."""
 
 import re
 import unicodedata
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-Styler = Callable[[str, str], str]  # a style's name and a text, to the text in that style
+Styler = Callable[[str, str], str]  # (name of a style, text) -> text in that style
 
 _GAP = "  "  # between columns
-_COMFORTABLE = 24  # columns for a long name; other columns give way to it
+_COMFORTABLE = 24  # columns for a long name, for which other columns are left out
 _LEAST = 12  # columns for a long name
 
 
 class Screen(NamedTuple):
-    """Where text is shown: its columns, and what it can show."""
+    """A stream for text: its width, and what it can show."""
 
     width: int
     utf8: bool
@@ -30,7 +30,7 @@ class Screen(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table. Where the table is too wide, those with the highest `spare` go first.
+    """A column of a table. If the table is too wide, the highest `spare` is left out first.
 
     Columns without a text are left out, and those of counts that are all 0.
     """
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 def table(columns: Sequence[Column], rows: list[list[str]], screen: Screen) -> Iterator[str]:
-    """The lines of a table; one that cannot be made to fit becomes a list of `key value` lines.
+    """The lines of a table. If it cannot fit, it becomes a list of `key value` lines.
 
     The first column holds names, which lose their middle where they are too long, as long as they
     stay distinct. A cell may have several lines.
@@ -109,7 +109,7 @@ def _stack(
 def elided(
     names: list[str], room: int, ellipsis: str, *, beside_dots: bool = False
 ) -> list[str] | None:
-    """Names of at most `room` columns, whose middle is left out; None if they would look alike.
+    """Names cut in the middle to at most `room` columns; None if they would look alike.
 
     They are cut beside dots and slashes, as in `model…mlp.down_proj.weight`. Elsewhere they are
     cut only if they have none or, without `beside_dots`, if nothing else fits. Of several names
@@ -131,7 +131,7 @@ def elided(
 def _without_middle(
     parts: list[str], head: int, numbers: bool, clean: bool, room: int, ellipsis: str
 ) -> str:
-    """A name cut behind so many of its parts; empty if that is to be `clean` and cannot be."""
+    """A name cut after so many of its parts; empty if it must be `clean` and cannot be."""
     name = "".join(parts)
     if width_of(name) <= room:
         return name
@@ -154,12 +154,12 @@ def _without_middle(
 
 
 def short(name: str, screen: Screen) -> str:
-    """A name that fits on a line of its own."""
+    """The name, cut to fit on one line."""
     return (elided([name], max(_LEAST, screen.width), screen.ellipsis) or [name])[0]
 
 
 def flow(text: str, screen: Screen, start: str = "") -> Iterator[str]:
-    """The text in lines of whole words and short phrases; those after the first are indented."""
+    """The text, broken between words and phrases; lines after the first are indented."""
     line, empty = start, True
     indent = len(start) if screen.width - len(start) >= _COMFORTABLE else min(len(start), 2)
     for word in _words(text, min(_COMFORTABLE, screen.width - indent)):
@@ -173,7 +173,7 @@ def flow(text: str, screen: Screen, start: str = "") -> Iterator[str]:
 
 
 def _words(text: str, longest: int) -> Iterator[str]:
-    """The phrases between commas, those that are longer in words; an option keeps its value."""
+    """The phrases between commas; long ones as words. An option stays with its value."""
     for phrase in re.split("(?<=,) ", text):
         if width_of(phrase) <= longest:
             yield phrase
@@ -190,7 +190,7 @@ def _words(text: str, longest: int) -> Iterator[str]:
 
 
 def success(text: str, screen: Screen) -> Iterator[str]:
-    """What ends a run in which all went well."""
+    """The last line of a run without errors."""
     mark = "✓" if screen.utf8 else "done:"
     first, *more = flow(f"{mark} {text}", screen)
     yield screen.style("success", mark) + first.removeprefix(mark)
@@ -198,7 +198,7 @@ def success(text: str, screen: Screen) -> Iterator[str]:
 
 
 def width_of(text: str) -> int:
-    """The columns that a text takes: two for each wide character, none for a combining one."""
+    """The number of columns of a text: two for a wide character, none for a combining one."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)

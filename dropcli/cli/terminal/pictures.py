@@ -1,4 +1,4 @@
-"""Previews on a terminal: pictures of half blocks, histograms of blocks, or plain characters."""
+"""Previews on a terminal: pictures of half blocks, histograms of blocks, or ASCII characters."""
 
 from collections.abc import Iterator
 from math import prod
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from dropcli.samples import Look, Pixels, Spread
 
 _WIDEST = 120  # columns that pictures fill
-_COLUMNS = 80  # where the width is not known
+_COLUMNS = 80  # if the width is unknown
 _IMAGE = 32  # columns of an image, at most
-_LEAST = 14  # columns of an image, at least, if it fits
-_COMFORTABLE = 60  # columns, below which two bins of a histogram are one
+_LEAST = 14  # columns of an image, at least
+_COMFORTABLE = 60  # columns; in fewer, two bins of a histogram are merged
 _TALLEST = 24  # lines of an image
 _ROWS = 10  # of the table of tensors, unless --verbose
 _GAP, _BETWEEN = " ", "   "
@@ -38,7 +38,7 @@ _TENSORS = (
 def preview_lines(
     preview: "Preview", verbose: bool, colored: bool, screen: Screen
 ) -> Iterator[str]:
-    """What `apply` would do to a file, and samples of it."""
+    """The lines of a preview: what `apply` would do to a file, and samples."""
     source = short(printable(place_of(preview.source)), screen)
     yield from flow(f"{source}: a preview, nothing is written", screen)
     yield from flow(settings_text(preview.dropout.settings(), preview.stream), screen)
@@ -75,7 +75,7 @@ def _look_lines(look: "Look", colored: bool, screen: Screen) -> Iterator[str]:
 
 
 def _image_lines(look: "Look", colored: bool, screen: Screen) -> Iterator[str]:
-    """Groups of an image and what becomes of it, as many in a row as fit."""
+    """Each image with its copies after dropout, as many in a row as fit."""
     views = [pixels(look), *(pixels(look, number) for number in range(len(look.after)))]
     fitting = max(1, (screen.width + 1) // (_LEAST + 1))
     left = len(views) - fitting
@@ -125,7 +125,7 @@ def _how(look: "Look", every: int, left: int) -> str:
 
 
 def _fitted(views: "list[Pixels]", room: int) -> "tuple[list[Pixels], int]":
-    """Images that fit so many columns: enlarged, or with pixels left out, never mixed."""
+    """Images that fit so many columns: enlarged, or with pixels left out, but not averaged."""
     _, height, width, _ = views[0].shape
     every = max(-(-width // room), -(-height // (2 * _TALLEST)), 1)
     views = [view[:, ::every, ::every] for view in views]
@@ -135,7 +135,7 @@ def _fitted(views: "list[Pixels]", room: int) -> "tuple[list[Pixels], int]":
 
 
 def _table_lines(look: "Look", colored: bool, screen: Screen) -> Iterator[str]:
-    """Rows as a heat map, before beside after, and histograms below each other."""
+    """Heat maps of rows, before and after side by side, and histograms below each other."""
     room = max(1, (screen.width - len(_BETWEEN)) // 2)
     before, after = (image[0][:, :room] for image in (pixels(look), pixels(look, 0)))
     whole = look.size[1]
@@ -182,7 +182,7 @@ def _bars(spread: "Spread", most: int, screen: Screen) -> str:
 
 
 def _drawn(image: "Pixels", colored: bool, screen: Screen) -> list[str]:
-    """The lines of one image: two pixels in each character."""
+    """The lines of one image, with two pixels in each character."""
     if len(image) % 2:
         image = np.concatenate([image, np.zeros_like(image[:1])])
     rows = zip(image[::2], image[1::2], strict=True)
@@ -192,7 +192,7 @@ def _drawn(image: "Pixels", colored: bool, screen: Screen) -> list[str]:
 
 
 def _colored(upper: "Pixels", lower: "Pixels", utf8: bool) -> str:
-    """A line in 24-bit colour; the code of a colour stands where it changes."""
+    """A line in 24-bit colour, with a colour code only where the colour changes."""
     text, now = [], ""
     for top, bottom in zip(upper.tolist(), lower.tolist(), strict=True):
         mean = [(a + b) // 2 for a, b in zip(top, bottom, strict=True)]
@@ -205,7 +205,7 @@ def _colored(upper: "Pixels", lower: "Pixels", utf8: bool) -> str:
 
 
 def _character(top: "Pixels", bottom: "Pixels") -> str:
-    """A plain character, the denser the lighter its two pixels are; `?` for NaN."""
+    """An ASCII character, which is denser for lighter pixels; `?` for NaN."""
     pair = np.stack([top, bottom])
     if (pair == (255, 0, 255)).all(axis=1).any():
         return "?"

@@ -1,4 +1,4 @@
-"""How far the work is: a bar on a terminal, elsewhere a line now and then, on standard error."""
+"""Progress on standard error: a bar on a terminal, otherwise a line from time to time."""
 
 import sys
 import time
@@ -13,14 +13,14 @@ from dropcli.parallel import signals
 from dropcli.pipeline import Progress
 
 _PATIENCE = 0.5  # seconds before a bar appears
-_FIRST_LINE = 10.0  # seconds before the first line, where there is no terminal
+_FIRST_LINE = 10.0  # seconds before the first line, if there is no terminal
 _LINES = 30.0  # seconds between lines
 _BAR = 10  # columns of a bar, at least
 _LABEL = 16  # columns of a label on a narrow screen
 
 
 class _Counting(Progress, ABC):
-    """Counts what is done, and shows it when it is time; `label` says what is being done."""
+    """Counts the work, and shows the counts regularly; `label` names the work."""
 
     def __init__(self, label: str, patience: float) -> None:
         self._label = label
@@ -34,7 +34,7 @@ class _Counting(Progress, ABC):
 
     def advance(self, *, files: int = 0, nbytes: int = 0, failed: int = 0) -> None:
         self._files += files
-        # What is done twice, after a worker was lost, does not count twice.
+        # Work that is repeated after a worker was lost is counted once.
         self._bytes = min(self._bytes + nbytes, self._total_bytes)
         self._failed += failed
         if time.monotonic() >= self._next:
@@ -44,10 +44,10 @@ class _Counting(Progress, ABC):
     def _show(self) -> None: ...
 
     def end(self) -> None:
-        """Leave nothing on the screen."""
+        """Remove the progress from the screen."""
 
     def _counts(self) -> str:
-        """The files, where there are several."""
+        """The number of files, if there are several."""
         return f"{self._files:,} of {self._total_files:,} files" if self._total_files > 1 else ""
 
     def _failures(self) -> str:
@@ -73,7 +73,7 @@ class _Bar(_Counting):
     def _show(self) -> None:
         files_only = not self._total_bytes  # in a dry run
         if self._bar is None:
-            # A signal in between would find the cursor hidden, and no bar that can show it again.
+            # A signal in between would leave the cursor hidden, without a bar to show it again.
             with signals.deferred():
                 from rich.progress import Progress as RichProgress
 
@@ -90,7 +90,7 @@ class _Bar(_Counting):
             self._bar.stop()
 
     def _columns(self, width: int) -> list[Any]:
-        """What fits on one line, beside the label, the bar and the percentage."""
+        """The columns that fit on one line, besides the label, the bar and the percentage."""
         from rich import progress
 
         room = width - _BAR - len(" 100%")
@@ -99,7 +99,7 @@ class _Bar(_Counting):
         label = (elided([self._label], label_room, ellipsis) or [self._label])[0]
         room -= width_of(label) + 1
         counts, failures, nbytes = self._counts(), self._failures(), self._total_bytes
-        optional = [  # with their widths; those with the highest rank go first
+        optional = [  # with their rank and width; the highest rank is left out first
             (3, progress.TextColumn(counts), len(counts)),
             (1, progress.TextColumn(failures, "red"), len(failures)),
             (5, progress.DownloadColumn(), len("100.0/100.0 MB") if nbytes else 0),
@@ -121,7 +121,7 @@ class _Bar(_Counting):
 
 @contextmanager
 def progress(label: str, *, enabled: bool, lines: bool) -> Iterator[Progress]:
-    """What shows the progress of a run; `lines` if it may say so where there is no terminal."""
+    """Show the progress of a run; `lines` allows lines if there is no terminal."""
     shown: _Counting | None = None
     if enabled and console.is_terminal(sys.stderr):
         shown = _Bar(label, _PATIENCE)

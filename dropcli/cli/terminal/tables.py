@@ -67,7 +67,7 @@ _FILES = (
 def file_table(
     file: "FileReport", settings: dict[str, Any], verbose: bool, screen: Screen
 ) -> Iterator[str]:
-    """What was done to a file; `settings` are those of the report."""
+    """The table of a file; `settings` are those of the report."""
     source, output = short(printable(place_of(file.source)), screen), short(_output(file), screen)
     yield from flow(f"{source} {screen.arrow} {output}", screen)
     yield from flow(settings_text(settings, file.stream), screen)
@@ -91,7 +91,7 @@ def _output(file: "FileReport") -> str:
 
 
 def _first(tensors: "list[TensorReport]", limit: int) -> "list[TensorReport]":
-    """The first few tensors in file order; those that drop are preferred."""
+    """At most `limit` tensors in file order; those that drop are preferred."""
     numbers = sorted(range(len(tensors)), key=lambda n: tensors[n].action != "dropped")
     return [tensors[number] for number in sorted(numbers[:limit])]
 
@@ -131,7 +131,7 @@ def _totals(file: "FileReport") -> str:
 
 
 def file_success(file: "FileReport", screen: Screen) -> Iterator[str]:
-    """What ends a run over one file."""
+    """The last line of a run over one file."""
     if file.status != "planned":
         written, size = short(_output(file), screen), size_text(file.size)
         to_stdout = file.output == STDOUT
@@ -142,7 +142,7 @@ def file_success(file: "FileReport", screen: Screen) -> Iterator[str]:
 def dataset_table(
     tally: "Tally", request: "Request", settings: dict[str, Any], verbose: bool, screen: Screen
 ) -> Iterator[str]:
-    """What was done to the files of a dataset."""
+    """The table of a dataset."""
     yield from flow(settings_text(settings, None), screen)
     yield ""
     if verbose and (files := tally.files):
@@ -197,7 +197,7 @@ def _folder(path: str, screen: Screen) -> str:
 
 
 def _names_table(tally: "Tally", verbose: bool, dry_run: bool, screen: Screen) -> Iterator[str]:
-    """What was done to the tensors of each name, over all files."""
+    """The table of tensor names, with totals over all files."""
     names = [(printable(name), totals) for name, totals in tally.names.rows()]
     shown = names if verbose else names[:_NAME_ROWS]
     if verbose and tally.names.rest != type(tally.names.rest)():
@@ -234,7 +234,7 @@ def _file_row(file: dict[str, Any]) -> list[str]:
 def dataset_end(
     tally: "Tally", request: "Request", seconds: float, failed: bool, verbose: bool, screen: Screen
 ) -> Iterator[str]:
-    """What ends a run over many files, with the time it took."""
+    """The last line of a run over many files, with the time it took."""
     if verbose and len(tally.slowest) > 1:
         files = ", ".join(f"{printable(path)} {time:.2g} s" for time, path in tally.slowest)
         yield from flow(f"slowest: {files}", screen)
@@ -252,7 +252,7 @@ def dataset_end(
 def verdict_lines(
     verdicts: "list[Verdict]", failed: int, verbose: bool, screen: Screen
 ) -> Iterator[str]:
-    """A line for each output that differs, with -v for each; then how many do not."""
+    """A line for each output that differs, or with -v for all; then the number of the others."""
     for verdict in verdicts:
         if verdict.difference or verbose:
             found = verdict.difference

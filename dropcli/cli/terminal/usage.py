@@ -1,4 +1,4 @@
-"""The help of a command: what it does, how it is called, and its options in panels."""
+"""The help of a command: a description, its usage, and its options in panels."""
 
 import re
 import shutil
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from dropcli.cli.terminal.layout import Styler
 
-_VALUE = r"(?<= )(-[a-z-]+|>) (?=[^ -])"  # what stays on a line with what follows
+_VALUE = r"(?<= )(-[a-z-]+|>) (?=[^ -])"  # stays on one line with the next word
 _WIDEST = 100  # columns
-_NARROW = 72  # columns, below which an option's help stands on lines of its own
-_NAMES = 28  # columns for the names of options beside their help
+_NARROW = 72  # columns; in fewer, the help of an option is below its names
+_NAMES = 28  # columns for the names of options
 
 
 def help_text(ctx: "typer.Context", style: "Styler") -> str:
-    """The help of the command of `ctx`, as wide as the terminal."""
+    """The help of the command of `ctx`, fitted to the width of the terminal."""
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     command: Any = ctx.command
     first, *others = (command.help or "").split("\n\n")
@@ -35,7 +35,7 @@ def help_text(ctx: "typer.Context", style: "Styler") -> str:
 
 
 def _paragraph(text: str, width: int, style: "Styler") -> Iterator[str]:
-    """The lines of a paragraph; indented ones are commands, which a backslash continues."""
+    """The lines of a paragraph. Indented lines are commands; long ones get a backslash."""
     heading, *lines = text.split("\n")
     if not lines or not lines[0].startswith("  "):
         yield from textwrap.wrap(text, width)
@@ -60,7 +60,7 @@ def _usage(ctx: "typer.Context") -> str:
 
 
 def _panels(ctx: "typer.Context") -> list[tuple[str, list[tuple[str, str]]]]:
-    """Titles, and the names and help of what is in each; other options come last."""
+    """The panels: a title, and the names and help of its options. Other options come last."""
     command: Any = ctx.command
     panels: dict[str, list[tuple[str, str]]] = {}
     commands = getattr(command, "commands", {})
@@ -79,7 +79,7 @@ def _panels(ctx: "typer.Context") -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _names(param: Any) -> str:
-    """The names of an option and what it takes; short names have a column of their own."""
+    """The names of an option and the form of its value; short names are in one column."""
     if param.param_type_name == "argument":
         return f"{param.metavar}..." if param.nargs != 1 else f"[{param.metavar}]"
     names = "/".join([", ".join(sorted(param.opts, key=len)), *param.secondary_opts])
