@@ -15,7 +15,7 @@ from dropcli.dataset import (
     verify_outputs,
 )
 from dropcli.dropout import Settings, whole_number
-from dropcli.errors import DropcliError
+from dropcli.errors import DropcliError, UsageError
 from dropcli.formats import read_info
 from dropcli.pipeline import Progress
 from dropcli.pipeline import Report as Report
@@ -101,9 +101,14 @@ def mask(
 ) -> Report:
     """Write the keep mask of files, as `dropcli mask source -o target` does.
 
-    The arguments, the report and the errors are those of `apply`. The output has a bool tensor for
-    each tensor that `apply` drops, with the same name and shape: True where elements are kept.
+    The arguments, the report and the errors are those of `apply`, without `fill` and `alpha`. The
+    output has a bool tensor for each tensor that `apply` drops, with the same name and shape: True
+    where elements are kept.
     """
+    for name, value in (("fill", settings.get("fill")), ("alpha", settings.get("alpha") or None)):
+        if value is not None:
+            message = f"{name}: a mask has no values of dropped elements"
+            raise UsageError("mask-values", message, "leave it out: the mask is the same")
     request = Request(
         os.fspath(target),
         mask=True,

@@ -1,6 +1,8 @@
 """Measure whether dropout copies in the training data help a classifier when pixels are missing.
 
-python examples/missing_pixels.py [SEEDS]    prints a table, and draws missing_pixels.svg
+python examples/missing_pixels.py [SEEDS [FIRST]]    prints a table, and draws missing_pixels.svg
+
+SEEDS is their number, 5 if it is not given, and FIRST the first of them, from 0.
 """
 
 import sys
@@ -55,7 +57,8 @@ def accuracies(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> 
 torch.set_num_threads(1)  # faster for such a small network
 digits = load_file(DIGITS)
 table: dict[str, list[torch.Tensor]] = {"without copies": [], "with 3 copies": []}
-for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 5):
+seeds, first = (*map(int, sys.argv[1:]), *(5, 0)[len(sys.argv) - 1 :])
+for seed in range(first, first + seeds):
     order = torch.randperm(1797, generator=torch.Generator().manual_seed(seed))
     training, test = (
         {k: v[part] for k, v in digits.items()} for part in (order[:TRAIN_SIZE], order[TRAIN_SIZE:])

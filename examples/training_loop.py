@@ -1,8 +1,9 @@
 """Train with masks made on the fly, and check that files would hold the same images.
 
-python examples/training_loop.py
+python examples/training_loop.py [SEED]
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import dropcli
 
 DIGITS = Path(__file__).with_name("digits.safetensors")
 COUNT, EPOCHS = 200, 3
+SEED = int(sys.argv[1]) if len(sys.argv) > 1 else 7
 
 
 class Digits(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
@@ -23,7 +25,7 @@ class Digits(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     def __init__(self) -> None:
         digits = load_file(DIGITS)
         self.images, self.labels = digits["images"][:COUNT], digits["labels"][:COUNT]
-        self.transform = dropcli.Dropout(p=0.2, seed=7)
+        self.transform = dropcli.Dropout(p=0.2, seed=SEED)
         self.epoch = 1
 
     def __len__(self) -> int:
@@ -39,7 +41,7 @@ def save(images: torch.Tensor, folder: Path) -> Path:
     (folder / "data").mkdir()
     for index, image in enumerate(images):
         torch.save(image.clone(), folder / "data" / f"{index:04}.pt")
-    dropcli.apply(folder / "data", folder / "out", p=0.2, seed=7, copies=EPOCHS)
+    dropcli.apply(folder / "data", folder / "out", p=0.2, seed=SEED, copies=EPOCHS)
     return folder / "out"
 
 

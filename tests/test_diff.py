@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import Run, shell
+from tests.refusal import Refuse
 
 
 def diff(run: Run, *words: object) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -192,3 +193,16 @@ def test_statistics_of_folders_and_pipes(run: Run) -> None:
     assert (
         piped == run("info", "--stats", "data/0.safetensors", "--json").json["files"][0]["tensors"]
     )
+
+
+def test_folders_get_a_hint_of_what_to_compare(refuse: Refuse) -> None:
+    Path("a").mkdir()
+    Path("b").mkdir()
+    save_file({"x": torch.ones(3)}, "a/x.safetensors")
+    for words, hint in (
+        ("a b", "name a file in each; all outputs of a folder: dropcli verify --source a b"),
+        ("a/x.safetensors b", "name a file, as in b/x.safetensors"),
+        ("b a/x.safetensors", "name a file, as in b/x.safetensors"),
+    ):
+        refused = refuse("diff", *words.split())
+        assert (refused.code, refused.hint) == ("is-a-directory", hint)

@@ -48,7 +48,8 @@ def _file() -> None:
 def test_applied_by_hand_it_gives_what_apply_gives(run: Run, settings: str) -> None:
     arguments = ("x.safetensors", "--seed", "7", *settings.split())
     assert run("apply", *arguments, "-o", "y.safetensors").code == 0
-    assert run("mask", *arguments, "-o", "m.pt").code == 0
+    without_fill = [word for word in arguments if word not in ("--fill", "3")]
+    assert run("mask", *without_fill, "-o", "m.pt").code == 0
     x, y, m = load_file("x.safetensors"), load_file("y.safetensors"), torch.load("m.pt")
     assert list(m) == [name for name in y if name != "labels"]
     for name, keep in m.items():
@@ -97,6 +98,8 @@ def test_one_is_published_whole_or_not_at_all(run: Run, refuse: Refuse) -> None:
         ("x.safetensors -o new.safetensors -k labels", "integer-rescale", 1),
         ("x.safetensors -o new.safetensors -k nothing", "no-match", 1),
         ("x.safetensors -o new.npy", "foreign-suffix", 2),
+        ("x.safetensors -o new.pt --fill 3", "usage", 2),
+        ("x.safetensors -o new.pt --alpha", "usage", 2),
     ):
         assert refuse("mask", *arguments.split(), exit_code=exit_code).code == code
 
@@ -205,3 +208,19 @@ def test_an_executor_makes_the_masks() -> None:
     for name in ("0", "1", "2"):
         made, same = (Path(f"{folder}/{name}.safetensors") for folder in ("out", "same"))
         assert made.read_bytes() == same.read_bytes()
+
+
+@pytest.mark.parametrize("values", [{"fill": 0.0}, {"alpha": True}], ids=str)
+def test_it_has_no_values_in_python_either(values: dict[str, Any]) -> None:
+    with pytest.raises(dropcli.DropcliError, match="a mask has no values") as caught:
+        dropcli.mask("x.safetensors", "m.pt", **values)
+    assert caught.value.code == "mask-values"
+    assert not Path("m.pt").exists()
+
+
+def test_settings_of_a_filled_file_give_its_mask(run: Run) -> None:
+    run("apply", "x.safetensors", "-o", "y.safetensors", "--fill", "3", "--seed", "7")
+    assert run("mask", "x.safetensors", "-o", "m.pt", "--like", "y.safetensors").code == 0
+    filled = load_file("y.safetensors")["images"] == 3
+    assert torch.load("m.pt")["images"].equal(~filled)
+    assert run("verify", "m.pt", "--source", "x.safetensors").code == 0

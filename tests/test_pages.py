@@ -1,5 +1,7 @@
 """`--stats report.html`, `.md` and figures: what they say, how large they are, hostile names."""
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from markdown_it import MarkdownIt
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.builders import special_values
@@ -292,6 +295,57 @@ def test_images_are_shown_before_and_after(run: Run) -> None:
     pages = [Path(f"{name}.safetensors.html").read_text() for name in "xz"]
     images = [Parsed(text).of("img") for text in pages]
     assert images[0] == images[1]
-    (image,) = images[0]
-    assert (image["src"] or "").startswith("data:image/png;base64,")
-    assert "x (F32 20x1x8x8)" in (image["alt"] or "")
+    assert "<figcaption>x (F32 20x1x8x8)" in pages[0]
+    assert [image["alt"] for image in images[0]] == ["original", "after", "mask"] * 8
+    y, samples = load_file("y.safetensors")["x"], [number * 20 // 8 for number in range(8)]
+    high = y[samples].max()
+    for row, sample in enumerate(samples):
+        shown = [shades(image["src"] or "") for image in images[0][3 * row : 3 * row + 3]]
+        for side, values in zip(shown, (x, y), strict=False):
+            assert np.abs(side - (values[sample, 0] / high * 255).numpy()).max() <= 0.51
+        assert np.array_equal(shown[2] == 255, y[sample, 0].numpy() != 0)
+
+
+def shades(address: str) -> Any:
+    """The grey pixels of an image in a page, of those that are 12 times as large as they were."""
+    data = base64.b64decode(address.removeprefix("data:image/png;base64,"))
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)[::12, ::12, 0].astype(float)
+
+
+def test_large_images_leave_room_for_the_tables(run: Run) -> None:
+    names = [f"{number}{'<&' * 90}" for number in range(6)]
+    images = {name: torch.rand(9, 3, 128, 128) for name in names}
+    save_file({**images, **{f"{name}x": torch.rand(9) for name in names}}, "x.safetensors")
+    text = page(run, "--all-floats")
+    assert 400_000 < len(text.encode()) < 1_000_000
+    rows = [image["alt"] for image in Parsed(text).of("img")]
+    assert rows == ["original", "after", "mask"] * 3
+    assert "Only the samples of 3 of 4 tensors are shown" in text
+
+
+def test_a_dataset_shows_its_first_file_with_images(run: Run) -> None:
+    Path("data").mkdir()
+    save_file({"x": torch.rand(9, 2)}, "data/0.safetensors")
+    Path("data/1.pt").write_bytes(b"nothing")
+    for number in (2, 3):
+        save_file({"x": torch.rand(9, 1, 8, 8)}, f"data/{number}.safetensors")
+    assert run("apply", "data", "-o", "out", "-q", "--stats", "r.html").code == 3
+    text = Path("r.html").read_text()
+    assert "Of out/2.safetensors, the first output with images." in text
+    assert len(Parsed(text).of("img")) == 24
+
+
+def test_ten_thousand_files_make_a_small_page(run: Run) -> None:
+    """What grows with the number of files ends long before."""
+    sizes = []
+    for files in (250, 500):
+        folder = Path(f"{files}")
+        folder.mkdir()
+        for number in range(files):
+            name = f"{number:05}{'<&' * 60}.safetensors"
+            save_file({f"x{number:05}": torch.rand(2, 8, 8)}, folder / name)
+        run("apply", folder, "-o", f"out{files}", "-q", "--seed", 1, "--stats", f"{files}.html")
+        sizes.append(len(Path(f"{files}.html").read_bytes()))
+        assert f"The first 200 of {files} files." in Path(f"{files}.html").read_text()
+    assert sizes[1] < 1.01 * sizes[0] < 1_000_000

@@ -274,9 +274,14 @@ def test_its_representations() -> None:
     assert repr(preview) == "<preview of 'x.safetensors': 1 tensor to drop, 1 to copy>"
     assert repr(preview.looks[0]).startswith("<look at 'x': F32, (3, 3, 9, 9), images")
     page = preview._repr_html_()
-    assert page.count("data:image/png;base64,") == 1
+    assert page.count("data:image/png;base64,") == 9  # three samples: original, after, mask
     assert "p 0.3, seed 1" in page
+    assert "<script" not in page
     preview.save("sheet.html")
-    assert page in Path("sheet.html").read_text()
+    whole = Path("sheet.html").read_text()
+    assert "<h1>Preview of x.safetensors</h1>" in whole
+    assert re.findall(r'src="([^"]*)"', whole) == re.findall(r'src="([^"]*)"', page)
+    assert "drop: float data" in whole
+    assert 'aria-label="Histogram of x from' in whole
     with pytest.raises(dropcli.DropcliError, match="exists"):
         preview.save("sheet.html")

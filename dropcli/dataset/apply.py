@@ -2,10 +2,11 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
-from typing import Unpack
+from itertools import chain, islice
+from pathlib import PurePath
+from typing import Any, Unpack
 
 from dropcli.dataset.discover import is_several
 from dropcli.dataset.plan import plan_batch, shared_streams
@@ -30,7 +31,9 @@ from dropcli.pipeline import (
     run_file,
     settings_notices,
 )
-from dropcli.report import Details, Picture, check_stats_path, has_histograms, write_stats
+from dropcli.report import Details, check_stats_path, has_histograms, write_stats
+
+_LOOKED_AT = 4  # files, for one with images
 
 
 class Application(ABC):
@@ -64,26 +67,29 @@ class Application(ABC):
         report = Report("mask" if self.request.mask else "apply", self.dropout.settings())
         for notice in self.notices:
             report.notices.add(notice, number=-1)
-        # Before the work, because inputs may be replaced.
-        pictures = self._pictures() if self.request.stats and self.request.sample else []
+        pictured = self._pictured()  # before the work, because inputs may be replaced
         self._run(report, progress)
-        self.details = replace(self.details, pictures=pictures)
+        self.details = replace(self.details, **pictured)
         if self.request.stats and not self.request.dry_run:
             write_stats(self.request.stats, report, self.details, replace=self.request.continues)
         return report
 
-    def _pictures(self) -> list[Picture]:
-        """Samples of the first file, if the report shows pictures."""
-        job = self._first()
-        if job is None or self.request.dry_run or not str(self.request.stats).endswith(".html"):
-            return []
+    def _pictured(self) -> dict[str, Any]:
+        """Details with samples of the first output that has images, if the report shows them."""
+        stats = self.request.stats
+        if not stats or PurePath(stats).suffix.lower() != ".html" or self.request.dry_run:
+            return {}
         from dropcli.report import pictures_of
 
-        return pictures_of(job.source, self.dropout, job.stream, job.copy)
+        for job in islice(self._jobs(), _LOOKED_AT):
+            pictures, note = pictures_of(job.source, self.dropout, job.stream, job.copy)
+            if pictures or note:
+                return {"pictures": pictures, "pictured": job.output, "pictures_note": note}
+        return {}
 
     @abstractmethod
-    def _first(self) -> Job | None:
-        """The first file in which tensors drop."""
+    def _jobs(self) -> Iterator[Job]:
+        """Of the files in which tensors drop."""
 
     @abstractmethod
     def _run(self, report: Report, progress: Progress) -> None: ...
@@ -99,8 +105,8 @@ class SingleFile(Application):
         notices = stream_notices(source, request, dropout)
         super().__init__(request, dropout, notices, [source, self.job.output], made)
 
-    def _first(self) -> Job | None:
-        return self.job
+    def _jobs(self) -> Iterator[Job]:
+        yield self.job
 
     def _run(self, report: Report, progress: Progress) -> None:
         self.file = run_file(self.job, self.dropout, progress)
@@ -141,8 +147,8 @@ class Dataset(Application):
             samples=Samples(len(self._plan.tasks)),
         )
 
-    def _first(self) -> Job | None:
-        return next((task.job for task in self._plan.tasks if not task.untouched), None)
+    def _jobs(self) -> Iterator[Job]:
+        return (task.job for task in self._plan.tasks if not task.untouched)
 
     def _run(self, report: Report, progress: Progress) -> None:
         tally = self.tally

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dropcli.report.preview import Preview as Preview
     from dropcli.report.preview import caption as caption
     from dropcli.report.preview import check_picture_path as check_picture_path
+    from dropcli.report.preview import extent as extent
     from dropcli.report.preview import pictures_of as pictures_of
     from dropcli.report.preview import what as what
     from dropcli.report.text import counted as counted
@@ -30,7 +31,7 @@ _MODULES = {
     "NameTotals": "totals",
     **dict.fromkeys(("check_stats_path", "has_histograms", "write_stats"), "export"),
     **dict.fromkeys(("Preview", "caption", "check_picture_path"), "preview"),
-    **dict.fromkeys(("pictures_of", "what"), "preview"),
+    **dict.fromkeys(("extent", "pictures_of", "what"), "preview"),
     **dict.fromkeys(("counted", "number_text", "printable", "provenance_line"), "text"),
     **dict.fromkeys(("settings_text", "sigma_text", "size_text"), "text"),
 }

@@ -9,10 +9,11 @@ from dropcli.report.totals import NameTotals
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture with its alternative text."""
+    """Samples of one tensor: each row has a name, and a PNG picture for each column."""
 
-    png: bytes
     text: str
+    columns: list[str]
+    rows: list[tuple[str, list[bytes]]]
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class Details:
     """What a page shows that is not in the JSON document.
 
     `names` are the totals by tensor name. It is None for a single file, whose report lists its
-    tensors.
+    tensors. `pictures` show samples of the output `pictured`.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict)
     names: list[tuple[str, NameTotals]] | None = None
     pictures: Sequence[Picture] = ()
+    pictured: str = ""
+    pictures_note: str = ""

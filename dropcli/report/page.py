@@ -22,6 +22,11 @@ def html(view: View) -> str:
     return _environment().get_template("page.html").render(view=view)
 
 
+def fragment(view: View) -> str:
+    """What a page shows first, as HTML to be put into another page, as of a notebook."""
+    return _environment().get_template("fragment.html").render(view=view)
+
+
 def markdown(view: View) -> str:
     """The page as Markdown, with tables as on GitHub."""
     return _environment().get_template("page.md").render(view=view)

@@ -1,29 +1,28 @@
 """What `dropcli.preview` returns: tables and pictures that a notebook displays."""
 
-import base64
-from collections.abc import Iterator, Sequence
+import os
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import PurePath
 
+from dropcli.__version__ import __version__
 from dropcli.dropout import Dropout, shape_text, why_copied
 from dropcli.errors import DropcliError, UsageError
 from dropcli.files import is_piped, place_of, publish
-from dropcli.pipeline import Notice, TensorReport
+from dropcli.pipeline import Notice, Notices, Sample, TensorReport
 from dropcli.report.details import Picture
-from dropcli.report.text import counted, number_text, printable, settings_text
-from dropcli.samples import Look, labelled_sheet, look, png, sheet
+from dropcli.report.histogram import Histogram
+from dropcli.report.text import counted, number_text, printable
+from dropcli.report.view import NO_ZEROS, Cell, Column, Name, View, cut, messages, settings_of
+from dropcli.samples import Look, columns, labelled_sheet, look, png
 
-_ROWS = 200
-_SHEETS = 4  # at most, on a page
-_SHEETS_BYTES = 350_000  # at most, as PNG, all together
-_PAGE = (  # no script, and nothing to load
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>dropcli preview</title>'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    '<meta name="color-scheme" content="light dark">'
-    "<style>body{{font-family:sans-serif}}td,th{{padding:0 1em 0 0;text-align:left}}"
-    "img{{max-width:100%}}</style><body>{}</body></html>\n"
-)
+_LOOKS = 4  # at most, in a report
+_PICTURES_BYTES = 300_000  # at most, on a page, as PNG
+_TENSORS = [
+    *(Column("tensor"), Column("shape"), Column("dtype"), Column("what")),
+    Column("decisions", right=True),
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,49 +45,61 @@ class Preview:
     notices: Sequence[Notice]
 
     def __repr__(self) -> str:
-        dropped = sum(tensor.action == "dropped" for tensor in self.tensors)
-        copied = len(self.tensors) - dropped
-        return (
-            f"<preview of {self.source!r}: {counted(dropped, 'tensor')} to drop, {copied} to copy>"
-        )
+        return f"<preview of {self.source!r}: {self._counts('to drop', 'to copy')}>"
 
     def _repr_html_(self) -> str:
         """HTML for a notebook: tables and pictures. Names are escaped and nothing is loaded."""
-        return "".join(self._html())
+        from dropcli.report import page  # jinja2 takes 30 ms to import
 
-    def _html(self) -> Iterator[str]:
-        title = printable(place_of(self.source))
-        yield f"<div><p><b>{escape(title)}</b>: "
-        settings = settings_text(self.dropout.settings(), self.stream)
-        yield f"{escape(settings)}; nothing is written</p>"
-        yield "<table><thead><tr><th>tensor</th><th>shape</th><th>dtype</th><th>what</th></tr>"
-        yield "</thead><tbody>"
-        for tensor in self.tensors[:_ROWS]:
-            cells = (
-                printable(tensor.name),
-                shape_text(tensor.shape),
-                tensor.dtype,
-                what(self.dropout, tensor),
-            )
-            yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        yield "</tbody></table>"
-        if (more := len(self.tensors) - _ROWS) > 0:
-            yield f"<p>and {counted(more, 'more tensor')}</p>"
+        return page.fragment(self._view())
+
+    def _counts(self, drop: str, copy: str) -> str:
+        dropped = sum(tensor.action == "dropped" for tensor in self.tensors)
+        return f"{counted(dropped, 'tensor')} {drop}, {len(self.tensors) - dropped:,} {copy}"
+
+    def _view(self) -> View:
+        """What a page shows of it."""
+        place = printable(place_of(self.source))
+        counts = self._counts("would drop", "would be copied")
+        notices = Notices()
         for notice in self.notices:
-            yield f"<p>warning: {escape(printable(notice.message, 2000))}</p>"
-        for each in self.looks:
-            if each.before.size:
-                data = base64.b64encode(png(sheet(each))).decode()
-                text = escape(caption(each))
-                yield f'<figure><figcaption>{text}</figcaption><img alt="{text}" '
-                yield f'src="data:image/png;base64,{data}"></figure>'
-        yield "</div>"
+            notices.add(notice)
+        tables = [
+            messages("Warnings", notices.document(), "files"),
+            cut("Tensors", _TENSORS, [self._row(tensor) for tensor in self.tensors], "tensor"),
+        ]
+        samples = [(each.name, [[side] for side in each.values[:2]]) for each in self.looks]
+        found = [Histogram.of(printable(name), Sample(*sides)) for name, sides in samples]
+        several = "; after is copy 1" if self.looks and len(self.looks[0].after) > 1 else ""
+        return View(
+            "preview",
+            f"Preview of {os.path.basename(place)}",
+            f"A preview by dropcli {__version__} of {place}: {counts}. Nothing is written.",
+            "",
+            settings_of(self.dropout.settings(), printable(self.stream)),
+            [table for table in tables if table.rows],
+            [histogram for histogram in found if histogram],
+            f"From at most 65,536 elements of each tensor, evenly spaced{several}. {NO_ZEROS}",
+            None,
+            *_pictures(self.looks),
+        )
+
+    def _row(self, tensor: TensorReport) -> list[Cell]:
+        return [
+            *(Name.of(tensor.name), shape_text(tensor.shape), tensor.dtype),
+            Name.of(what(self.dropout, tensor)),
+            f"{tensor.decisions:,}" if tensor.action == "dropped" else "",
+        ]
 
     def save(self, path: str, *, replace: bool = False) -> None:
         """Write a .png contact sheet or a .html page; DropcliError if it cannot be written."""
         check_picture_path(path)
-        is_page = PurePath(path).suffix.lower() == ".html"
-        data = _PAGE.format("".join(self._html())).encode() if is_page else self._sheet()
+        if PurePath(path).suffix.lower() == ".html":
+            from dropcli.report import page  # with templates, 30 ms
+
+            data = page.html(self._view()).encode("utf-8", "surrogateescape")
+        else:
+            data = self._sheet()
         with publish(path, size=len(data), replace=replace) as output:
             output.write(data)
 
@@ -100,21 +111,47 @@ class Preview:
         return labelled_sheet(looks)
 
 
-def pictures_of(path: str, dropout: Dropout, stream: str, copy: int) -> list[Picture]:
-    """Contact sheets of the tensors of a file that look like images; none for a pipe."""
+def pictures_of(
+    path: str, dropout: Dropout, stream: str, copy: int
+) -> tuple[Sequence[Picture], str]:
+    """Samples of the tensors of a file that look like images, and a note; none for a pipe."""
     if is_piped(path):
-        return []
+        return [], ""
     try:
-        looks = look(path, dropout, stream, (copy,), _SHEETS)
+        return _pictures(look(path, dropout, stream, (copy,), _LOOKS, only_images=True))
     except DropcliError:  # the run itself reports the error
-        return []
+        return [], ""
+
+
+def _pictures(looks: Sequence[Look]) -> tuple[list[Picture], str]:
+    """Pictures of as many samples as fit on a page, and a note if tensors are left out."""
+    shown = [each for each in looks if each.before.size]
     found: list[Picture] = []
-    for each in looks:
-        if each.is_image and each.before.size:
-            picture = Picture(png(sheet(each)), f"{caption(each)}, and the mask")
-            if sum(len(one.png) for one in [*found, picture]) <= _SHEETS_BYTES:
-                found.append(picture)
-    return found
+    left = _PICTURES_BYTES
+    for number, each in enumerate(shown):
+        picture, size = _picture(each, left // (len(shown) - number), left)
+        left -= size
+        found += [picture] if picture.rows else []
+    if len(found) == len(shown):
+        return found, ""
+    names = f"{len(found):,} of {counted(len(shown), 'tensor')}"
+    return found, f"Only the samples of {names} are shown; the others are too large for a page."
+
+
+def _picture(look: Look, share: int, most: int) -> tuple[Picture, int]:
+    """Samples of a tensor and their size: at most `share` bytes, or `most` for a single one."""
+    headings, images = zip(*columns(look), strict=True)
+    rows: list[tuple[str, list[bytes]]] = []
+    size = 0
+    for number, row in enumerate(zip(*images, strict=True)):
+        files = [png(image) for image in row]
+        size += sum(map(len, files))
+        if size > (share if rows else most):
+            size -= sum(map(len, files))
+            break
+        rows.append((f"{look.samples[number]:,}" if look.is_image else "rows", files))
+    words = f"{caption(look)}; {extent(look)}".rstrip("; ")
+    return Picture(words, [*headings], rows), size
 
 
 def check_picture_path(path: str) -> None:
@@ -123,7 +160,9 @@ def check_picture_path(path: str) -> None:
         raise UsageError(
             "bad-picture",
             f"-o: the suffix of '{path}' is neither .png nor .html",
-            "`dropcli preview` writes pictures; `dropcli apply` writes tensors",
+            "`dropcli preview` writes pictures; `dropcli apply` writes tensors"
+            if PurePath(path).suffix.lower() in (".pt", ".pth", ".safetensors")
+            else f"did you mean {shlex.quote(os.path.splitext(path)[0] + '.png')}?",
         )
 
 
@@ -145,3 +184,20 @@ def caption(look: Look, *, plain: bool = False) -> str:
     colors = "black to white" if look.is_image else "violet to yellow"
     colors = "blank to @" if plain else colors
     return f"{kind}: {colors} is {number_text(low)} to {number_text(high)}, before and after"
+
+
+def extent(look: Look, every: int = 1, room: int | None = None) -> str:
+    """Which part of a sample is shown, in words; empty if it is a whole image.
+
+    `every` is the distance of the shown pixels, in those of the look. `room` is the number of
+    columns of a table that can be shown.
+    """
+    height, width = look.size
+    if look.is_image:
+        rows, across = (step * every for step in look.step)
+        shown = f"1 of {rows} rows and 1 of {across} columns of {height:,} by {width:,} pixels"
+        return shown if max(rows, across) > 1 else ""
+    count, columns = look.before.shape[1:3]
+    words = f"{counted(count, 'row')} of {height:,}"
+    columns = min(columns, room or columns)
+    return f"{words}, the first {columns:,} of {width:,} columns" if columns < width else words

@@ -23,12 +23,20 @@ from dropcli.report.totals import NameTotals
 _ROWS = 200  # at most, in a table
 _MESSAGES = 50
 _MESSAGE_LIMIT = 400
+NO_ZEROS = (
+    "Zeros are not in the bars, since they would be far taller than all others; their share is "
+    "given below."
+)
 
 
 class Name(str):
-    """Text from a file, made printable."""
+    """Text from a file, made printable and short."""
 
     __slots__ = ()
+
+    @classmethod
+    def of(cls, text: str, limit: int = 120) -> "Name":
+        return cls(printable(printable(text, limit), limit))  # escapes are long
 
 
 class Band(float):
@@ -69,6 +77,7 @@ class Table:
 class View:
     """All that a page shows."""
 
+    kind: str  # of page, in a word
     title: str
     summary: str
     methods: str
@@ -78,6 +87,7 @@ class View:
     histograms_note: str
     rates: FileRates | None
     pictures: Sequence[Picture]
+    pictures_note: str
 
 
 def view_of(report: Report, details: Details) -> View:
@@ -91,37 +101,45 @@ def view_of(report: Report, details: Details) -> View:
     found = [Histogram.of(printable(name), part) for name, part in details.samples.items()]
     histograms = [histogram for histogram in found if histogram]
     tables = [
-        _cut("Tensors", _TENSORS if single else _NAMES, tensors, "tensor" if single else "name"),
-        _cut("Values before and after", _STATISTICS, _statistics(documents), "tensor", each=2),
+        cut("Tensors", _TENSORS if single else _NAMES, tensors, "tensor" if single else "name"),
+        cut("Values before and after", _STATISTICS, _statistics(documents), "tensor", each=2),
         *([] if single else [_files_table(documents, settings)]),
-        _messages("Failures", report.errors, "source"),
-        _messages("Warnings", report.warnings, "files"),
+        messages("Failures", report.errors, "source"),
+        messages("Warnings", report.warnings, "files"),
     ]
+    where = f"Of {printable(details.pictured)}, the first output with images."
+    pictured = "" if single or not details.pictured else where
     return View(
+        "report",
         f"Dropout of {done.title}",
         summary(done, len(report.errors)),
         methods(done, settings, stream),
-        [(name, Name(printable(value))) for name, value in setting_rows(settings, stream)],
+        settings_of(settings, stream),
         [table for table in tables if table.rows],
         histograms,
         _sampling_note(histograms, documents),
         None if single else FileRates.of(documents, settings),
         details.pictures,
+        f"{pictured} {details.pictures_note}".strip(),
     )
 
 
-_TENSORS = [
-    *(Column("tensor"), Column("shape"), Column("dtype"), Column("what")),
+def settings_of(settings: dict[str, Any], stream: str | None) -> list[tuple[str, Name]]:
+    """The settings by name, with their values in words."""
+    return [
+        (name, Name.of(value, _MESSAGE_LIMIT)) for name, value in setting_rows(settings, stream)
+    ]
+
+
+_RATES = [
     *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
     *(Column("off by", right=True), Column("95 % range", right=True)),
     Column("rate against p", drawn=True),
 ]
+_TENSORS = [Column("tensor"), Column("shape"), Column("dtype"), Column("what"), *_RATES]
 _NAMES = [
     *(Column("tensor"), Column("dropped in", right=True), Column("copied in", right=True)),
-    Column("why copied"),
-    *(Column(heading, right=True) for heading in ("decisions", "dropped", "p", "rate")),
-    *(Column("off by", right=True), Column("95 % range", right=True)),
-    Column("rate against p", drawn=True),
+    *(Column("why copied"), *_RATES),
 ]
 _STATISTICS = [
     *(Column("tensor"), Column("when")),
@@ -165,12 +183,12 @@ def _done_several(files: list[dict[str, Any]]) -> Done:
 
 def _tensor_rows(file: dict[str, Any], settings: dict[str, Any]) -> Iterator[list[Cell]]:
     for tensor in sorted(file["tensors"], key=lambda tensor: tensor["action"] != "dropped"):
-        name: list[Cell] = [Name(printable(tensor["name"]))]
+        name: list[Cell] = [Name.of(tensor["name"])]
         kind = [shape_text(tensor["shape"]), tensor["dtype"]]
         if tensor["action"] != "dropped":
             why = tensor.get("reason") or tensor.get("tied_to")
             what = f"{tensor['action']}: {printable(why)}" if why else tensor["action"]
-            yield [*name, *kind, Name(what), *[""] * 7]
+            yield [*name, *kind, Name.of(what), *[""] * 7]
             continue
         p, sigma = asked(tensor, settings), tensor["rate_sigma"]
         cells = _rate_cells(p, tensor["rate"], sigma, tensor["rate_sd"])
@@ -193,9 +211,9 @@ def _rate_cells(
 def _name_rows(names: list[tuple[str, NameTotals]] | None) -> list[list[Cell]]:
     return [
         [
-            Name(printable(name)),
+            Name.of(name),
             *(f"{count:,}" if count else "" for count in (totals.dropped_in, totals.copied_in)),
-            Name(printable(", ".join(sorted(totals.reasons)))),
+            Name.of(", ".join(sorted(totals.reasons))),
             *(f"{n:,}" if totals.decisions else "" for n in (totals.decisions, totals.dropped)),
             *_rate_cells(totals.asked, totals.rate, totals.sigma, totals.rate_sd),
         ]
@@ -207,7 +225,7 @@ def _statistics(documents: list[dict[str, Any]]) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     for name, before, after in pooled(documents):
         for when, side in (("before", before), ("after", after)):
-            shown: Cell = Name(printable(name)) if when == "before" else None
+            shown: Cell = Name.of(name) if when == "before" else None
             rows.append([shown, when, *(number_text(side[key]) for key in side)])
     return rows
 
@@ -219,15 +237,15 @@ def _files_table(documents: list[dict[str, Any]], settings: dict[str, Any]) -> T
         totals = rates.total
         rows.append(
             [
-                *(Name(printable(file["output"])), Name(printable(file["source"]))),
+                *(Name.of(file["output"]), Name.of(file["source"])),
                 *(file["status"], size_text(file["bytes"]), f"{totals.decisions:,}"),
                 *(f"{totals.dropped:,}", number_text(totals.rate), sigma_text(totals.sigma)),
             ]
         )
-    return _cut("Files", _FILES, rows, "file", total=len(documents))
+    return cut("Files", _FILES, rows, "file", total=len(documents))
 
 
-def _messages(title: str, found: Iterable[dict[str, Any]], where: str) -> Table:
+def messages(title: str, found: Iterable[dict[str, Any]], where: str) -> Table:
     """Failures or warnings; those with the same message are one row."""
     groups: dict[tuple[str, str], list[str]] = {}
     for one in found:
@@ -235,14 +253,14 @@ def _messages(title: str, found: Iterable[dict[str, Any]], where: str) -> Table:
         places += [""] * one["files"] if where == "files" else [one["source"] or ""]
     rows: list[list[Cell]] = []
     for (code, message), places in groups.items():
-        first = Name(printable(places[0])) if places[0] else ""
-        text = Name(printable(message, _MESSAGE_LIMIT))
+        first = Name.of(places[0]) if places[0] else ""
+        text = Name.of(message, _MESSAGE_LIMIT)
         rows.append([text, code, f"{len(places):,}", first])
     columns = [Column("message"), Column("code"), Column("files", right=True), Column("first in")]
-    return _cut(title, columns, rows, "message", most=_MESSAGES)
+    return cut(title, columns, rows, "message", most=_MESSAGES)
 
 
-def _cut(
+def cut(
     title: str,
     columns: list[Column],
     rows: list[list[Cell]],
@@ -273,6 +291,5 @@ def _sampling_note(histograms: list[Histogram], documents: list[dict[str, Any]])
     most = SAMPLE if len(documents) == 1 else SAMPLE_OF_ALL
     return (
         f"From an evenly strided sample{which}, at most {most:,} elements of each, taken in the "
-        "same pass. Zeros are not in the bars, since they would be far taller than all others; "
-        "their share is given below."
+        f"same pass. {NO_ZEROS}"
     )

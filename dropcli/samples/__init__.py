@@ -8,4 +8,3 @@ from dropcli.samples.look import look as look
 from dropcli.samples.sheet import columns as columns
 from dropcli.samples.sheet import labelled_sheet as labelled_sheet
 from dropcli.samples.sheet import png as png
-from dropcli.samples.sheet import sheet as sheet

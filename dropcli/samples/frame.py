@@ -46,6 +46,11 @@ def frame_of(shape: tuple[int, ...], samples: int, pixels: int) -> Frame:
     return Frame(True, tuple(shown.tolist()), indices, step, (shape[y], shape[x]))
 
 
+def is_images(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor looks like images."""
+    return _image_axes(shape) is not None
+
+
 def _every(size: int, step: int) -> Indices:
     return np.arange(0, size, step, dtype=np.int64)
 

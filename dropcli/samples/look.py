@@ -14,7 +14,7 @@ from dropcli.errors import located
 from dropcli.files import place_of
 from dropcli.formats import open_source
 from dropcli.samples.excerpt import Elements, Excerpt
-from dropcli.samples.frame import Frame, frame_of, strided
+from dropcli.samples.frame import Frame, frame_of, is_images, strided
 from dropcli.tensors import TensorInfo
 
 Floats = NDArray[np.float64]
@@ -46,6 +46,8 @@ class Look:
         before: the samples, shape (samples, height, width, channels), in the tensor's dtype.
         after: the same for each copy, as `apply` writes it.
         keep: for each copy, True where elements are kept.
+        sampled, values: the number of elements sampled evenly from the whole tensor, and their
+            values as float64: before, and after for each copy.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Look:
     after: tuple[NDArray[Any], ...]
     keep: tuple[NDArray[np.bool_], ...]
     sampled: int
-    _values: tuple[Floats, ...]  # a sample of the whole tensor: before, and after for each copy
+    values: tuple[Floats, ...]
 
     def __repr__(self) -> str:
         what = "images" if self.is_image else "rows"
@@ -73,16 +75,22 @@ class Look:
     @cached_property
     def value_range(self) -> tuple[float, float]:
         """The ends of the histograms."""
-        return _ends(self._values)
+        return _ends(self.values)
 
     @cached_property
     def spreads(self) -> list[Spread]:
         """Histograms over the whole tensor: before, and after for each copy."""
-        return [_spread_of(values, *self.value_range) for values in self._values]
+        return [_spread_of(values, *self.value_range) for values in self.values]
 
 
 def look(
-    path: str, dropout: Dropout, stream: str, copies: Sequence[int], most: int | None = None
+    path: str,
+    dropout: Dropout,
+    stream: str,
+    copies: Sequence[int],
+    most: int | None = None,
+    *,
+    only_images: bool = False,
 ) -> list[Look]:
     """Return the samples of at most `most` dropped tensors; `copies` are numbers of copies.
 
@@ -91,7 +99,8 @@ def look(
     """
     with located(place_of(path)), closing(open_source(path)) as source:
         excerpt = Excerpt(source, select(dropout, source.tensors), dropout, stream, copies)
-        return [_look(excerpt, tensor) for tensor in excerpt.tensors[:most]]
+        shown = [each for each in excerpt.tensors if not only_images or is_images(each.shape)]
+        return [_look(excerpt, tensor) for tensor in shown[:most]]
 
 
 def _look(excerpt: Excerpt, tensor: TensorInfo) -> Look:

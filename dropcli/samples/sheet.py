@@ -37,18 +37,23 @@ def png(image: Pixels) -> bytes:
 
 
 def columns(look: Look) -> Iterator[tuple[str, Pixels]]:
-    """The headings and columns of a sheet: the original, the copies, their masks."""
+    """The headings and columns of a sheet: the original, the copies, their masks.
+
+    A column has a picture for each sample, shape (samples, height, width, 3), or one of a table.
+    """
     several = len(look.after) > 1
-    yield "original", pixels(look)
+    yield "original", _enlarged(pixels(look), look)
     for number in range(len(look.after)):
-        yield f"copy {number + 1}" if several else "after", pixels(look, number)
+        name = f"copy {number + 1}" if several else "after"
+        yield name, _enlarged(pixels(look, number), look)
     for number in range(len(look.after)):
-        yield f"mask {number + 1}" if several else "mask", mask_pixels(look, number)
+        name = f"mask {number + 1}" if several else "mask"
+        yield name, _enlarged(mask_pixels(look, number), look)
 
 
-def sheet(look: Look) -> Pixels:
+def _sheet(look: Look) -> Pixels:
     """Return the sheet without text, shape (height, width, 3)."""
-    shown = [_enlarged(images, look) for _, images in columns(look)]
+    shown = [images for _, images in columns(look)]
     samples, height, width, _ = shown[0].shape
     whole = np.full(
         (samples * (height + _GAP) - _GAP, len(shown) * (width + _GAP) - _GAP, 3), _PAPER, np.uint8
@@ -78,7 +83,7 @@ def labelled_sheet(looks: list[tuple[str, Look]]) -> bytes:
     with needing("pillow", "plots"):
         from PIL import Image, ImageDraw
 
-    parts = [(title, look, sheet(look)) for title, look in looks]
+    parts = [(title, look, _sheet(look)) for title, look in looks]
     width = max(_LEFT + max(part.shape[1], 480) + 2 * _GAP for _, _, part in parts)
     height = sum(part.shape[0] + 2 * _LINE + 3 * _GAP for _, _, part in parts) + _GAP
     whole = Image.new("RGB", (width, height), (_PAPER,) * 3)

@@ -1,5 +1,8 @@
 """`dropcli diff`: what differs between two files."""
 
+import os
+import shlex
+
 from dropcli.cli import options, run_options, values
 from dropcli.cli.missing import add_hints
 from dropcli.cli.terminal import console
@@ -34,6 +37,8 @@ def diff(
         found = compare(one, two)
     except DropcliError as error:
         add_hints([error], [before, after])
+        if error.code == "is-a-directory":
+            error.hint = _files_hint(one, two)
         raise
     if json:
         report = Report("diff", None, [found], different=int(found.different))
@@ -41,3 +46,13 @@ def diff(
     elif not quiet:
         console.show_difference(found, verbose=verbose)
     return 4 if found.different else 0
+
+
+def _files_hint(before: str, after: str) -> str:
+    """What to type instead of folders: a file of each, or what compares all of them."""
+    if os.path.isdir(before) and os.path.isdir(after):
+        folders = f"--source {shlex.quote(before)} {shlex.quote(after)}"
+        return f"name a file in each; all outputs of a folder: dropcli verify {folders}"
+    folder, other = (before, after) if os.path.isdir(before) else (after, before)
+    name = os.path.basename(other) if os.path.isfile(other) else "x.safetensors"
+    return f"name a file, as in {shlex.quote(os.path.join(folder, name))}"

@@ -6,7 +6,7 @@ from dropcli.cli import options, run_options
 from dropcli.cli.commands.apply import check_second, run
 from dropcli.errors import UsageError
 
-_NOT_HERE = ("eval", "in_place", "keep_original", "copy_others")
+_NOT_HERE = ("eval", "fill", "alpha", "in_place", "keep_original", "copy_others")
 
 
 @options.taking(options.Dropping, run_options.Running, without=_NOT_HERE)
@@ -18,9 +18,9 @@ def mask(inputs: options.Inputs = None, **chosen: Any) -> int:
       dropcli mask x.pt -o mask.pt --like y.pt
       dropcli mask data/ -o masks/ --like augmented/0001.pt
 
-    The output has a tensor for each one that drops, with the same name and shape. Options and
-    masks are those of `dropcli apply`. Use the mask to know which elements were dropped, for
-    example in the loss of a denoising model.
+    The output has a tensor for each one that drops, with the same name and shape. The masks are
+    those of `dropcli apply` with the same options. Use the mask to know which elements were
+    dropped, for example in the loss of a denoising model.
     """
     if inputs and chosen["output"] is None:
         check_second("mask", inputs)

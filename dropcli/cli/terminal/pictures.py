@@ -9,7 +9,7 @@ import numpy as np
 from dropcli.cli.terminal.layout import Column, Screen, flow, short, table
 from dropcli.dropout import shape_text
 from dropcli.files import place_of
-from dropcli.report import caption, counted, number_text, printable, settings_text, what
+from dropcli.report import caption, counted, extent, number_text, printable, settings_text, what
 from dropcli.samples import columns, pixels
 
 if TYPE_CHECKING:
@@ -114,10 +114,8 @@ def _how(look: "Look", every: int, left: int) -> str:
     words = [
         "each sample before, then after" if len(look.after) == 1 else "each sample, its copies"
     ]
-    rows, across = (step * every for step in look.step)
-    if rows > 1 or across > 1:
-        whole = f"of {look.size[0]:,} by {look.size[1]:,} pixels"
-        words.append(f"1 of {rows} rows and 1 of {across} columns {whole}")
+    if part := extent(look, every):
+        words.append(part)
     if left > 0:
         first = "copy 1" if len(look.after) - left == 1 else f"copies 1 to {len(look.after) - left}"
         words.append(f"{first} of {len(look.after)}")
@@ -138,12 +136,8 @@ def _table_lines(look: "Look", colored: bool, screen: Screen) -> Iterator[str]:
     """Heat maps of rows, before and after side by side, and histograms below each other."""
     room = max(1, (screen.width - len(_BETWEEN)) // 2)
     before, after = (image[0][:, :room] for image in (pixels(look), pixels(look, 0)))
-    whole = look.size[1]
-    several = "; copy 1" if len(look.after) > 1 else ""
-    note = f"{counted(before.shape[0], 'row')} of {look.size[0]:,}, before and after{several}"
-    if before.shape[1] < whole:
-        note += f"; the first {before.shape[1]:,} of {whole:,} columns"
-    yield from flow(note, screen)
+    after_copy = "copy 1" if len(look.after) > 1 else "after"
+    yield from flow(f"{extent(look, room=room)}, before and {after_copy}", screen)
     factor = max(1, min(room // before.shape[1], 4))
     tall = [image.repeat(2, axis=0).repeat(factor, axis=1) for image in (before, after)]
     for left, right in zip(*(_drawn(image, colored, screen) for image in tall), strict=True):
