@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import struct
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.builders import legacy_file, sparse, tensor2
+from tests.builders import legacy_file, sample, sparse, tensor2
 from tests.conftest import Run, peak_megabytes, shell
 
 
@@ -170,3 +171,21 @@ def test_few_open_files_are_one_line() -> None:
     done = shell(f"ulimit -S -n 20; {words} raised -q")
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(list(Path("raised").glob("*.safetensors"))) == 200
+
+
+@pytest.mark.slow
+def test_the_plan_of_a_million_files_fits_into_600_megabytes() -> None:
+    """Also that of a run that is resumed, whose journal lists them all."""
+    for number in range(1000):
+        os.makedirs(f"data/{number:03}")
+        sample(f"data/{number:03}/0000.safetensors", number)
+        for other in range(1, 1000):
+            os.link(
+                f"data/{number:03}/0000.safetensors", f"data/{number:03}/{other:04}.safetensors"
+            )
+    words = ("apply", "data", "-o", "out", "--seed", "7", "-q")
+    try:
+        assert peak_megabytes(*words, "-n", "-j", "2") < 600
+        assert peak_megabytes(*words, "-n", "-j", "2", "--shard", "1/8") < 300
+    finally:
+        shutil.rmtree("data")

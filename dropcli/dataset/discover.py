@@ -100,7 +100,7 @@ def _expand(pattern: str, walk: Walk) -> None:
             if "**" not in parts:  # `**` enters folders itself
                 walk.folder(path, "" if name == "." else name)
         elif sorting:
-            walk.sort(Input(path, name), os.path.isfile(path) or not os.path.exists(path))
+            walk.sort(Input.of(path, name), os.path.isfile(path) or not os.path.exists(path))
         else:
             walk.file(path, name)
 

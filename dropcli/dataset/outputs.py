@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from dropcli.dataset.walk import TENSOR_SUFFIXES
@@ -94,12 +94,10 @@ def check_folder(output: str, inputs: Sequence[str], *, copies: bool) -> None:
     raise UsageError("not-a-folder", message, hint)
 
 
-def copy_names(name: str, copies: Iterable[int], last: int) -> Iterator[tuple[int, str]]:
-    """The name of each copy, all with as many digits as the last one: `x.01.pt` to `x.12.pt`."""
+def copy_name(name: str, copy: int, last: int) -> str:
+    """The name of a copy, with as many digits as the last one: `x.01.pt` to `x.12.pt`."""
     root, suffix = os.path.splitext(name)
-    width = len(str(last))
-    for copy in copies:
-        yield copy, f"{root}.{copy:0{width}}{suffix}"
+    return f"{root}.{copy:0{len(str(last))}}{suffix}"
 
 
 def name_of_original(name: str) -> str | None:

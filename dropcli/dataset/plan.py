@@ -6,13 +6,16 @@ and outputs that are inputs.
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 
-from dropcli.dataset.journal import Stamp, stamps_below
-from dropcli.dataset.outputs import copy_names
+from dropcli.dataset.journal import Journal, Stamp, Stamps, stamps_below
+from dropcli.dataset.outputs import copy_name
 from dropcli.dataset.request import Request
-from dropcli.dataset.tasks import Task
+from dropcli.dataset.tally import Tally
+from dropcli.dataset.tasks import Task, recall
 from dropcli.dataset.walk import Found, Input
 from dropcli.errors import DropcliError, FileError, UsageError, located
 from dropcli.files import (
@@ -25,41 +28,123 @@ from dropcli.files import (
 from dropcli.pipeline import Job, Notice
 
 
+class Tasks:
+    """The tasks of a plan. Each is made on demand, because a million tasks fill a gigabyte.
+
+    Those of files with tensors come first, file by file.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.items: list[Input] = []
+        self._stamps = Stamps()
+        self._inputs = 0  # items that hold tensors
+        several = request.copies and not request.concat
+        self._copies = request.all_copies if several else None
+
+    def add(self, item: Input, stamp: Stamp, *, others: bool) -> None:
+        """Add all outputs of a file; `others` means that it holds no tensors."""
+        self.items.append(item)
+        self._stamps.append(stamp)
+        self._inputs += not others
+
+    def __len__(self) -> int:
+        more = len(self._copies) - 1 if self._copies else 0
+        return len(self.items) + self._inputs * more
+
+    def __iter__(self) -> Iterator[Task]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> Task:
+        place, copy = self._place(number)
+        item, request = self.items[place], self._request
+        name = item.name if copy is None else copy_name(item.name, copy, request.copies)
+        output = item.path if request.output is None else os.path.join(request.output, name)
+        stream, others = request.stream or item.stream, place >= self._inputs
+        return Task(
+            number,
+            Job(item.path, output, stream, copy or 0, request.writing),
+            output if request.output is None else name,
+            item.stamp or self._stamps[place],
+            untouched=others or copy == 0,
+            tensors=not others,
+        )
+
+    def nbytes(self, number: int) -> int:
+        """The size of the source."""
+        return self._stamps[self._place(number)[0]].nbytes
+
+    def _place(self, number: int) -> tuple[int, int | None]:
+        """The place of a task's file in `items`, and the copy, None without copies."""
+        more = len(self) - len(self.items)
+        if self._copies and number < self._inputs + more:
+            place, index = divmod(number, len(self._copies))
+            return place, self._copies[index]
+        return number - more, None
+
+
+class Waiting:
+    """The tasks that are not done, each made on demand, and the `sizes` of their files."""
+
+    def __init__(
+        self, tasks: Tasks, request: Request, journal: Journal | None, tally: Tally
+    ) -> None:
+        self._tasks, self._journal = tasks, journal
+        self._forced = replace(request.writing, force=True)
+        self._numbers: Sequence[int] = range(len(tasks))
+        if journal and journal.is_known:
+            self._numbers = array("Q", _left(tasks, journal, tally))
+        self.sizes = array("Q", map(tasks.nbytes, self._numbers))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Task]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, place: int) -> Task:
+        task = self._tasks[self._numbers[place]]
+        if self._journal and self._journal.knows(task.name):  # an earlier run wrote it
+            return task._replace(job=task.job._replace(writing=self._forced))
+        return task
+
+
+def _left(tasks: Iterable[Task], journal: Journal, tally: Tally) -> Iterator[int]:
+    """The numbers of the tasks that are not done. Those that are done are tallied."""
+    for task in tasks:
+        job = task.job
+        source = None if job.writing.in_place else task.stamp
+        found = journal.confirm(task.name, job.output, job.stream, job.copy, source)
+        if found and (outcome := recall(task, found)):
+            tally.add(outcome)
+        else:
+            yield task.number
+
+
 @dataclass
 class Plan:
     """The tasks of a run in the order of the report, and the inputs that cannot be planned."""
 
-    tasks: list[Task] = field(default_factory=list)
+    tasks: Tasks
     failures: list[DropcliError] = field(default_factory=list)
-    _sources: dict[Identity, str] = field(default_factory=dict)
-    _seen: set[tuple[str, Identity]] = field(default_factory=set)
+    _files: "array[int]" = field(default_factory=lambda: array("q"))  # hashes of identities
 
-    def add(self, request: Request, item: Input, *, others: bool) -> None:
-        """Add a task for each output of this file; `others` means that it holds no tensors."""
-        try:
-            stamp, file = _look_at(item)
-        except DropcliError as error:
-            self.failures.append(error)
-            return
-        if (item.name, file) in self._seen:
-            return
-        self._seen.add((item.name, file))
-        self._sources[file] = item.path
-        single = others or not request.copies or request.concat
-        copies = copy_names(item.name, request.all_copies, request.copies)
-        for copy, name in [(0, item.name)] if single else copies:
-            output = item.path if request.output is None else os.path.join(request.output, name)
-            stream = request.stream or item.stream
-            self.tasks.append(
-                Task(
-                    len(self.tasks),
-                    Job(item.path, output, stream, copy, request.writing),
-                    output if request.output is None else name,
-                    stamp,
-                    untouched=others or (copy == 0 and not single),
-                    tensors=not others,
-                )
-            )
+    def add(self, inputs: list[Input], others: list[Input]) -> None:
+        """Add tasks for files that hold tensors and for others, each file once."""
+        twice = _repeated(item.name for item in chain(inputs, others))
+        seen = set()
+        for number, item in enumerate(chain(inputs, others)):
+            try:
+                stamp, file = _look_at(item)
+            except DropcliError as error:
+                self.failures.append(error)
+                continue
+            if hash(item.name) in twice:
+                if (item.name, file) in seen:
+                    continue
+                seen.add((item.name, file))
+            self.tasks.add(item, stamp, others=number >= len(inputs))
+            self._files.append(hash(file))
 
     def check(self, request: Request, whole: Found) -> None:
         """Check the outputs.
@@ -78,8 +163,11 @@ class Plan:
                     request.used_journals[0],
                 )
             return
-        existing = self._existing(whole, request.output) or request.used_journals
-        if existing and not request.continues:
+        there = self._existing(request.output)
+        self._check_inputs(there, whole, request)
+        if (there or request.used_journals) and not request.continues:
+            existing = [self.tasks[number].job.output for number in there.values()]
+            existing = existing or request.used_journals
             more = f" (the first of {len(existing):,} outputs)" if len(existing) > 1 else ""
             raise FileError(
                 "exists",
@@ -93,10 +181,10 @@ class Plan:
         if request.output is not None and request.journal:
             seen[os.path.normpath(request.journal)] = "the journal"
         resolve = os.path.normpath if request.output is not None else os.path.realpath
-        for task in self.tasks:
-            source = task.job.source
-            first = seen.setdefault(resolve(task.job.output), source)
-            if first != source:
+        twice = _repeated(chain(seen, (resolve(task.job.output) for task in self.tasks)))
+        for task in self.tasks if twice else ():
+            source, output = task.job.source, resolve(task.job.output)
+            if hash(output) in twice and (first := seen.setdefault(output, source)) != source:
                 raise UsageError(
                     "collision",
                     f"would be the output of both '{first}' and '{source}'",
@@ -104,33 +192,40 @@ class Plan:
                     task.job.output,
                 )
 
-    def _existing(self, whole: Found, folder: str) -> list[str]:
-        """The outputs that exist already. Raises UsageError for one that is an input."""
-        found: dict[str, str] = {}  # keys are absolute paths
-        there = stamps_below(folder) if is_url(folder) else None
-        if there is None and not os.path.lexists(folder):
-            return []
+    def _existing(self, folder: str) -> dict[int, int]:
+        """The tasks whose outputs exist already; keys are hashes of the identities of outputs."""
+        found: dict[int, int] = {}
+        stamps = stamps_below(folder) if is_url(folder) else None
+        if stamps is None and not os.path.lexists(folder):
+            return found
         for task in self.tasks:
-            output = identity(task.job.output)
-            if output is None or (there is not None and task.job.output not in there):
-                continue
-            if source := self._sources.get(output):
-                raise _is_input(source, task.job.output)
-            found[os.path.abspath(task.job.output)] = task.job.output
-        # The inputs of other shards have not been examined.
-        for item in whole.inputs if found else ():
-            if same := found.get(os.path.abspath(item.path)):
-                raise _is_input(item.path, same)
-        return list(found.values())
+            output = task.job.output
+            if (file := identity(output)) and (stamps is None or output in stamps):
+                found.setdefault(hash(file), task.number)
+        return found
+
+    def _check_inputs(self, there: dict[int, int], whole: Found, request: Request) -> None:
+        """Raise UsageError for an existing output that is an input, also of another shard."""
+        own = zip(self.tasks.items, self._files, strict=True)
+        suspects = [(item, file) for item, file in own if file in there]
+        if there and request.shard:  # the inputs of other shards have not been examined
+            folder = os.path.join(os.path.abspath(request.output or ""), "")
+            inside = (i for i in whole.inputs if os.path.abspath(i.path).startswith(folder))
+            suspects += [(item, hash(identity(item.path))) for item in inside]
+        for item, file in suspects:
+            output = self.tasks[there[file]].job.output if file in there else ""
+            if output and identity(item.path) == identity(output):
+                raise UsageError(
+                    "same-file",
+                    f"is also an input, as '{item.path}'",
+                    "write to another folder, or replace the inputs with --in-place",
+                    output,
+                )
 
 
-def _is_input(source: str, output: str) -> UsageError:
-    return UsageError(
-        "same-file",
-        f"is also an input, as '{source}'",
-        "write to another folder, or replace the inputs with --in-place",
-        output,
-    )
+def _repeated(keys: Iterable[Hashable]) -> set[int]:
+    """The hashes that several keys have, found without a set of all keys, which is large."""
+    return {one for one, other in pairwise(sorted(map(hash, keys))) if one == other}
 
 
 def _look_at(item: Input) -> tuple[Stamp, Identity]:
@@ -144,15 +239,17 @@ def _look_at(item: Input) -> tuple[Stamp, Identity]:
         return Stamp.from_status(status), identity_of(status)
 
 
-def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
+def shared_streams(tasks: Tasks) -> Iterator[Notice]:
     """The warning about files with the same name in mask keys, such as `a.pt` and `a.bin`."""
+    twice = _repeated((task.job.stream, task.job.copy) for task in tasks)
     first: dict[tuple[str, int], str] = {}
     shared = []
-    for task in tasks:
+    for task in tasks if twice else ():
         job = task.job
-        other = first.setdefault((job.stream, job.copy), job.source)
-        if other != job.source and not task.untouched:
-            shared.append((other, job))
+        if hash(key := (job.stream, job.copy)) in twice:
+            other = first.setdefault(key, job.source)
+            if other != job.source and not task.untouched:
+                shared.append((other, job))
     if shared:
         other, job = shared[0]
         more = f" (and {len(shared) - 1:,} more like them)" if len(shared) > 1 else ""
@@ -166,12 +263,10 @@ def shared_streams(tasks: list[Task]) -> Iterator[Notice]:
 def plan_batch(request: Request, whole: Found) -> Plan:
     """Plan the run for these files, or for the shard; raise what prevents it."""
     found = whole.part(request.shard) if request.shard else whole
-    plan = Plan(failures=list(found.failures))
-    for item in found.inputs:
-        plan.add(request, item, others=False)
-    for item in found.others if request.copy_others else ():
-        if not _is_special(item.path):  # pipes and devices cannot be kept
-            plan.add(request, item, others=True)
+    plan = Plan(Tasks(request), list(found.failures))
+    copied = found.others if request.copy_others else []
+    # Pipes and devices cannot be kept.
+    plan.add(found.inputs, [item for item in copied if not _is_special(item.path)])
     if not (plan.tasks or plan.failures or (request.shard and whole.inputs)):
         count = len(whole.others)
         raise FileError(

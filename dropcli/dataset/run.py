@@ -1,18 +1,20 @@
 """Run a dataset: skip finished files, give the rest to an engine, record the outcomes."""
 
 import os
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
 from dropcli.dataset.journal import Journal, check_settings, settings_of
-from dropcli.dataset.plan import Plan
+from dropcli.dataset.plan import Plan, Waiting
 from dropcli.dataset.request import Request
 from dropcli.dataset.tally import Tally
-from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, recall, worker_died
+from dropcli.dataset.tasks import Outcome, Task, attempt, make_work, worker_died
 from dropcli.dropout import Dropout
 from dropcli.errors import DropcliError, Interrupted, TensorError, UsageError, located
 from dropcli.files import (
@@ -54,13 +56,12 @@ def run_batch(
             _check_names(plan.tasks, journal)
         if request.continues and not request.dry_run:
             _sweep(plan.tasks)
-        waiting = list(_waiting(plan.tasks, request, journal, tally))
+        waiting = Waiting(plan.tasks, request, journal, tally)
         drawn = request.seed_drawn and not dropout.eval
         if journal and not request.dry_run and (drawn or request.output is None):
             journal.begin(settings)
-        sizes = [task.stamp.nbytes for task in waiting]
         times = max(1, len(request.joined_copies))  # the number of copies in each output
-        progress.begin(len(sizes), 0 if request.dry_run else times * sum(sizes))
+        progress.begin(len(waiting), 0 if request.dry_run else times * sum(waiting.sizes))
 
         def take(task: Task, outcome: Outcome | None) -> None:
             outcome = outcome or Outcome(task, error=worker_died(task.job.source))
@@ -70,7 +71,7 @@ def run_batch(
             progress.advance(files=1, failed=int(outcome.error is not None))
 
         if unfit := _unfit(waiting, request, dropout):
-            tally.unfit = len({task.job.source for task in waiting})
+            tally.unfit = sum(1 for _ in groupby(waiting, key=lambda task: task.job.source))
             for outcome in unfit:
                 take(outcome.task, outcome)
         elif not (request.fail_fast and tally.failed):
@@ -84,7 +85,7 @@ def run_batch(
                 run=run,
                 folder=os.getcwd() if pool else "",
             )
-            engine = choose_engine(work, sizes, request.jobs, pool)
+            engine = choose_engine(work, waiting.sizes, request.jobs, pool)
             try:
                 _work_off(engine, waiting, request, tally, take, progress)
             finally:
@@ -93,20 +94,24 @@ def run_batch(
             _end_in_place(request, journal)
 
 
-def _unfit(tasks: list[Task], request: Request, dropout: Dropout) -> list[Outcome]:
+def _unfit(tasks: Iterable[Task], request: Request, dropout: Dropout) -> list[Outcome]:
     """The failures of the first files, if all fail for the same reason in the settings.
 
     The other files would fail too, for example if --key names no tensor of a dataset. Nothing is
     written.
     """
-    first = {task.job.source: task for task in reversed(tasks) if not task.untouched}
-    trial = [*reversed(first.values())][:_TRIAL_FILES]
+    first: dict[str, Task] = {}
+    for task in tasks:
+        if not task.untouched:
+            first.setdefault(task.job.source, task)
+        if len(first) > _TRIAL_FILES:
+            break
     # With --resume --in-place, files may be done already.
     if len(first) <= _TRIAL_FILES or request.fail_fast or (request.resume and not request.output):
         return []
     failed: list[Outcome] = []
     reasons = set()
-    for task in trial:
+    for task in [*first.values()][:_TRIAL_FILES]:
         job = task.job._replace(writing=replace(task.job.writing, dry_run=True))
         error = attempt(job.source, partial(run_file, job, dropout, Progress()))
         if not isinstance(error, TensorError | UsageError):
@@ -120,7 +125,7 @@ def _unfit(tasks: list[Task], request: Request, dropout: Dropout) -> list[Outcom
 
 def _work_off(
     engine: Engine[Task, Outcome],
-    tasks: list[Task],
+    waiting: Waiting,
     request: Request,
     tally: Tally,
     take: Callable[[Task, Outcome | None], None],
@@ -131,7 +136,7 @@ def _work_off(
             take(task, outcome)
 
     results = engine.run(
-        _chunks(tasks, request, engine), lambda count: progress.advance(nbytes=count)
+        _chunks(waiting, request, engine), lambda count: progress.advance(nbytes=count)
     )
     try:
         with closing(results):
@@ -223,7 +228,7 @@ def _settings(request: Request, dropout: Dropout) -> dict[str, Any]:
     return settings | ({"mask": True} if request.mask else {})
 
 
-def _check_names(tasks: list[Task], journal: Journal) -> None:
+def _check_names(tasks: Iterable[Task], journal: Journal) -> None:
     """Raise UsageError if copies have other names now, as with 9 and 10 copies."""
     for task in tasks:
         job = task.job
@@ -237,52 +242,38 @@ def _check_names(tasks: list[Task], journal: Journal) -> None:
             )
 
 
-def _sweep_after(engine: Engine[Task, Outcome], tasks: list[Task], run: str) -> None:
+def _sweep_after(engine: Engine[Task, Outcome], tasks: Iterable[Task], run: str) -> None:
     if engine.deaths or engine.remote:  # remote workers report no deaths
         _sweep(tasks, run)
 
 
-def _sweep(tasks: list[Task], run: str = "") -> None:
+def _sweep(tasks: Iterable[Task], run: str = "") -> None:
     """Remove unfinished files of killed processes, and all unfinished files of this run."""
-    local = [task for task in tasks if not is_url(task.job.output)]
-    for folder in {os.path.dirname(os.path.realpath(task.job.output)) for task in local}:
-        remove_stale(folder, run=run)
-
-
-def _waiting(
-    tasks: list[Task], request: Request, journal: Journal | None, tally: Tally
-) -> Iterator[Task]:
-    """The tasks that are not done."""
-    forced = replace(request.writing, force=True)
-    for task in tasks:
-        job = task.job
-        source = None if job.writing.in_place else task.stamp
-        found = journal and journal.confirm(task.name, job.output, job.stream, job.copy, source)
-        if found and (outcome := recall(task, found)):
-            tally.add(outcome)
-        elif journal and journal.knows(task.name):  # an earlier run wrote it
-            yield task._replace(job=job._replace(writing=forced))
-        else:
-            yield task
+    outputs = (task.job.output for task in tasks if not is_url(task.job.output))
+    real = (os.path.realpath(path) if os.path.islink(path) else path for path in outputs)
+    for folder in set(map(os.path.dirname, real)):
+        remove_stale(folder or ".", run=run)
 
 
 def _chunks(
-    tasks: list[Task], request: Request, engine: Engine[Task, Outcome]
+    waiting: Waiting, request: Request, engine: Engine[Task, Outcome]
 ) -> Iterator[list[Task]]:
     """Make chunks that are large enough to be cheap, and small enough that workers end together.
 
     Large files come first, so that no worker has to finish one alone at the end.
     """
+    sizes = waiting.sizes
+    order: Sequence[int] = range(len(sizes))
     if engine.slots > 1 and not request.fail_fast:
-        tasks = sorted(tasks, key=lambda task: -task.stamp.nbytes)
+        order = array("Q", sorted(order, key=lambda place: -sizes[place]))
     start = 0
-    while start < len(tasks):
+    while start < len(order):
         # The number of slots of a cluster may grow.
-        share = (len(tasks) - start) // (4 * engine.slots)
+        share = (len(order) - start) // (4 * engine.slots)
         most = 1 if request.fail_fast else min(_CHUNK_FILES, share)
         stop, nbytes = start, 0
-        while stop < min(start + max(most, 1), len(tasks)) and nbytes < _CHUNK_BYTES:
-            nbytes += tasks[stop].stamp.nbytes
+        while stop < min(start + max(most, 1), len(order)) and nbytes < _CHUNK_BYTES:
+            nbytes += sizes[order[stop]]
             stop += 1
-        yield tasks[start:stop]
+        yield [waiting[place] for place in order[start:stop]]
         start = stop

@@ -1,9 +1,11 @@
 """The content of a dataset: files with tensors, other files, and the walk that finds them."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from typing import NamedTuple
 
 from dropcli.dataset.journal import Shard, Stamp, is_journal
 from dropcli.dataset.prefixes import Listed, objects_below
@@ -16,13 +18,32 @@ _SHARED_SUFFIXES = ("", ".bin", ".ckpt", ".sav", ".weights")
 _TARS = (".pth.tar", ".pt.tar")
 
 
-@dataclass(frozen=True)
-class Input:
-    """A file: its path, and its name below the folder in which it was found."""
+class Input(NamedTuple):
+    """A file: its path, and its name below the folder in which it was found.
 
-    path: str
-    name: str
-    stamp: Stamp | None = field(default=None, compare=False)  # for an object, from the listing
+    The path is `folder + file`, and the name is `above + file`. The files of a folder share
+    both beginnings, which saves memory.
+    """
+
+    folder: str
+    above: str
+    file: str
+    stamp: Stamp | None = None  # for an object, from the listing
+
+    @classmethod
+    def of(cls, path: str, name: str, stamp: Stamp | None = None) -> "Input":
+        """The file at `path`. Its name ends as its path does."""
+        file = os.path.basename(name)
+        folder, above = (text.removesuffix(file) for text in (path, name))
+        return cls(sys.intern(folder), sys.intern(above), file, stamp)
+
+    @property
+    def path(self) -> str:
+        return self.folder + self.file
+
+    @property
+    def name(self) -> str:
+        return self.above + self.file
 
     @property
     def stream(self) -> str:
@@ -64,7 +85,7 @@ class Walk:
         """Add one named file with any suffix."""
         if path == STDIN:
             raise UsageError("standard-input", "`-` cannot be one of several inputs")
-        self.found.inputs.append(Input(path, name))
+        self.found.inputs.append(Input.of(path, name))
 
     def is_output(self, path: str) -> bool:
         """Whether a path is inside the output folder."""
@@ -111,21 +132,21 @@ class Walk:
     def objects(self, listed: Iterable[Listed], prefix: str = "") -> None:
         """Add objects of a store, from its listing."""
         for item in listed:
-            self.sort(Input(item.url, os.path.join(prefix, item.name), item.stamp), True)
+            self.sort(Input.of(item.url, os.path.join(prefix, item.name), item.stamp), True)
 
     def _entries(self, path: str, prefix: str) -> Iterator[tuple[str, str]]:
         """Add the files of one folder, and yield its subfolders."""
+        below, above = os.path.join(path, ""), os.path.join(prefix, "")
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                name = os.path.join(prefix, entry.name)
                 if _is_folder(entry):
-                    yield entry.path, name
+                    yield entry.path, above + entry.name
                 else:
-                    self.sort(Input(entry.path, name), _is_file(entry))
+                    self.sort(Input(below, above, entry.name), _is_file(entry))
 
     def sort(self, item: Input, is_file: bool) -> None:
         """Add a file to those with tensors, or to the others."""
-        name = os.path.basename(item.name)
+        name = item.file
         if is_file and (has_tensors(name) or _holds_tensors(item.path)):
             self.found.inputs.append(item)
         elif not (is_journal(name) or is_temporary(name)):

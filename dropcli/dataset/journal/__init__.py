@@ -9,4 +9,5 @@ from dropcli.dataset.journal.shards import is_journal as is_journal
 from dropcli.dataset.journal.shards import journal_name as journal_name
 from dropcli.dataset.journal.shards import journals_beside as journals_beside
 from dropcli.dataset.journal.stamp import Stamp as Stamp
+from dropcli.dataset.journal.stamp import Stamps as Stamps
 from dropcli.dataset.journal.stamp import stamps_below as stamps_below

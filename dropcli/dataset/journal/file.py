@@ -8,25 +8,15 @@ import json
 import os
 from contextlib import closing, suppress
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 from dropcli.dataset.journal.stamp import Stamp, stamps_below
 from dropcli.errors import FormatError, located
 from dropcli.files import Log, is_url, open_log
 
 _SYNC_EVERY = 256  # lines
+_MOST_JOURNALS = 1 << 24  # in one folder
 NOT_OURS = (ValueError, LookupError, TypeError, RecursionError)  # errors of reading damaged lines
-
-
-class _Entry(NamedTuple):
-    """A line of the journal."""
-
-    source: Stamp
-    output: tuple[int, int | str]  # as `Stamp.of_output`
-    stream: str
-    copy: int
-    place: int
-    journal: str  # the path of its journal, which may be that of a shard
 
 
 class Journal:
@@ -49,8 +39,11 @@ class Journal:
         sync: bool = True,
     ) -> None:
         self.path = path
-        self._entries: dict[str, _Entry] = {}
-        self._outputs: dict[tuple[str, int, str], str] = {}  # by stream, copy and suffix
+        self._paths = [path]  # of this journal and of those it includes
+        # For a million outputs no more is kept than the place of each line, times
+        # _MOST_JOURNALS, plus the number of the journal's path.
+        self._lines: dict[str, int] = {}
+        self._outputs: dict[int, str] = {}  # by the hashes of stream, copy and suffix
         self._unsynced = 0
         self._read_only = read_only
         self._holds_files = False
@@ -77,30 +70,30 @@ class Journal:
 
         `source` is None in place, where the output has replaced the source.
         """
-        entry = self._entries.get(output)
-        if entry is None or (entry.stream, entry.copy) != (stream, copy):
+        line = self._line_about(output)
+        if line is None:
             return None
-        if source not in (None, entry.source):
+        made_from, made, *named = _parts(line)
+        if named != [stream, copy] or source not in (None, made_from):
             return None
         try:
-            same = self._stamp_of(path).of_output == entry.output
-            return self._line_of(entry) if same else None
+            return line if self._stamp_of(path).of_output == made else None
         except OSError:
             return None
 
     def output_of(self, stream: str, copy: int, suffix: str) -> str | None:
         """The name of the output of this copy in the journal."""
-        return self._outputs.get((stream, copy, suffix))
+        return self._outputs.get(hash((stream, copy, suffix)))
 
     def include(self, path: str) -> None:
         """Read another journal of the same folder too; the last line for an output is used."""
         other = Journal(path, read_only=True)
         if other.settings is not None:
             self.others[path] = other.settings
-        for output, entry in other._entries.items():
-            known = self._entries.get(output)
-            if known is None or self._is_later(output, entry, known):
-                self._entries[output] = entry
+        self._paths.append(path)
+        for output, line in other._lines.items():
+            if output not in self._lines or self._is_later(output, other):
+                self._lines[output] = line + len(self._paths) - 1
         self._outputs |= other._outputs
         if is_url(path):  # reading single lines again would download all of it each time
             self._logs[path] = other._log
@@ -124,11 +117,11 @@ class Journal:
     @property
     def outputs(self) -> list[str]:
         """The names of all outputs, relative to the folder."""
-        return list(self._entries)
+        return list(self._lines)
 
     def knows(self, output: str) -> bool:
         """Whether a run in this folder wrote this output."""
-        return output in self._entries
+        return output in self._lines
 
     def add(self, line: str) -> None:
         """Append a line of JSON."""
@@ -179,30 +172,31 @@ class Journal:
             raise TypeError
         settings.setdefault("select", "all")  # the only rule before it was recorded
         if len(line) > 1:
-            source = Stamp.read(line)
-            changed = line["output_etag"] if "output_etag" in line else int(line["output_mtime_ns"])
-            made = int(line["bytes"]), changed
-            output, stream, copy = line["output"], line["stream"], int(line["copy"])
-            self._entries[output] = _Entry(source, made, stream, copy, place, self.path)
-            self._outputs[stream, copy, PurePath(output).suffix] = output
+            _, _, stream, copy = _parts(line)
+            output = line["output"]
+            self._lines[output] = place * _MOST_JOURNALS
+            self._outputs[hash((stream, copy, PurePath(output).suffix))] = output
             self._holds_files = True
         return settings
 
-    def _line_of(self, entry: _Entry) -> dict[str, Any]:
-        log = self._logs.get(entry.journal)
-        if log is None:
-            with closing(Journal(entry.journal, fresh=True, read_only=True)) as other:
-                return other._line_of(entry)
-        line: dict[str, Any] = json.loads(log.line_at(entry.place))
-        return line
+    def _line_about(self, output: str) -> dict[str, Any] | None:
+        if output not in self._lines:
+            return None
+        place, number = divmod(self._lines[output], _MOST_JOURNALS)
+        path = self._paths[number]
+        if path not in self._logs:
+            with closing(Journal(path, fresh=True, read_only=True)) as other:
+                return _line_at(place, other._log)
+        return _line_at(place, self._logs[path])
 
-    def _is_later(self, output: str, entry: _Entry, known: _Entry) -> bool:
-        """Whether `entry`, and not `known`, describes the existing output."""
-        if isinstance(entry.output[1], int) and isinstance(known.output[1], int):
-            return known.output[1] < entry.output[1]
+    def _is_later(self, output: str, other: "Journal") -> bool:
+        """Whether the line of `other`, and not the known one, describes the existing output."""
+        known, new = (_parts(each._line_about(output) or {})[1] for each in (self, other))
+        if isinstance(new[1], int) and isinstance(known[1], int):
+            return known[1] < new[1]
         with suppress(OSError):
             path = os.path.join(os.path.dirname(self.path), output)
-            return self._stamp_of(path).of_output == entry.output
+            return self._stamp_of(path).of_output == new
         return False
 
     def _stamp_of(self, path: str) -> Stamp:
@@ -214,3 +208,14 @@ class Journal:
         if path not in self._there:
             raise FileNotFoundError
         return self._there[path]
+
+
+def _line_at(place: int, log: Log) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(log.line_at(place))
+    return line
+
+
+def _parts(line: dict[str, Any]) -> tuple[Stamp, tuple[int, int | str], str, int]:
+    """The stamps of source and output, the latter as `Stamp.of_output`, the stream and the copy."""
+    changed = line["output_etag"] if "output_etag" in line else int(line["output_mtime_ns"])
+    return Stamp.read(line), (int(line["bytes"]), changed), line["stream"], int(line["copy"])

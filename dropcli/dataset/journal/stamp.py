@@ -2,6 +2,7 @@
 
 import errno
 import os
+from struct import Struct
 from typing import Any, NamedTuple
 
 from dropcli.files import Object, find_object, is_url, list_objects
@@ -56,6 +57,24 @@ class Stamp(NamedTuple):
         numbers = ("source_bytes", "source_mtime_ns", "source_inode")
         nbytes, mtime_ns, inode = (int(line[key]) for key in numbers)
         return cls(nbytes, mtime_ns, inode)
+
+
+class Stamps:
+    """The stamps of very many local files, in 28 bytes each."""
+
+    _FORM = Struct("=QqIQ")
+
+    def __init__(self) -> None:
+        self._packed = bytearray()
+
+    def append(self, stamp: Stamp) -> None:
+        time = divmod(stamp.mtime_ns, 10**9)  # a file may claim to be of any year
+        self._packed += self._FORM.pack(stamp.nbytes, *time, stamp.inode)
+
+    def __getitem__(self, number: int) -> Stamp:
+        place = number * self._FORM.size
+        nbytes, seconds, ns, inode = self._FORM.unpack_from(self._packed, place)
+        return Stamp(nbytes, seconds * 10**9 + ns, inode)
 
 
 def stamps_below(prefix: str) -> dict[str, Stamp]:
