@@ -100,7 +100,8 @@ def test_urls_that_are_not_read_are_refused(run: Run, url: str, download: str) -
     sample("x.pt")
     for words in (
         ("apply", url, "-o", "y.pt"),
-        ("apply", "x.pt", "-o", url),
+        ("mask", url, "-o", "y.pt"),
+        ("diff", "x.pt", url),
         ("verify", url, "--source", "x.pt"),
         ("verify", "x.pt", "--source", url),
         ("info", url),
@@ -108,7 +109,20 @@ def test_urls_that_are_not_read_are_refused(run: Run, url: str, download: str) -
         result = run(*words, "--json")
         assert (result.code, result.errors) == (2, ["url"])
         assert result.json["errors"][0]["hint"] == f"download it first: {download}"
+    for words in (("-o", url), ("-o", "y.pt", "--stats", f"{url}.json")):
+        result = run("apply", "x.pt", *words, "--json")
+        assert (result.code, result.errors) == (2, ["url"])
+        assert "download" not in result.json["errors"][0]["hint"]
     assert os.listdir() == ["x.pt"]
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/x.pt", "S3://bucket/x.pt"])
+def test_urls_that_are_nearly_right(run: Run, url: str) -> None:
+    sample("x.pt")
+    for words in (("info", url), ("apply", url, "-o", "y.pt"), ("apply", "x.pt", "-o", url)):
+        result = run(*words, "--json")
+        assert result.json["errors"][0]["hint"] == "did you mean s3://bucket/x.pt?"
+    assert (result.code, result.errors) == (2, ["url"])
 
 
 def test_a_folder_that_is_called_like_a_url_is_a_folder(run: Run) -> None:

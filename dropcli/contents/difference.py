@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dropcli.dropout import reader_for
 from dropcli.errors import located
-from dropcli.files import place_of
+from dropcli.files import check_urls, place_of
 from dropcli.formats import Source, element_blocks, open_source
 from dropcli.tensors import Dtype, TensorInfo
 
@@ -127,6 +127,7 @@ class FileDifference:
 
 def compare(before: str, after: str) -> FileDifference:
     """Compare the tensors of two files, matched by name."""
+    check_urls([before, after])
     with ExitStack() as stack:
         sources = []
         for path in (before, after):

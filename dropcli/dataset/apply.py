@@ -191,7 +191,8 @@ def prepare(
     if request.output is None and (url := next(filter(is_url, operands + (listed or [])), None)):
         message = "--in-place: objects in a store are not replaced in place"
         raise UsageError("in-place-store", message, "write to another prefix with -o", url)
-    check_urls([*operands, *(listed or ()), request.output, settings.get("like")])
+    check_urls([*operands, *(listed or ()), settings.get("like")])
+    check_urls([request.output, request.stats], written=True)
     dropout, drawn = choose_settings(**settings)
     check_torch_input(dropout.rng, request.stream, request.copies or None)
     sample = SAMPLE if request.stats and has_histograms(request.stats) else 0

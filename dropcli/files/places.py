@@ -11,7 +11,7 @@ from dropcli.files.log import FileLog, Log
 from dropcli.files.log import check_idle as check_file
 from dropcli.files.paths import Identity, file_exists_error
 from dropcli.files.reader import Reader
-from dropcli.files.urls import Object, is_below, is_prefix_by_name, is_url, split_url
+from dropcli.files.urls import Object, check_urls, is_below, is_prefix_by_name, is_url, split_url
 
 
 def open_reader(place: str) -> Reader:
@@ -85,6 +85,7 @@ def goes_to_stdout(output: str) -> bool:
 
 def check_destination(place: str, *, replace: bool) -> None:
     """Raise DropcliError if a file or an object cannot be written there."""
+    check_urls([place], written=True)
     if not is_url(place):
         paths.check_destination(place, replace=replace)
         return

@@ -4,6 +4,7 @@ A URL that ends in `/`, or that is only a bucket, is a prefix. It is used like a
 """
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from dropcli.errors import UsageError
 
 _STORES = ("s3", "gs", "az")
+_ONE_SLASH = re.compile(f"({'|'.join(_STORES)}):/([^/].*)", re.DOTALL)  # as `Path` writes URLs
 
 
 class Object(NamedTuple):
@@ -56,19 +58,28 @@ def is_below(url: str, prefix: str) -> bool:
     return bucket == other and (not above or key.startswith(f"{above}/"))
 
 
-def check_urls(paths: Iterable[str | None]) -> None:
+def check_urls(paths: Iterable[str | None], *, written: bool = False) -> None:
     """Raise UsageError for a URL that can be neither read nor written."""
-    for path in paths:
-        scheme = scheme_of(path) if path else ""
-        if path and scheme and scheme not in _STORES:
-            raise UsageError("url", f"{scheme}:// is not supported", _hint(path), path)
-        if path and scheme:
+    for path in filter(None, paths):
+        if scheme := scheme_of(path):
+            if scheme not in _STORES:
+                message = f"{scheme}:// is not supported"
+                raise UsageError("url", message, _hint(path, written=written), path)
             split_url(path)
+        elif written and (found := _ONE_SLASH.fullmatch(path)) and not os.path.lexists(path):
+            hint = f"did you mean {shlex.quote('://'.join(found.groups()))}?"
+            raise UsageError("url", "a URL begins with two slashes", hint, path)
 
 
-def _hint(url: str) -> str:
-    """How to get the file of a URL that is not supported."""
+def _hint(url: str, *, written: bool) -> str:
+    """How to write the URL, or get the file of a URL that is not supported."""
     scheme, _, rest = url.partition("://")
+    if scheme == "file" and rest.startswith("/"):
+        return f"did you mean {shlex.quote(rest)}?"
+    if scheme.lower() in _STORES:
+        return f"did you mean {shlex.quote(f'{scheme.lower()}://{rest}')}?"
+    if written:
+        return "write a file, and copy it there with another program"
     if scheme in ("http", "https"):
         return f"download it first: curl -LO {shlex.quote(url)}"
     if scheme == "hf":
@@ -79,8 +90,4 @@ def _hint(url: str) -> str:
         name, _, file = rest.partition("/")
         words = shlex.join([f"{owner}/{name}", *filter(None, [file])])
         return f"download it first: hf download {kinds.get(kind, '')}{words}"
-    if scheme == "file" and rest.startswith("/"):
-        return f"did you mean {shlex.quote(rest)}?"
-    if scheme.lower() in _STORES:
-        return f"did you mean {shlex.quote(f'{scheme.lower()}://{rest}')}?"
     return "copy the files with another program"

@@ -10,7 +10,7 @@ from typing import Any
 
 from dropcli.dropout import shape_text
 from dropcli.errors import DropcliError, UsageError
-from dropcli.files import STDOUT, check_destination, publish, same_file
+from dropcli.files import STDOUT, check_destination, is_url, publish, same_file
 from dropcli.pipeline import Report, asked, to_json
 from dropcli.report.details import Details
 
@@ -113,7 +113,8 @@ def check_stats_path(
             "same-file", f"--stats: '{path}' is also an input or an output of this run"
         )
     folder = os.path.dirname(os.path.abspath(path))
-    if made is None or os.path.isdir(folder) or folder != os.path.abspath(made):
+    is_new = made is not None and folder == os.path.abspath(made) and not os.path.isdir(folder)
+    if is_url(path) or not is_new:
         check_destination(path, replace=replace)
 
 
