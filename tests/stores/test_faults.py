@@ -1,18 +1,24 @@
 """What goes wrong on the way to a store: the object is the old one or the new one, never half."""
 
+import json
 import os
 import signal
 import subprocess
-import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.builders import sample
-from tests.conftest import COMMAND, SETTINGS, WORDS, Run, wait_for
-from tests.stores.conftest import Faulty, Store, large
-from tests.stores.proxy import Delay, Fault
+from tests.conftest import COMMAND, SETTINGS, WORDS, Run, codes, wait_for
+from tests.stores.conftest import Faulty
+from tests.stores.proxy import Fault
+from tests.stores.server import Store, large
+
+
+def start(*words: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def error(code: str, more: str = "") -> str:
@@ -129,28 +135,57 @@ def test_an_object_that_changes_while_it_is_read(run: Run, store: Store, faulty:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_an_upload(store: Store, server: str, number: int) -> None:
-    large("x.safetensors", 80)
-    delay = Delay(int(server.partition(":")[2]), 0.03)
-    environment = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{delay.port}"}
-    command = [*COMMAND, "x.safetensors", "-o", f"{store.url}/y.safetensors", *WORDS, "-q"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+def test_a_signal_ends_an_upload(store: Store, faulty: Faulty, number: int) -> None:
+    large("x.safetensors", 65)
+    going_on = threading.Event()
+
+    def wait_at_the_third_part(method: str, path: str) -> None:
+        if "partNumber=3" in path:
+            going_on.wait(30)
+
+    faulty(wait_at_the_third_part)
+    with start("x.safetensors", "-o", f"{store.url}/y.safetensors", "-q") as process:
         assert wait_for(store.uploads)
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        going_on.set()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert len(errors.splitlines()) == 1, errors
     assert not store.keys()
+
+
+def test_two_writers_of_a_large_object(run: Run, store: Store, faulty: Faulty) -> None:
+    """Both have looked for the object, and end their uploads at once."""
+    large("x.safetensors", 65)
+    together = threading.Barrier(2, timeout=60)
+
+    def meet_before_the_end(method: str, path: str) -> None:
+        if "partNumber=8" in path:
+            together.wait()
+
+    faulty(meet_before_the_end)
+    words = ("x.safetensors", "-o", f"{store.url}/y.safetensors", "-p", "0.3", "--json", "--seed")
+    with start(*words, "1") as one, start(*words, "2") as two:
+        shown = [process.communicate(timeout=60)[0] for process in (one, two)]
+    codes_of = sorted((one.returncode, two.returncode))
+    assert codes_of == [0, 1], shown
+    assert codes(shown[one.returncode == 0]) == ["exists"]
+    assert store.all_keys() == ["y.safetensors"]
+    seed = 1 if one.returncode == 0 else 2
+    assert run("apply", "x.safetensors", "-o", "y.safetensors", "-p", 0.3, "--seed", seed).code == 0
+    assert store.get("y.safetensors") == Path("y.safetensors").read_bytes()
 
 
 def test_killed_and_resumed(run: Run, store: Store) -> None:
     for number in range(120):
         sample(f"in/{number:03}.pt", number)
     url = store.put_folder("in")
-    words = ("apply", url, "-o", f"{store.url}/out", *WORDS, "-j", "2", "-q")
-    with subprocess.Popen([sys.executable, "-m", "dropcli", *words]) as process:
+    words = (url, "-o", f"{store.url}/out", *WORDS, "-j", "2", "-q")
+    with start(*words) as process:
         assert wait_for(lambda: len(store.keys("out")) >= 20 or process.poll() is not None)
         process.kill()
-    assert run(*words, "--json").errors == ["exists"]
-    assert run(*words, "--resume").code == 0
+    assert run("apply", *words, "--json").errors == ["exists"]
+    assert run("apply", *words, "--resume").code == 0
     assert run("apply", "in", "-o", "out", *WORDS, "-q").code == 0
     assert store.keys("out") == [f"out/{number:03}.pt" for number in range(120)]
     for key in store.keys("out"):
@@ -158,23 +193,57 @@ def test_killed_and_resumed(run: Run, store: Store) -> None:
     assert run("verify", f"{store.url}/out", "--source", "in").code == 0
 
 
-def test_two_runs_on_one_prefix(run: Run, store: Store, server: str) -> None:
-    for number in range(60):
+def test_two_runs_on_one_prefix(run: Run, store: Store, faulty: Faulty) -> None:
+    for number in range(20):
         sample(f"in/{number:03}.pt", number)
-    delay = Delay(int(server.partition(":")[2]), 0.2)
-    environment = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{delay.port}"}
-    words = ("apply", "in", "-o", f"{store.url}/out", *WORDS, "-j", "1")
-    command = [sys.executable, "-m", "dropcli", *words, "-q"]
+    going_on = threading.Event()
 
-    def is_claimed() -> bool:
-        found = store.client.list_objects_v2(Bucket="tests", Prefix=f"{store.prefix}/out/")
-        return any(item["Key"].endswith("claim.json") for item in found.get("Contents", ()))
+    def wait_before_objects(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith(".pt"):
+            going_on.wait(60)
 
-    with subprocess.Popen(command, env=environment) as process:
-        assert wait_for(is_claimed)
+    words = ("in", "-o", f"{store.url}/out", *WORDS, "-j", "1")
+    faulty(wait_before_objects)
+    claim = "out/dropcli.jsonl/claim.json"
+    with start(*words, "-q") as process:
+        assert wait_for(lambda: claim in store.all_keys("out"))
         for more in ((), ("-f",), ("--resume",)):
-            result = run(*words, *more, "--json")
-            assert result.errors == ["in-use"] or (not more and result.errors == ["exists"])
+            assert run("apply", *words, *more, "--json").errors == ["in-use"]
+        going_on.set()
         assert process.wait(60) == 0
-    assert not is_claimed()
+    assert claim not in store.all_keys("out")
+    assert len(store.keys("out")) == 20
+    assert run("apply", *words, "--resume", "-q").code == 0
+
+
+@pytest.mark.slow
+def test_the_claim_of_another_host(run: Run, store: Store) -> None:
+    """It is watched: if it is renewed its run goes on, if not its run has ended."""
+    for number in range(20):
+        sample(f"in/{number:03}.pt", number)
+    words = ("apply", "in", "-o", f"{store.url}/out", *SETTINGS)
+    assert run(*words, "-q").code == 0
+    whole = store.objects("out")
+    store.delete("out/00")
+    ended = threading.Event()
+
+    def claim(beats: int) -> None:
+        holder = {"place": "elsewhere", "pid": 1, "started": "1", "beats": beats}
+        store.put("out/dropcli.jsonl/claim.json", json.dumps(holder).encode())
+
+    def renew() -> None:
+        beats = 1
+        while not ended.wait(3):
+            claim(beats := beats + 1)
+
+    claim(1)
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    assert run(*words, "--resume", "--json").errors == ["in-use"]
+    ended.set()
+    renewing.join()
+    started = time.monotonic()
     assert run(*words, "--resume", "-q").code == 0
+    assert 20 < time.monotonic() - started < 60
+    assert store.objects("out") == whole
+    assert "out/dropcli.jsonl/claim.json" not in store.all_keys("out")

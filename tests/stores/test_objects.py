@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.builders import sample
 from tests.conftest import SETTINGS, WORDS, Run, peak_megabytes, shell
-from tests.stores.conftest import READER, Faulty, Store, large
+from tests.stores.conftest import Faulty
+from tests.stores.server import READER, Store, large
 
 
 def slowly(method: str, path: str) -> None:
@@ -23,20 +25,21 @@ def local(run: Run, *arguments: object) -> bytes:
     return Path(str(arguments[-1])).read_bytes()
 
 
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("source", ["x.pt", "legacy/x.pt", "x.safetensors"])
 @pytest.mark.parametrize("output", ["y.safetensors", "y.pt"])
-def test_one_object_into_one(run: Run, store: Store, output: str, legacy: bool) -> None:
-    torch.save(
-        {"x": torch.randn(40, 30), "n": torch.arange(5)},
-        "x.pt",
-        _use_new_zipfile_serialization=not legacy,
-    )
-    url = store.put("x.pt", Path("x.pt").read_bytes())
+def test_one_object_into_one(run: Run, store: Store, source: str, output: str) -> None:
+    tensors = {"x": torch.randn(40, 30), "n": torch.arange(5)}
+    if source == "x.safetensors":
+        save_file(tensors, source)
+    else:
+        Path("legacy").mkdir()
+        torch.save(tensors, source, _use_new_zipfile_serialization="legacy" not in source)
+    url = store.put(source, Path(source).read_bytes())
     words = ("apply", url, "-o", f"{store.url}/{output}", *SETTINGS, "--json")
     result = run(*words)
     assert result.code == 0
     assert result.json["files"][0]["stream"] == "x"
-    assert store.get(output) == local(run, "x.pt", "-o", output)
+    assert store.get(output) == local(run, source, "-o", output)
     assert run("verify", f"{store.url}/{output}", "--source", url).code == 0
     assert run("info", url).code == 0
     assert run("apply", url, "-o", f"{store.url}/{output}", *SETTINGS, "--json").errors == [

@@ -1,4 +1,4 @@
-"""A claim on a prefix: an object that a run creates, renews, and removes.
+"""A claim on a prefix or a key: an object that a run creates, renews, and removes.
 
 A run that was killed does not remove its claim. On the same machine, the process of the run shows
 whether it is dead. From another machine, the claim is watched for longer than a run takes to
@@ -8,15 +8,20 @@ renew one.
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event
 from typing import Any
 
 from dropcli.errors import DropcliError, FileError
 from dropcli.files.log import in_use
 from dropcli.files.stores.client import asking, client_of
+from dropcli.files.temporary import new_run
+from dropcli.parallel import Threads
 
 BEAT = 10.0  # seconds between renewals
 _WATCHED = 25.0  # seconds to watch a claim
+_BETWEEN = 0.2  # seconds between attempts to take a claim
 
 
 class Claim:
@@ -24,8 +29,10 @@ class Claim:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._run = new_run()
         self._beats = 0
         self._etag = ""
+        self._is_lost = False
         while not self._put("create"):
             if etag := left_behind(url):
                 if self._put({"e_tag": etag}):
@@ -35,9 +42,12 @@ class Claim:
     def renew(self) -> None:
         """Renew the claim. Raises FileError if another run has taken it over."""
         if not self._put({"e_tag": self._etag}):
+            self._is_lost = True
             raise FileError("in-use", "another run took over this folder", None, self._url)
 
     def release(self) -> None:
+        if self._is_lost:
+            return
         store, key = client_of(self._url, writing=True)
         with suppress(DropcliError), asking(self._url):
             store.delete(key)
@@ -45,15 +55,51 @@ class Claim:
     def _put(self, mode: Any) -> bool:
         self._beats += 1
         store, key = client_of(self._url, writing=True)
-        data = json.dumps(_self() | {"beats": self._beats}).encode()
+        words = {**_self(), "run": self._run, "beats": self._beats}
         try:
             with asking(self._url):
-                self._etag = store.put(key, data, mode=mode)["e_tag"] or ""
+                self._etag = store.put(key, json.dumps(words).encode(), mode=mode)["e_tag"] or ""
         except DropcliError as error:
-            if error.code in ("exists", "changed-while-read"):
-                return False
-            raise
+            if error.code not in ("exists", "changed-while-read", "not-found"):
+                raise
+            # The answer to a put may be lost, so the claim may be this one.
+            holder, self._etag = _holder(self._url)
+            return holder == words
         return True
+
+
+@contextmanager
+def claimed(url: str) -> Iterator[None]:
+    """Hold a claim inside, after other runs that do; none if the store denies to put one."""
+    claim, ended = _waited_for(url), Event()
+    with Threads(1) as pool:
+        if claim:
+            pool.submit(_keep, claim, ended)
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def _waited_for(url: str) -> Claim | None:
+    while True:
+        try:
+            return Claim(url)
+        except DropcliError as error:
+            if error.code == "forbidden":
+                return None
+            if error.code != "in-use":
+                raise
+            time.sleep(_BETWEEN)
+
+
+def _keep(claim: Claim, ended: Event) -> None:
+    """Renew a claim until `ended`, then remove it."""
+    try:
+        while not ended.wait(BEAT):
+            claim.renew()
+    finally:
+        claim.release()
 
 
 def left_behind(url: str) -> str:

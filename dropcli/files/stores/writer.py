@@ -7,12 +7,13 @@ signal aborts an upload. Only `kill -9` leaves parts behind, until a lifecycle r
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Literal
 
 from dropcli.errors import DropcliError, FileError
 from dropcli.files.paths import file_exists_error
 from dropcli.files.stores.ahead import BLOCK
+from dropcli.files.stores.claim import claimed
 from dropcli.files.stores.client import asking, client_of, open_writer
 from dropcli.files.stores.errors import AGAIN
 from dropcli.files.stores.objects import head
@@ -203,11 +204,10 @@ def _in_parts(url: str, size: int, before: Object | None, *, replace: bool) -> I
         output = _Sink(url, send)
         yield output
         check_size(output, size)
-        if not replace and head(
-            url
-        ):  # an object of another program; uploads in parts have no condition
-            raise file_exists_error()
-        with signals.deferred():
+        # The end of an upload has no condition, so one run at a time looks and ends its own.
+        with nullcontext() if replace else claimed(f"{url}.claim.json"), signals.deferred():
+            if not replace and head(url):
+                raise file_exists_error()
             _complete(url, size, before, writer.close)
     except BaseException as error:
         with signals.deferred(), suppress(OSError, DropcliError), asking(url):
