@@ -31,6 +31,7 @@ from dropcli.parallel import Engine, Pool, choose_engine
 from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 128
+_LEAST_FILES = 16  # small ones, as each chunk waits for the disk
 _CHUNK_BYTES = 8 << 20
 _TRIAL_FILES = 8  # if the settings fit none of this many first files, the run ends
 
@@ -270,9 +271,9 @@ def _chunks(
     while start < len(order):
         # The number of slots of a cluster may grow.
         share = (len(order) - start) // (4 * engine.slots)
-        most = 1 if request.fail_fast else min(_CHUNK_FILES, share)
+        most = 1 if request.fail_fast else min(max(share, _LEAST_FILES), _CHUNK_FILES)
         stop, nbytes = start, 0
-        while stop < min(start + max(most, 1), len(order)) and nbytes < _CHUNK_BYTES:
+        while stop < min(start + most, len(order)) and nbytes < _CHUNK_BYTES:
             nbytes += sizes[order[stop]]
             stop += 1
         yield [waiting[place] for place in order[start:stop]]

@@ -30,6 +30,8 @@ from dropcli.tensors import DTYPES
 
 _REPORT_KEYS = ("source", "output", "stream", "copy", "bytes", "status", "tensors")
 
+_encode = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` makes one for each call
+
 R = TypeVar("R")
 
 
@@ -146,7 +148,7 @@ def _work(
     A signal ends the work; what was finished by then is published.
     """
     transaction, stop = Transaction(run.name), None
-    start = json.dumps({"settings": run.settings}, allow_nan=False)[:-1]  # the same in all lines
+    start = _encode({"settings": run.settings})[:-1]  # the same in all lines
     done: list[_Done | DropcliError] = []
     try:
         with fetched_ahead((task.job.source, task.stamp.nbytes) for task in tasks):
@@ -290,4 +292,4 @@ def _line(task: Task, report: dict[str, Any], source: Stamp, output: Stamp) -> s
         **source.of_source,
         **({"output_etag": output.etag} if output.etag else {"output_mtime_ns": output.mtime_ns}),
     }
-    return json.dumps(line, allow_nan=False)[1:]
+    return _encode(line)[1:]

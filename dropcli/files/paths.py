@@ -107,15 +107,17 @@ def file_exists_error() -> FileError:
     return FileError("exists", "the file already exists", "replace it with --force")
 
 
-def check_destination(path: str, *, replace: bool) -> int | None:
+def check_destination(path: str, *, replace: bool, has_folder: bool = False) -> int | None:
     """The mode of the file at `path`; None if there is none.
 
-    Raises FileError if it cannot be written.
+    `has_folder` says that its folder is known to exist. Raises FileError if it cannot be written.
     """
     with located(path):
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
+            if has_folder:
+                return None
             target = os.path.realpath(path) if os.path.islink(path) else path
             folder = os.path.dirname(target) or "."
             if not is_folder(folder):

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dropcli.errors import NOT_SUPPORTED, DropcliError, located
+from dropcli.errors import NOT_SUPPORTED, DropcliError, FileError, located
 from dropcli.files.paths import check_destination, file_exists_error, is_special_mode
 from dropcli.files.sync import sync_files
 from dropcli.files.temporary import create_temporary, new_run, remove_stale
@@ -44,14 +44,14 @@ class Finished:
         """Move it to its path. Raises FileError if another file is there."""
         if self.replace:
             os.replace(self.temporary, self.target)
-        elif self.adopt and os.path.exists(self.target) and self._is_same():
-            os.unlink(self.temporary)
         else:
-            _link(self.temporary, self.target)
+            try:
+                _link(self.temporary, self.target)
+            except FileError:
+                if not (self.adopt and filecmp.cmp(self.temporary, self.target, shallow=False)):
+                    raise
+                os.unlink(self.temporary)
         self.renamed = True
-
-    def _is_same(self) -> bool:
-        return filecmp.cmp(self.temporary, self.target, shallow=False)
 
 
 class Transaction:
@@ -64,7 +64,14 @@ class Transaction:
         self.run = run or new_run()
         self._finished: list[Finished] = []
         self._folders: dict[str, str] = {}  # real paths by folder
+        self._made: set[str] = set()
         self._uploads: Uploads | None = None
+
+    def make_folders(self, path: str) -> None:
+        """Create a folder and its parents, which are not looked at again."""
+        if path not in self._made:
+            make_folders(path)
+            self._made.add(path)
 
     def target_of(self, path: str) -> str:
         """The real path, as of the first file in its folder."""
@@ -169,7 +176,8 @@ def publish(
         ):
             yield output
         return
-    if is_special_mode(check_destination(path, replace=replace or adopt)):
+    mode = check_destination(path, replace=replace or adopt, has_folder=transaction is not None)
+    if is_special_mode(mode):
         with _open_device(path) as output:
             yield output
         return
@@ -178,7 +186,10 @@ def publish(
     if transaction is None:  # a dataset run cleans each folder once
         remove_stale(os.path.dirname(target), os.path.basename(target))
     together = transaction or Transaction()
-    with located(path), create_temporary(target, size, together.run) as (temporary, fd):
+    with (
+        located(path),
+        create_temporary(target, size, together.run, replaces=mode is not None) as (temporary, fd),
+    ):
         output = Output(fd, path, writeback=sync)
         yield output
         check_size(output, size)

@@ -78,6 +78,8 @@ class Reader:
         return self._peeked[:count]
 
     def read(self, offset: int, count: int) -> bytes:
+        if self.seekable and offset + count <= len(self._head):
+            return self._head[offset : offset + count]
         buffer = bytearray(count)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)

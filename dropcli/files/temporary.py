@@ -110,8 +110,10 @@ def _discard(path: str, fd: int) -> None:
 
 
 @contextmanager
-def create_temporary(target: str, size: int, run: str) -> Iterator[tuple[str, int]]:
-    """A locked temporary file of `size` bytes, with the owner and mode of the file it replaces.
+def create_temporary(
+    target: str, size: int, run: str, *, replaces: bool
+) -> Iterator[tuple[str, int]]:
+    """A locked temporary file of `size` bytes; it gets owner and mode of a file it replaces.
 
     It is removed on any exception.
     """
@@ -119,7 +121,7 @@ def create_temporary(target: str, size: int, run: str) -> Iterator[tuple[str, in
     try:
         with signals.deferred():  # a signal between open() and here would leave the file behind
             temporary, fd = _create(target, run)
-        if os.access(target, os.F_OK):
+        if replaces:
             _copy_owner(target, fd)
         _reserve(fd, size)
         yield temporary, fd

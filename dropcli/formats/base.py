@@ -15,6 +15,8 @@ from isal import isal_zlib
 from dropcli.files import Reader
 from dropcli.tensors import Layout, TensorInfo
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes one for each call
+
 
 class Checksum:
     """The CRC-32 of a run of bytes, combined from parts in order."""
@@ -161,4 +163,4 @@ def parse_entries(text: str | bytes) -> list[Any] | None:
 
 def dump_entries(provenance: list[Any]) -> str:
     """The provenance in the form that files store."""
-    return json.dumps(provenance, separators=(",", ":"))
+    return _encode(provenance)

@@ -25,6 +25,9 @@ _MAX_BYTES = 1 << 43  # 8 TiB; file systems allow 16
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
+# `json.dumps` makes one for each call.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
 
 class SafetensorsSource(Source):
     """An open safetensors file.
@@ -231,7 +234,7 @@ def dump(header: dict[str, Any], alignment: int = 8) -> bytes:
         FormatError: the library could not read it.
     """
     try:
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _encode(header)
     except ValueError as error:
         _invalid(str(error))
     data = text.encode()

@@ -32,7 +32,7 @@ def run_file(
             unselected = _check_selection(ready, dropout)
             if unselected and not job.writing.in_dataset:
                 raise unselected
-        check_output(job, ready.size)
+        check_output(job, ready.size, transaction)
         reports = initial_reports(ready.tensors, ready.recipes, ready.selection.reasons)
         if not job.writing.dry_run:
             with (
@@ -194,7 +194,7 @@ def copy_file(
                 reports = initial_reports(source.tensors, {})
         with closing(open_reader(job.source)) as reader:
             size = reader.size or 0
-            check_output(job, size)
+            check_output(job, size, transaction)
             if not job.writing.dry_run:
                 with open_output(job, size, transaction) as output, located(job.source):
                     for start in range(0, size, _COPY_BYTES):

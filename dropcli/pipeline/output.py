@@ -84,9 +84,11 @@ def stream_of(source: str) -> str:
     return STDIN if is_piped(source) else PurePath(source).stem
 
 
-def check_output(job: Job, size: int) -> None:
+def check_output(job: Job, size: int, transaction: Transaction | None) -> None:
     """Raise DropcliError, before any work, if the output cannot be written."""
-    if not job.writing.in_place and same_file(job.source, job.output):
+    # The plan of a dataset has compared all outputs with all inputs.
+    known = job.writing.in_place or job.writing.in_dataset
+    if not known and same_file(job.source, job.output):
         raise UsageError(
             "same-file",
             "the output is the input itself",
@@ -102,8 +104,9 @@ def check_output(job: Job, size: int) -> None:
         foresee_destination(job.output, size, replace=job.writing.force)
         return
     if makes_folders:
+        make = transaction.make_folders if transaction else make_folders
         with located(job.output):
-            make_folders(os.path.dirname(job.output) or ".")
+            make(os.path.dirname(job.output) or ".")
     elif job.writing.dry_run:  # otherwise publishing checks it first
         check_destination(job.output, replace=job.writing.force or job.writing.in_place)
 
