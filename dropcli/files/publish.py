@@ -8,7 +8,7 @@ import errno
 import filecmp
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,16 @@ class Finished:
                     raise
                 os.unlink(self.temporary)
         self.renamed = True
+
+    def close(self) -> None:
+        """Close it; if it has not its place by now, it is removed."""
+        with located(self.path):
+            try:
+                if not self.renamed:
+                    with suppress(FileNotFoundError):
+                        os.unlink(self.temporary)
+            finally:
+                os.close(self.fd)
 
 
 class Transaction:
@@ -116,11 +126,9 @@ class Transaction:
             self._each(failed, Finished.rename)
             self._each(failed, sync_folder)
         finally:
-            for finished in self._finished:
-                os.close(finished.fd)
-                if not finished.renamed:
-                    with suppress(FileNotFoundError):
-                        os.unlink(finished.temporary)
+            with ExitStack() as all_of_them:  # whatever goes wrong with one
+                for finished in self._finished:
+                    all_of_them.callback(finished.close)
             self._finished = []
         return failed
 
