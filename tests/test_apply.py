@@ -211,7 +211,7 @@ def test_pipes_give_the_bytes_of_files(run: Run, x: torch.Tensor) -> None:
         "dropcli apply <(cat x.safetensors) -o /dev/stdout -p 0.2 --seed 1 --stream s -q | cat",
         "mkfifo f; cat f & dropcli apply x.safetensors -o f -p 0.2 --seed 1 --stream s -q; wait",
     ):
-        done = shell(command)
+        done = shell(f"set -o pipefail; {command}")
         assert done.returncode == 0, done.stderr
         assert done.stdout == expected, command
     table = shell("dropcli apply x.safetensors -o - -p 0.2 --seed 1 | cat >/dev/null").stderr
