@@ -1,4 +1,4 @@
-"""Files and values that several tests need: byte by byte what no library would write, datasets."""
+"""Files and values for several tests: files that no library would write, and datasets."""
 
 import io
 import json
@@ -71,7 +71,7 @@ def saved(content: Any, **options: Any) -> bytes:
 
 
 def legacy(content: Any, **options: Any) -> bytes:
-    """As torch saved before version 1.6."""
+    """A file as torch saved it before version 1.6."""
     return saved(content, _use_new_zipfile_serialization=False, **options)
 
 
@@ -91,7 +91,7 @@ def _storage_of(storage: Any) -> str:
 
 
 def numbered_legacy(content: Any, protocol: int = 2) -> bytes:
-    """As torch saved before version 1.6, but the same at each run: storages are numbered."""
+    """The same, but with numbered storages, so that the bytes are the same in each run."""
     storages: dict[str, tuple[int, bytes]] = {}
     keys: dict[int, str] = {}
 
@@ -145,7 +145,7 @@ def changed(data: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
 
 
 def stored(members: dict[str, bytes]) -> bytes:
-    """A zip archive of these members as they are called, plain and unchecked."""
+    """A zip archive with these members, stored, with these names even if they are invalid."""
     local, directory = b"", b""
     for text, data in members.items():
         name, crc = text.encode(), zlib.crc32(data)
@@ -164,7 +164,7 @@ def sparse(path: str, header: str, size: int) -> None:
 
 
 def sample(path: str | Path, number: int = 0) -> torch.Tensor:
-    """One file of a dataset, of the kind that its suffix says."""
+    """One file of a dataset, in the format of its suffix."""
     x = torch.rand(4, 5, generator=torch.Generator().manual_seed(number)) + 0.5
     tensors = {"x": x, "label": torch.tensor(number)}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def sample(path: str | Path, number: int = 0) -> torch.Tensor:
 
 
 def labelled(path: str, **more: torch.Tensor) -> None:
-    """A file whose labels are floats, as people keep them."""
+    """A file with float labels."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file({"emb": torch.ones(8, 4), "label": torch.ones(8), **more}, path)
 
@@ -196,7 +196,7 @@ def journal(folder: str = "out") -> list[dict[str, object]]:
 
 
 def special_values(dtype: torch.dtype, count: int = 5003) -> torch.Tensor:
-    """Random values with every kind of special one among them."""
+    """Random values, including every kind of special value."""
     generator = torch.Generator().manual_seed(1)
     if dtype in oracle.FLOAT8:
         return torch.arange(256, dtype=torch.uint8).repeat(20).view(dtype)
@@ -215,13 +215,13 @@ def special_values(dtype: torch.dtype, count: int = 5003) -> torch.Tensor:
 
 
 def dropped_pt(x: torch.Tensor, name: str, p: float = 0.5, stream: str = "x") -> torch.Tensor:
-    """What becomes of a tensor of `x.pt` with seed 1."""
+    """A tensor of `x.pt` after dropout with seed 1."""
     drop = oracle.dropped(tuple(x.shape), p, oracle.key(1, stream, name))
     return oracle.dropout(x.contiguous(), drop, p)
 
 
 def apply_pt(run: Any, content: Any, *options: object) -> Any:
-    """Save, run the command, check the archive, and load what came out."""
+    """Save, run the command, check the archive, and load the output."""
     torch.save(content, "x.pt")
     result = run("apply", "x.pt", "-fo", "y.pt", "--seed", 1, "-q", *options)
     assert result.code == 0, result.err

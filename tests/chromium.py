@@ -1,4 +1,4 @@
-"""A headless Chromium by its DevTools protocol, over a pipe: how a page really looks."""
+"""A headless Chromium, controlled by its DevTools protocol over a pipe, to test pages."""
 
 import base64
 import json
@@ -85,7 +85,7 @@ class Page:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
-    """A browser with a profile of its own, ended at the end."""
+    """A browser with its own profile, which ends with the block."""
     assert PROGRAM
     ours, theirs = os.pipe(), os.pipe()
     high = [os.dup(fd) for fd in (ours[0], theirs[1])]

@@ -1,4 +1,4 @@
-"""What tests share: running the command, and asking a file for its parts."""
+"""What tests share: running the command, and reading parts of files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from dropcli.cli import main
 from tests.builders import sample
 from tests.refusal import Refusal, Refuse, check_refusal, snapshot
 
-# Ctrl-C reaches what the tests start, also where a shell runs them in the background.
+# Ctrl-C must reach processes that tests start, even if a shell runs them in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.manual_seed(0)  # for what modules draw as they are imported
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass
 class Result:
-    """What a run of the command left behind."""
+    """The result of a run of the command."""
 
     code: int
     out: str
@@ -67,7 +67,7 @@ def codes(document: str | bytes, kind: str = "errors") -> list[str]:
 Run = Callable[..., Result]
 SETTINGS = ("-p", 0.3, "--seed", 7)
 WORDS = [str(word) for word in SETTINGS]
-# Where files may not grow, or Python keeps modules that it compiled only in part.
+# With a limit on file sizes, Python would write incomplete compiled modules.
 NO_CACHE = "PYTHONDONTWRITEBYTECODE=1"
 COMMAND = [sys.executable, "-m", "dropcli", "apply"]
 
@@ -87,9 +87,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(autouse=True)
 def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test has a folder and random numbers of its own, and leaves no temporary file."""
+    """Each test has its own folder and random numbers, and leaves no temporary file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)  # tables are as wide as they need to be
+    monkeypatch.delenv("COLUMNS", raising=False)  # so that tables have their full width
     torch.manual_seed(0)
     yield
     assert not list(tmp_path.rglob(".*.tmp"))
@@ -109,7 +109,7 @@ def data() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def refuse(run: Run) -> Refuse:
-    """Run the command in this process, for its text and for its JSON; both must fail alike."""
+    """Run the command in this process, with and without --json; both must fail alike."""
 
     def refuse(*arguments: object, exit_code: int = 1, stdin: str | None = None) -> Refusal:
         before = snapshot()
@@ -129,7 +129,7 @@ def refuse(run: Run) -> Refuse:
 def shell(
     command: str, stdin: bytes = b"", /, **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a shell command in a process of its own, with `dropcli` on its path."""
+    """Run a shell command in a separate process, with `dropcli` on its path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **variables}
     return subprocess.run(
@@ -143,7 +143,7 @@ def on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes, bytes]:
 
 
 def wholly_on_terminal(*arguments: str, **variables: str) -> tuple[int, bytes]:
-    """Exit code, and what a terminal gets from both standard streams."""
+    """The exit code, and what a terminal gets from both standard streams."""
     code, _, shown = _on_terminal(arguments, variables, both=True)
     return code, shown
 
@@ -163,7 +163,7 @@ def _on_terminal(
     try:
         while data := os.read(ours, 4096):
             shown += data
-    except OSError:  # how a terminal says that the other side is gone
+    except OSError:  # the other side of the terminal is closed
         pass
     output, _ = process.communicate()
     os.close(ours)
@@ -172,7 +172,7 @@ def _on_terminal(
 
 @contextmanager
 def redirected(stream: int, path: str, flags: int) -> Iterator[None]:
-    """Let a standard stream of this process, by its number, be a file for a while."""
+    """Redirect a standard stream of this process, by number, to a file inside the block."""
     before, number = os.dup(stream), os.open(path, flags)
     os.dup2(number, stream)
     os.close(number)
@@ -211,7 +211,7 @@ def peak_megabytes(*arguments: str, codes: tuple[int, ...] = (0,)) -> int:
 
 
 def wait_for(condition: object, seconds: float = 30) -> bool:
-    """Orphans of a killed run take a moment to end."""
+    """Wait until the condition holds: orphans of a killed run need some time to end."""
     deadline = time.monotonic() + seconds
     assert callable(condition)
     while not condition():
@@ -222,7 +222,7 @@ def wait_for(condition: object, seconds: float = 30) -> bool:
 
 
 def seconds_here(seconds: float) -> float:
-    """What so many seconds of a quiet machine are on this one, as busy as it is just now."""
+    """Seconds of an idle machine, scaled to the present load of this one."""
     started = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "dropcli", "info", "--help"], check=True, stdout=subprocess.DEVNULL

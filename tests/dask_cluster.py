@@ -1,4 +1,4 @@
-"""A Dask cluster of two worker processes, started as others start theirs, and killed by tests.
+"""A Dask cluster of two worker processes, started with Dask's own commands, to be killed.
 
     python -m tests.dask_cluster FILE
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Cluster:
-    """A running cluster; its workers start in a folder of their own."""
+    """A running cluster; its workers start in a separate folder."""
 
     def __init__(self, workers: int = 2, path: str = "", **settings: object) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -39,7 +39,7 @@ class Cluster:
         self.address = file.read_text()
 
     def workers(self) -> list[int]:
-        """The worker processes that are there now."""
+        """The current worker processes."""
         found = []
         for status in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # it has ended
@@ -50,11 +50,11 @@ class Cluster:
         return sorted(found)
 
     def kill(self) -> None:
-        """The scheduler, and with it the cluster: its workers end when they miss it."""
+        """Kill the scheduler; its workers end when they notice."""
         workers = self.workers()
         self.process.kill()
         self.process.communicate()
-        for worker in workers:  # which may have a file in their hands
+        for worker in workers:  # which may be writing a file
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
 
@@ -65,7 +65,7 @@ class Cluster:
 
 @contextmanager
 def cluster(workers: int = 2, path: str = "", **settings: object) -> Iterator[Cluster]:
-    """A cluster for a while; `path` is where its Python looks first."""
+    """A cluster inside the block; its Python searches `path` first."""
     made = Cluster(workers, path, **settings)
     try:
         yield made

@@ -1,4 +1,4 @@
-"""A system that fails: the n-th call on files below a folder goes wrong.
+"""Faults of the system: the n-th call on files below a folder fails.
 
 Nothing in the package knows of it. The functions of `os` that it calls are replaced for a while,
 and `open` by one that reads through them, so that every read of a file is a call that can fail.
@@ -25,11 +25,11 @@ _OF_FILES = (
 )
 _REMOVING = ("unlink", "remove")
 FAULTS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EINTR)
-_AFTERWARDS = ("close",)  # the system gives the number back even if it says that it failed
+_AFTERWARDS = ("close",)  # the descriptor is closed even if close fails
 
 
 class Faults:
-    """Counts calls, and lets one of them fail, or all reads and writes stop short."""
+    """Counts calls, and makes one of them fail, or all reads and writes incomplete."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder.resolve())
@@ -40,7 +40,7 @@ class Faults:
         self.shorten = False
 
     def arm(self, number: int, error: int) -> None:
-        """Let the call of this number fail, counting from 1."""
+        """Make the call with this number fail, counting from 1."""
         self.count, self._number, self._error, self.hit = 0, number, error, ""
 
     def concern(self, where: Any) -> bool:
@@ -54,7 +54,7 @@ class Faults:
         return relative or text.startswith(self._folder)
 
     def fails(self, name: str, where: Any) -> bool:
-        """Count a call; whether it is the one."""
+        """Count a call; return whether it is the one that fails."""
         if not self.concern(where):
             return False
         self.count += 1
@@ -101,7 +101,7 @@ def _failing(faults: Faults, name: str, call: Callable[..., Any]) -> Callable[..
 
 
 def _shortened(name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The same call for a byte or a few of what was asked."""
+    """The same call for only one or a few of the requested bytes."""
     if name == "write":
         number, data = arguments
         return number, memoryview(data)[:7]

@@ -1,4 +1,4 @@
-"""Numbers that are hard for sums, in the dtypes that the kernel in C knows."""
+"""Numbers that are hard for sums, in the dtypes of the kernel in C."""
 
 from typing import Any
 

@@ -1,10 +1,10 @@
-"""Every error and warning of the package with its code, to be read in one sitting.
+"""Print every error and warning of the package with its code, for review.
 
     python -m tests.messages [WORD]
 
 walks the sources of `dropcli` and prints each place that makes a `DropcliError` or a `Notice`: its
 code, class, file and line, the message, and the hint. What is known only at run time stands in
-braces. A message whose words are handed to a helper is listed once for each call of the helper.
+braces. A message that is passed to a helper is listed once for each call of the helper.
 """
 
 import ast
@@ -23,7 +23,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Message(NamedTuple):
-    """What one place says to the user."""
+    """One message for the user."""
 
     code: str
     kind: str
@@ -58,14 +58,14 @@ class Module:
         )
 
     def around(self, node: ast.AST) -> Iterator[ast.AST]:
-        """What a node lies in, from the inside out."""
+        """The nodes around a node, from the inside out."""
         while node in self.parents:
             node = self.parents[node]
             yield node
 
 
 class Scope(NamedTuple):
-    """Where names are looked up: in this table, then around this node."""
+    """The scope of names: this table, then the nodes around this one."""
 
     module: Module
     node: ast.Call | ast.For
@@ -73,7 +73,7 @@ class Scope(NamedTuple):
 
 
 class Sources:
-    """The package, and what calls what in it."""
+    """The sources of the package, with its call graph."""
 
     def __init__(self, root: Path = ROOT / "dropcli") -> None:
         self.modules = [
@@ -101,7 +101,7 @@ class Sources:
         )
 
     def _error_classes(self) -> set[str]:
-        """DropcliError and what inherits from it, in the order of their definition."""
+        """DropcliError and its subclasses, in the order of their definition."""
         names = {"DropcliError"}
         for module in self.modules:
             for node in ast.walk(module.tree):
@@ -149,7 +149,7 @@ class Sources:
         return scopes
 
     def _rows(self, loop: ast.For, scope: Scope) -> Iterator[dict[str, tuple[ast.expr, Scope]]]:
-        """What a loop over a literal table binds."""
+        """The bindings of a loop over a literal table."""
         table = loop.iter
         if isinstance(table, ast.Name):
             table = next(iter(_assigned(scope.module.tree, table.id)), table)
@@ -164,7 +164,7 @@ class Sources:
     def _sites(
         self, function: Function, own: Module, used: set[str]
     ) -> Iterator[dict[str, tuple[ast.expr, Scope]]]:
-        """What calls of this function pass for the parameters that are used, if it is text."""
+        """The text arguments in calls of this function, for the parameters that are used."""
         names = [arg.arg for arg in function.args.args if arg.arg not in ("self", "cls")]
         for call, module in self.calls.get(function.name, ()):
             if not (module is own or module.takes(call.func, own)):
@@ -178,7 +178,7 @@ class Sources:
                 yield texts
 
     def texts(self, node: ast.expr, scope: Scope, depth: int = _DEPTH) -> list[str]:
-        """What this may say: literals, and in braces what only a run can know."""
+        """The possible texts: literals, with run-time values in braces."""
         if isinstance(node, ast.Constant):
             return ["" if node.value is None else str(node.value)]
         written = ast.unparse(node)
@@ -195,7 +195,7 @@ class Sources:
             return ["".join(some) for some in itertools.islice(itertools.product(*every), _MOST)]
         choices = self._choices(node, scope)
         said = [text for choice, where in choices for text in self.texts(choice, where, depth - 1)]
-        # A value that is no text, such as a number, is better called by its name.
+        # A value that is not text, such as a number, is shown by its name.
         return list(dict.fromkeys(said)) if any(map(_says, said)) or "" in said else unknown
 
     def _choices(self, node: ast.expr, scope: Scope) -> list[tuple[ast.expr, Scope]]:
@@ -215,7 +215,7 @@ class Sources:
         return [(choice, scope) for choice in nodes]
 
     def _constant(self, name: str) -> list[ast.expr]:
-        """What another module gives a public name in capitals."""
+        """The value of a public constant in another module."""
         trees = [module.tree for module in self.modules] if name.isupper() else []
         return (
             [value for tree in trees for value in _assigned(tree, name)] if name[0] != "_" else []
@@ -231,7 +231,7 @@ def _targets(node: ast.Assign) -> Iterator[str]:
 
 
 def _given(name: str, scope: Scope) -> list[ast.expr]:
-    """What a name may hold: what was assigned since its own block assigned it, or else anywhere."""
+    """Possible values of a name: the assignments after that in its own block, or else all."""
     parents = scope.module.parents
     for block in scope.module.around(scope.node):
         found = _assigned(block, name)
@@ -246,13 +246,13 @@ def _given(name: str, scope: Scope) -> list[ast.expr]:
 
 
 def _assigned(tree: ast.AST, name: str) -> list[ast.expr]:
-    """What this name is given; in a module only at its top."""
+    """The values assigned to this name; in a module only those at its top."""
     nodes = tree.body if isinstance(tree, ast.Module) else ast.walk(tree)
     return [n.value for n in nodes if isinstance(n, ast.Assign) and name in _targets(n)]
 
 
 def _returned(module: ast.Module, name: str) -> list[ast.expr]:
-    """What a function of this module returns."""
+    """The values that a function of this module returns."""
     return [
         node.value
         for function in module.body
@@ -263,12 +263,12 @@ def _returned(module: ast.Module, name: str) -> list[ast.expr]:
 
 
 def _says(text: str) -> bool:
-    """Whether there are words in it beside what only a run can know."""
+    """Whether the text has words besides run-time values."""
     return any(letter.isalpha() for letter in literal(text))
 
 
 def literal(text: str) -> str:
-    """A text without what stands in braces."""
+    """The text without the parts in braces."""
     out, depth = [], 0
     for letter in text:
         depth += (letter == "{") - (letter == "}")

@@ -1,4 +1,4 @@
-"""The contract a second time, by other means: masks from whole keystreams and numpy indices,
+"""A second implementation of the contract: masks from whole keystreams and numpy indices,
 arithmetic by torch. Nothing here is imported from the package."""
 
 import hashlib
@@ -37,7 +37,7 @@ def words(key: bytes, count: int) -> NDArray[np.uint32]:
 def chances(
     low: float, high: float, count: int, stream: str, tensor: str = "", seed: int = 3
 ) -> list[float]:
-    """p of the first files or samples, in Python's own floating-point numbers."""
+    """p of the first files or samples, computed with Python floats."""
     parts = [b"dropcli/1/p", b"%d" % seed, os.fsencode(stream), tensor.encode(), b"0"]
     drawn = hashlib.sha256(b"".join(map(field, parts))).digest()[:16]
     return [low + (high - low) * int(word) / 2**32 for word in words(drawn, count)]

@@ -1,4 +1,4 @@
-"""Published files as an oracle reads them: torch, with inert classes where torch refuses a file.
+"""An oracle for published files: torch, with inert classes if torch refuses a file.
 
 Nothing here is imported from the package, and no class of a file's own is imported or run.
 """
@@ -21,7 +21,7 @@ _REAL_CLASSES = ("torch.nn.parameter Parameter", "torch Size", "torch device", "
 
 
 class Made:
-    """Stands for a class or function of any other name: notes what it is given."""
+    """A substitute for any other class or function, which records its arguments."""
 
     def __new__(cls, *arguments: Any, **named: Any) -> "Made":
         made = super().__new__(cls)
@@ -54,7 +54,7 @@ class Made:
 
 
 class Unpickler(pickle.Unpickler):
-    """Imports what tensors are made of, and nothing else."""
+    """Imports only classes and functions that rebuild tensors."""
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module} {name}"
@@ -73,7 +73,7 @@ _INERT.load = lambda file, **how: Unpickler(file, **how).load()  # type: ignore[
 
 
 def unpacked(source: Path, folder: Path) -> Path:
-    """A package as a folder: as it is, or a wheel or source archive unpacked in this folder."""
+    """A package as a folder; a wheel or source archive is unpacked into `folder`."""
     if source.suffix in (".whl", ".zip"):
         with zipfile.ZipFile(source) as archive:
             archive.extractall(folder / source.name)
@@ -86,7 +86,7 @@ def unpacked(source: Path, folder: Path) -> Path:
 
 
 def tensor_files(folder: Path) -> Iterator[Path]:
-    """The files with tensors, whatever their names; programs of TorchScript are none."""
+    """The files with tensors, with any names; TorchScript programs are not among them."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink() and _has_tensors(path):
             yield path
@@ -117,7 +117,7 @@ def read(path: Path) -> tuple[Any, bool]:
 
 
 def tensors_in(content: Any) -> dict[str, torch.Tensor]:
-    """Every tensor by its dotted name; of names that clash the later get a number."""
+    """All tensors by their dotted names; later ones with the same name get a number."""
     found: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = {}
     for name, value in _walk(content):

@@ -1,6 +1,6 @@
-"""The README and the guide, run: `python -m tests.readme` writes their real output into them.
+"""Run the README and the guide: `python -m tests.readme` writes the real output into them.
 
-What a block of code is says its first line: `sh` and `python` are run, and so are the lines of a
+The first line of a block gives its kind: `sh` and `python` are run, and so are the lines of a
 `console` block after `$ `, whose output follows them. `sh no-run` needs other machines, services
 or a network. The blocks of a page run in one folder, in order, beside the examples.
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 GUIDE = ROOT / "dropcli" / "guide"
 PAGES = [README, *sorted(GUIDE.glob("*.md"))]
-TOOLS = ("jq", "make")  # without which a block is left out
+TOOLS = ("jq", "make")  # blocks that need a missing one are skipped
 
 _BLOCK = re.compile(r"^```(\S.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 
@@ -30,7 +30,7 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def with_real_output(text: str, folder: Path) -> str:
-    """The text, every command of which was run, with the output that they print now.
+    """Run all commands of the text; return the text with their current output.
 
     Raises:
         RuntimeError: a command failed.

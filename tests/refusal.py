@@ -1,4 +1,4 @@
-"""What holds whenever a command fails, checked in one place for every bad input."""
+"""Checks that apply to every failing command, for all bad inputs."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _LONGEST_LINE = 2100
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a command says that fails."""
+    """The messages of a failing command."""
 
     line: str  # without `error: `
     hint: str | None
@@ -26,7 +26,7 @@ Refuse = Callable[..., Refusal]
 
 
 def snapshot() -> dict[bytes, Any]:
-    """Everything below the current folder: what kind, which inode, and for files what is in it."""
+    """Everything below the current folder: kind, inode, and the content of files."""
     found = {}
     for folder, folders, files in os.walk(b"."):
         for name in (*folders, *files):
@@ -45,7 +45,7 @@ def snapshot() -> dict[bytes, Any]:
 def check_refusal(
     before: dict[bytes, Any], exit_code: int, got: int, out: str, err: str
 ) -> Refusal:
-    """What the command said, if it is one line, the exit code is right and nothing was touched."""
+    """Check that the error is one line, the exit code right and all files unchanged; return it."""
     assert got == exit_code, err
     lines = err.splitlines()
     error, *hints = lines
@@ -61,7 +61,7 @@ def check_refusal(
 
 
 def _code(out: str, hint: str | None) -> str:
-    """The code in the JSON document, which must say what the lines say."""
+    """The code in the JSON document, whose messages must equal the lines."""
     document = json.loads(out)
     assert (document["status"], document["files"]) == ("error", [])
     (error,) = document["errors"]
@@ -74,7 +74,7 @@ def _code(out: str, hint: str | None) -> str:
 def assert_refused(
     refuse: Refuse, data: bytes, code: str, named: str, name: str = "x.pt", *commands: str
 ) -> None:
-    """A file of these bytes is refused with this code, and these words are in the line."""
+    """Assert that a file of these bytes is refused with this code, and with these words."""
     Path(name).write_bytes(data)
     for command in commands or (f"apply {name} -o y.pt",):
         refusal = refuse(*command.split())

@@ -19,7 +19,7 @@ Function = Callable[[torch.Tensor, float, bool], torch.Tensor]
 def kept_and_dropped(
     x: torch.Tensor, p: float, function: Function, mask_like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What torch makes of each element when it keeps it, and when it drops it; which it ever did.
+    """What torch returns for each element when it is kept and when it is dropped.
 
     torch's own mask is found by drawing it again, for ordinary dropout.
     """
@@ -72,7 +72,7 @@ def test_channels(run: Run, dtype: torch.dtype, p: float) -> None:
 
 @pytest.mark.parametrize("dtype", oracle.FLOATS, ids=str)
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_the_ends(run: Run, dtype: torch.dtype, p: float) -> None:
+def test_p_0_and_p_1(run: Run, dtype: torch.dtype, p: float) -> None:
     x = special_values(dtype)
     save_file({"x": x}, "in.safetensors")
     assert run("apply", "in.safetensors", "-o", "out.safetensors", "--alpha", "-p", p).code == 0
@@ -80,7 +80,7 @@ def test_the_ends(run: Run, dtype: torch.dtype, p: float) -> None:
 
 
 def test_scales_that_overflow_f16(run: Run) -> None:
-    """So close to 1 that the scale is infinite, and nothing that is dropped may become NaN."""
+    """p is so close to 1 that the scale is infinite; dropped elements must not become NaN."""
     p = 1 - 2**-40
     x = torch.linspace(-3, 3, 1000).half()
     save_file({"x": x}, "in.safetensors")
@@ -89,8 +89,8 @@ def test_scales_that_overflow_f16(run: Run) -> None:
     assert oracle.equal_bits(load_file("out.safetensors")["x"], alpha_dropout(x, p, True))
 
 
-def test_mean_and_variance_stay(run: Run) -> None:
-    """What alpha dropout is for: on standard normal values both stay as they were."""
+def test_mean_and_variance_are_kept(run: Run) -> None:
+    """On standard normal values, alpha dropout keeps both."""
     save_file({"x": torch.randn(1_000_000)}, "in.safetensors")
     result = run("apply", "in.safetensors", "-o", "out.safetensors", "--alpha", "-p", 0.2,
                  "--seed", 1, "--json")  # fmt: skip

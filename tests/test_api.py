@@ -1,4 +1,4 @@
-"""The Python door: the same bytes as the command's."""
+"""The Python API gives the same bytes as the command."""
 
 import json
 import os

@@ -35,7 +35,7 @@ def test_the_digits(run: Run) -> None:
     assert torch.equal(after["labels"], before["labels"])
 
 
-def test_the_digits_are_those_of_scikit_learn() -> None:
+def test_the_digits_equal_those_of_scikit_learn() -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     digits, ours = datasets.load_digits(), load_file(DIGITS)
     assert np.array_equal(ours["images"].numpy()[:, 0] * 16, digits.images)
@@ -67,7 +67,7 @@ def test_a08_a_seed_that_was_drawn_is_shown_recorded_and_works_again(
     assert quiet.err.startswith("seed ")
 
 
-def test_stream_makes_a_renamed_file_alike(run: Run, x: torch.Tensor) -> None:
+def test_stream_gives_a_renamed_file_the_same_mask(run: Run, x: torch.Tensor) -> None:
     save_file(load_file("x.safetensors"), "other.safetensors")
     run("apply", "x.safetensors", "-o", "a.safetensors", "--seed", 1)
     run("apply", "other.safetensors", "-o", "b.safetensors", "--seed", 1)
@@ -258,7 +258,7 @@ def test_many_small_tensors_in_one_file(run: Run) -> None:
     assert len(full.splitlines()) > 9000
 
 
-def test_the_same_masks_twice_are_warned_of(run: Run, x: torch.Tensor) -> None:
+def test_the_same_masks_twice_give_a_warning(run: Run, x: torch.Tensor) -> None:
     run("apply", "x.safetensors", "--in-place", "--seed", 1)
     again = run("apply", "x.safetensors", "--in-place", "--seed", 1, "--json")
     assert (again.code, again.warnings) == (0, ["applied-before"])

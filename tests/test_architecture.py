@@ -1,4 +1,4 @@
-"""The layers: which package may import which, who may import torch and others, how large files are.
+"""The layers: which package may import which, where libraries are imported, sizes of files.
 
 Imports run down between packages, never up or along a row, and only to a package's entry point.
 """
@@ -44,7 +44,7 @@ ONLY = {
     "distributed": {"parallel.cluster"},
 }
 MAX_LINES = 300
-LONG = {"formats.pt.unpickle"}  # the pickle machine is one thing
+LONG = {"formats.pt.unpickle"}  # the opcodes of pickles are one table
 MAX_FILES, MAX_MODULES = 12, 7
 
 
@@ -100,7 +100,7 @@ def test_imports_run_down(module: str) -> None:
 
 @cache
 def handed_on(package: str) -> set[str]:
-    """The names that an entry point has for others."""
+    """The public names of an entry point."""
     names = set()
     for node in ast.walk(ast.parse(modules()[package].read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -144,7 +144,7 @@ def test_sizes() -> None:
 
 
 def test_no_test_imports_another() -> None:
-    """What several need stands in builders.py, oracle.py and conftest.py."""
+    """Shared code is in builders.py, oracle.py and conftest.py."""
     for path in TESTS.rglob("*.py"):
         for name in imports(path):
             assert ".test_" not in name, path

@@ -80,7 +80,7 @@ def test_names_are_part_of_the_key(run: Run) -> None:
 
 
 def test_p_0_keeps_signalling_nan(run: Run) -> None:
-    """Not even the quiet bit changes: the output is the input's own bytes."""
+    """Even the quiet bit is unchanged: the output has the bytes of the input."""
     bits = torch.tensor([0x7F800001, 0x7FC00000, -0x7FFFFF], dtype=torch.int32)
     save_file({"x": bits.view(torch.float32)}, "in.safetensors")
     assert run("apply", "in.safetensors", "-o", "out.safetensors", "-p", 0).code == 0
@@ -121,7 +121,7 @@ def test_a_fill_that_does_not_fit_is_refused(run: Run, dtype: torch.dtype, fill:
 
 
 def test_statistics_change_no_byte(run: Run) -> None:
-    # Without statistics, which also tell whether all values are finite.
+    # Without statistics, which also show whether all values are finite.
     dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64)
     save_file({str(dtype): special_values(dtype) for dtype in dtypes}, "x.safetensors")
     words = ("x.safetensors", "-p", "0.3", "--seed", "7")

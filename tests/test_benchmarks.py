@@ -1,4 +1,4 @@
-"""The benchmarks still run, and their launcher measures what it says. How fast is not tested."""
+"""The benchmarks run, and their launcher measures correctly. Speed is not tested."""
 
 import json
 import sys

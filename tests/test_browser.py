@@ -74,7 +74,7 @@ def test_a_page_fits_its_window_and_loads_nothing(
     assert page.screenshot()[:4] == b"\x89PNG"
 
 
-def test_a_request_would_be_seen(page: Page, tmp_path: Path) -> None:
+def test_requests_of_pages_are_detected(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "loads.html"
     path.write_text("<img src='http://127.0.0.1:9/x.png'>")
     page.open(path, 320, "light")

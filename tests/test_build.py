@@ -21,7 +21,7 @@ needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 
 
 def install(variables: dict[str, str]) -> dict[str, str]:
-    """Install into a folder; gives the environment in which it is found."""
+    """Install into a folder; return the environment in which it is found."""
     copy = Path("source").absolute()
     if not copy.exists():
         files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
@@ -47,7 +47,7 @@ def tag() -> str:
     ("variables", "kernel"),
     [
         pytest.param({"CC": "gcc"}, "native", marks=needs_gcc),
-        # Only Python in the path: the ziglang wheel is fetched, and compiles.
+        # Only Python is on the path: the ziglang wheel is downloaded, and compiles.
         ({"CC": "", "PATH": str(PYTHON)}, "native"),
         ({"CC": "false"}, "numpy"),
         ({"DROPCLI_BUILD": "numpy"}, "numpy"),
@@ -66,7 +66,7 @@ def test_every_installation_works(variables: dict[str, str], kernel: str) -> Non
 
 
 def machine(library: bytes) -> str:
-    """What a shared library is for, from its first bytes: ELF's e_machine, Mach-O's cputype."""
+    """The machine of a shared library, from its first bytes: ELF's e_machine, Mach-O's cputype."""
     if library[:4] == b"\x7fELF":
         return {62: "linux x86_64", 183: "linux aarch64"}[int.from_bytes(library[18:20], "little")]
     assert library[:4] == b"\xcf\xfa\xed\xfe"
@@ -74,7 +74,7 @@ def machine(library: bytes) -> str:
     return {0x01000007: "macos x86_64", 0x0100000C: "macos arm64"}[cputype]
 
 
-def test_wheels_of_every_platform_carry_its_kernel() -> None:
+def test_wheels_of_every_platform_contain_its_kernel() -> None:
     pytest.importorskip("auditwheel", reason="needs dropcli[release]")
     subprocess.run([ROOT / ".ci/wheels", "dist"], check=True)
     wheels = {path.stem.partition("py3-none-")[2]: path for path in Path("dist").glob("*.whl")}

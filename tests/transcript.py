@@ -1,8 +1,8 @@
-"""The errors and warnings that users meet most, in `tests/transcript.txt`.
+"""The most frequent errors and warnings, in `tests/transcript.txt`.
 
     python -m tests.transcript
 
-runs its commands and writes it anew; `git diff` then shows which messages changed.
+runs its commands and updates it; `git diff` then shows which messages changed.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ TRANSCRIPT = Path(__file__).with_suffix(".txt")
 
 
 def make_files() -> None:
-    """The files that the commands are about, good ones and bad ones."""
+    """Make the files for the commands, good ones and bad ones."""
     batch = torch.ones(4, 3, 8, 8)
     for name, tensors in {
         "x": {"images": batch, "labels": torch.arange(4)},
@@ -134,7 +134,7 @@ def _deflate(file: io.BytesIO, members: dict[str, bytes]) -> None:
 
 
 def retold(transcript: str) -> Iterator[str]:
-    """The lines of the transcript as the commands in it make them now, in this folder."""
+    """Run the commands of the transcript in this folder; yield its lines with the new output."""
     make_files()
     for line in transcript.splitlines():
         if line.startswith("#"):
@@ -144,7 +144,7 @@ def retold(transcript: str) -> Iterator[str]:
 
 
 def _said(command: str) -> Iterator[str]:
-    """The codes of what the command says, then its lines."""
+    """The codes of the messages of a command, then its lines."""
     words, _, stdin = command.partition(" < ")
     out, err = io.StringIO(), io.StringIO()
     given = redirected(0, stdin, os.O_RDONLY) if stdin else nullcontext()
@@ -163,7 +163,7 @@ def _said(command: str) -> Iterator[str]:
 
 
 def update() -> None:
-    """Write the transcript anew."""
+    """Update the transcript."""
     before = TRANSCRIPT.read_text()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         now = list(retold(before))

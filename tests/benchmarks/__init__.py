@@ -1,1 +1,1 @@
-"""How fast dropcli is beside what people use today: `python -m tests.benchmarks`."""
+"""Benchmarks of dropcli against other tools: `python -m tests.benchmarks`."""

@@ -2,7 +2,7 @@
 
 Makes the data, runs each line of the table and its peer in turn, and prints times, ratios, and
 peak memory. Takes a quarter of an hour and six gigabytes of disk; --quick takes some seconds.
-Results say something only of a machine that has nothing else to do.
+Results are valid only on an idle machine.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[Line]:
-    """The lines that were asked for by name, or else all that do not take long."""
+    """The lines that are named, or all that do not take long."""
     return [
         line
         for line in lines(quick=options.quick)
@@ -64,7 +64,7 @@ def chosen(options: argparse.Namespace) -> list[Line]:
 
 
 def run(line: Line, store: Store, options: argparse.Namespace) -> Outcome:
-    """Ours and the peer's, unless that is not installed."""
+    """Measure our side and the peer, if it is installed."""
     pythons = (sys.executable, *options.python)
     sides = [resolve(side, pythons) for side in (line.ours, line.peer) if side]
     found = [side for side in sides if side]
@@ -81,7 +81,7 @@ def run(line: Line, store: Store, options: argparse.Namespace) -> Outcome:
 
 
 def run_all(work: list[Line], store: Store, options: argparse.Namespace) -> list[Outcome]:
-    """One line after the other; what Ctrl-C leaves undone is missing."""
+    """Measure one line after the other; after Ctrl-C, return those that are done."""
     outcomes = []
     try:
         for number, line in enumerate(work, 1):

@@ -1,4 +1,4 @@
-"""The data that is dropped: made once from a fixed seed, and found again by its name."""
+"""The input data: made once from a fixed seed, and found again by name."""
 
 import json
 import os
@@ -16,16 +16,16 @@ _PER_FOLDER = 1_000
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """What one piece of data is; two that are equal have one name."""
+    """The description of one data set; equal ones have the same name."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Of its file or folder."""
+        """The name of its file or folder."""
 
     @property
     def title(self) -> str:
-        """In the table."""
+        """The title in the table."""
         return self.name.removesuffix(".safetensors")
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Folder(Recipe):
 
 @dataclass(frozen=True)
 class Hole(Recipe):
-    """A file of zeros that takes no place on the disk, whatever its size."""
+    """A sparse file of zeros of any size."""
 
     nbytes: int
 
@@ -153,14 +153,14 @@ NOTHING = Nothing()
 
 
 def size(nbytes: int) -> str:
-    """Bytes as in `50 KiB`."""
+    """A number of bytes in the form `50 KiB`."""
     units = ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"), (1, "bytes"))
     unit, name = next(pair for pair in units if nbytes >= pair[0])
     return f"{nbytes / unit:.3g} {name}"
 
 
 class Store:
-    """A folder of data, and of what is written from it."""
+    """A folder of data and of outputs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -168,7 +168,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, recipe: Recipe) -> Path:
-        """Where it is; made if it is not there. What was half made before is made again."""
+        """The path of the data, which is made if it does not exist or is incomplete."""
         path = self._folder / recipe.name
         if recipe != NOTHING and not path.exists():
             unfinished = self._folder / f"unfinished{path.suffix}"
@@ -178,7 +178,7 @@ class Store:
         return path
 
     def output(self, source: Path) -> Path:
-        """Where a command is to write; nothing is there."""
+        """A path for the output of a command, where nothing exists."""
         if source.is_file():
             path = self._folder / f"output{source.suffix}"
         else:
@@ -206,7 +206,7 @@ def remove(path: Path) -> None:
 
 
 def total_bytes(path: Path) -> int:
-    """Of a file, or of all files in a folder."""
+    """The size of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 

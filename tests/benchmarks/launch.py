@@ -1,6 +1,6 @@
 """Run one command and print its seconds and peak memory as JSON: `python -I -S launch.py WORD...`
 
-A program of its own, and a small one, because Linux counts the memory of the parent process
+A separate, small program, because Linux counts the memory of the parent process
 as the first memory of that process: less than about 15 MB of a peak may be this launcher's.
 Processes that the command leaves behind, such as the server that forks its workers, become
 children of this one, so that their memory counts too. They end outside the timed window.
@@ -28,13 +28,13 @@ def main(command: list[str]) -> None:
     _, status, usage = os.wait4(pid, 0)
     seconds = time.perf_counter() - begin
 
-    usages = [usage]  # each with what that process has waited for itself
+    usages = [usage]  # each includes the children for which that process has waited
     while True:
         try:
             usages.append(os.wait3(0)[2])
         except ChildProcessError:
             break
-    unit = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts
+    unit = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
     result = {
         "code": os.waitstatus_to_exitcode(status),
         "seconds": seconds,

@@ -1,4 +1,4 @@
-"""The table of work: every line, its data, its peer, and its budget."""
+"""The lines of the benchmark table: each with its data, its peer, and its budget."""
 
 from tests.benchmarks import sides
 from tests.benchmarks.data import GIB, KIB, MIB, Folder, Hole, Images, Layers, Recipe, Tensors
@@ -7,7 +7,7 @@ from tests.benchmarks.work import Faster, Line, Side, Times
 
 
 def lines(*, quick: bool = False) -> list[Line]:
-    """All of them; quick: on little data, to see that they work."""
+    """All lines; with `quick`, on little data to test that they work."""
     part, few = (1024, 50) if quick else (1, 1)
     return [
         *large_files(GIB // part),
@@ -21,7 +21,7 @@ def lines(*, quick: bool = False) -> list[Line]:
 
 
 def both(peer: str, data: Recipe) -> tuple[str, Side, Side]:
-    """Work on some data, by us and by a script."""
+    """The same work on some data, by dropcli and by a script."""
     return data.title, ours(data), script(peer, data)
 
 
@@ -43,7 +43,7 @@ def large_files(nbytes: int) -> list[Line]:
 
 
 def small_work() -> list[Line]:
-    """Where the start of a process, or of a call, is what takes the time."""
+    """Small work, in which the start of a process or of a call takes most of the time."""
     data = Images("F32", 100 * KIB)
     pt = Images("F32", 100 * KIB, ".pt")
     drop = sides.sample("dropcli.drop", "dropcli")
@@ -64,7 +64,7 @@ def small_work() -> list[Line]:
 
 
 def kinds(nbytes: int) -> list[Line]:
-    """Other dtypes, what else one decision covers, and peers that go image by image."""
+    """Other dtypes, other modes, and peers that process one image at a time."""
     f32, f16, bf16 = (Images(dtype, nbytes) for dtype in ("F32", "F16", "BF16"))
     channels = ours(f32, "--mode", "channel")
     blocks = ours(f32, "--over", "0,2:8,3:8")
@@ -87,7 +87,7 @@ def kinds(nbytes: int) -> list[Line]:
 
 
 def folders(few: int) -> list[Line]:
-    """Many files: beside a loop, and whether more of them take longer each."""
+    """Many files: compared with a loop, and the time per file for more files."""
     result = []
     for name, suffix in (("folder", ".safetensors"), ("folder-pt", ".pt")):
         data = Folder(2_000 // few, 50 * KIB, suffix)
@@ -98,7 +98,7 @@ def folders(few: int) -> list[Line]:
     peer = sides.named("1,000 files", ours(thousand, units=thousand.count))
     for count in (100, 10_000, 100_000):
         files = Folder(count // few, 4 * KIB)
-        # A hundred files are done before what starts the workers has paid.
+        # A hundred files are done before starting workers has paid off.
         ratio = Times(1.2) if count > 1_000 else Times()
         side = ours(files, units=files.count)
         line = Line(f"files-{count}", files.title, side, peer, ratio, long=count > 10_000)
@@ -107,7 +107,7 @@ def folders(few: int) -> list[Line]:
 
 
 def workers(count: int, nbytes: int) -> list[Line]:
-    """What a second worker is worth, on files that are small and on files that are not."""
+    """The gain from a second worker, on small files and on large ones."""
     result = []
     for name, data in (("small", Folder(count, 50 * KIB)), ("large", Folder(16, nbytes))):
         two = ours(data, "-j", "2")
@@ -117,7 +117,7 @@ def workers(count: int, nbytes: int) -> list[Line]:
 
 
 def sizes(part: int) -> list[Line]:
-    """Memory, whatever the size. What is read, hashed, dropped and counted goes to /dev/null.
+    """Memory for files of increasing size. The output goes to /dev/null.
 
     The last, because twenty gigabytes of zeros push all other data out of the page cache.
     """

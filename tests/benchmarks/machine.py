@@ -1,4 +1,4 @@
-"""Where and when it was measured, without which the numbers say little."""
+"""The machine and the time of a measurement."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ LIBRARIES = ("dropcli", "numpy", "safetensors", "torch")
 
 
 def describe(folder: Path) -> dict[str, object]:
-    """The machine, with the file system that holds the data, and what runs on it."""
+    """The machine, the file system of the data, and the load."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["python", "-m", "tests.benchmarks", *sys.argv[1:]],
@@ -32,7 +32,7 @@ def describe(folder: Path) -> dict[str, object]:
 
 
 def sentence(about: dict[str, object]) -> str:
-    """The same for people."""
+    """The description as a sentence."""
     memory = int(str(about["memory"])) / GIB
     libraries = ", ".join(f"{library} {about[library]}" for library in LIBRARIES)
     return (
@@ -43,7 +43,7 @@ def sentence(about: dict[str, object]) -> str:
 
 
 def _revision() -> str:
-    """Of the sources, with a plus if they were changed since."""
+    """The revision of the sources, with a plus if they were changed since."""
     git = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
     return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
 

@@ -1,4 +1,4 @@
-"""Running two commands in turn, so that what else the machine does meets both."""
+"""Run two commands in turn, so that other load on the machine affects both."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _LAUNCH = (sys.executable, "-I", "-S", str(HERE / "launch.py"))
 
 
 class Failed(Exception):
-    """A command that did not do its work; there is nothing to compare."""
+    """A command failed, so there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """All runs of one side, the warm-up left out."""
+    """All runs of one side, without the warm-up."""
 
     side: Side
     runs: tuple[Run, ...]
@@ -62,7 +62,7 @@ class Measured:
 def alternate(
     sides: list[Side], store: Store, rounds: int, *, warm: bool, say: Callable[[str], None]
 ) -> list[Measured]:
-    """One round after the other, each side once in each; `warm`: after one that is not counted."""
+    """Run each side once in each round; with `warm`, after a round that is not counted."""
     for side in sides:  # all data before the first run
         store.get(side.data)
     counted: list[list[Run]] = [[] for _ in sides]
@@ -91,7 +91,7 @@ def _alternate(
 
 
 def _run(side: Side, store: Store, *, settle: bool) -> Run:
-    """Once, beginning without an output and, to settle, with all earlier outputs on the disk."""
+    """Run once, without an old output; with `settle`, wait until earlier outputs are synced."""
     source = store.get(side.data)
     output = store.output(source)
     names = {"data": source, "out": output, "peers": HERE / "peers"}
@@ -123,7 +123,7 @@ def launch(command: list[str]) -> Run:
 
 
 def resolve(side: Side, pythons: tuple[str, ...]) -> Side | None:
-    """With the first of these interpreters that has what it needs; None if none of them has."""
+    """The side with the first interpreter that has the module it needs; None if none has."""
     for python in pythons:
         if not side.needs or _imports(python, side.needs):
             return replace(side, words=tuple(w.replace("{python}", python) for w in side.words))
@@ -132,6 +132,6 @@ def resolve(side: Side, pythons: tuple[str, ...]) -> Side | None:
 
 @cache
 def _imports(python: str, module: str) -> bool:
-    """Whether it can; that the files are there is not enough."""
+    """Whether this Python can import the module."""
     command = [python, "-c", f"import {module}"]
     return not subprocess.run(command, capture_output=True).returncode

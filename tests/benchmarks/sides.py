@@ -1,12 +1,12 @@
-"""Who does the work: dropcli, and what people use instead of it."""
+"""The sides that are compared: dropcli, and other tools."""
 
 from tests.benchmarks.data import Recipe
 from tests.benchmarks.work import Side
 
 P = 0.3
-GUESTS = {"albumentations", "imgaug"}  # which are no dependencies of ours
+GUESTS = {"albumentations", "imgaug"}  # not dependencies of dropcli
 
-# What each peer leaves out, without which a ratio would say more, or less, than it should.
+# What each peer does not do, which must be known to read its ratio.
 MISSING = {
     "cp": "drops nothing, counts nothing, does not wait for the disk",
     "cp, sync": "drops nothing, counts nothing",
@@ -26,13 +26,13 @@ MISSING = {
 
 
 def ours(data: Recipe, *options: str, p: float = P, units: int = 1, out: str = "{out}") -> Side:
-    """Our command as people write it: statistics, table and all."""
+    """The command as users write it, with statistics and the table."""
     words = ("dropcli", "apply", "{data}", "-o", out, "-p", str(p), "--seed", "7", *options)
     return Side("dropcli", words, data, units)
 
 
 def script(name: str, data: Recipe, *options: str) -> Side:
-    """One of the scripts in `peers`; the first word of its name says who it is."""
+    """One of the scripts in `peers`; the first word of its name is that of the peer."""
     words = ("{python}", f"{{peers}}/{name}.py", "{data}", "{out}", str(P), *options)
     who = name.split("_")[0]
     return Side(who, words, data, needs=who if who in GUESTS else "")
@@ -50,28 +50,28 @@ def cp(data: Recipe) -> Side:
 
 
 def cp_sync(data: Recipe) -> Side:
-    """A copy that is on the disk when it is done."""
+    """A copy that is synced to the disk."""
     return _shell("cp, sync", 'cp "$1" "$2" && sync "$2"', data)
 
 
 def piped(data: Recipe) -> Side:
-    """Our command between two others."""
+    """The command between two others in a pipe."""
     command = f'cat "$1" | dropcli apply - -o - -p {P} --seed 7 | cat > "$2"'
     return _shell("dropcli", command, data)
 
 
 def cat(data: Recipe) -> Side:
-    """The two others alone."""
+    """The two others without the command."""
     return _shell("cat", 'cat "$1" | cat > "$2"', data)
 
 
 def one_worker(data: Recipe) -> Side:
-    """Our own command on one core."""
+    """The command with one worker."""
     return named("-j 1", ours(data, "-j", "1"))
 
 
 def named(who: str, side: Side) -> Side:
-    """The same, as the peer of another side."""
+    """The side with another name, as the peer of another side."""
     return Side(who, side.words, side.data, side.units, side.needs)
 
 

@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as a record for programs."""
+"""The measurements as a table to read, and as a record for programs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ _LEFT = ("line", "work", "peer")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A line with its times, or with the problem because of which it has none."""
+    """A line with its times, or with the reason why it has none."""
 
     line: Line
     ours: Measured | None = None
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def met(self) -> bool | None:
-        """Whether the budgets are, of time and of memory; None if there is neither."""
+        """Whether the budgets of time and memory are met; None if there are none."""
         checks = []
         if self.ratio is not None and self.line.ratio.budget is not None:
             checks.append(self.line.ratio.met(self.ratio))
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def record(self) -> dict[str, Any]:
-        """All that is known, times in seconds and memory in bytes."""
+        """All measurements, with times in seconds and memory in bytes."""
         ratio = self.line.ratio
         return {
             "name": self.line.name,
@@ -85,7 +85,7 @@ class Outcome:
 
 
 def show(outcomes: Sequence[Outcome], about: str) -> None:
-    """The table, and under it what the numbers mean."""
+    """Print the table, and below it the meaning of the numbers."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)

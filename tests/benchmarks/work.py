@@ -1,4 +1,4 @@
-"""What a line of the table is: our command, a peer's, and what their times are to be."""
+"""The lines of the table: our command, a peer's, and a budget for their times."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tests.benchmarks.data import NOTHING, Recipe
 
 @dataclass(frozen=True)
 class Ratio(ABC):
-    """How two times are compared; `budget` has to be reached, `mark` is the next aim."""
+    """A comparison of two times; `budget` must be reached, `mark` is the next goal."""
 
     budget: float | None = None
     mark: float | None = None
@@ -24,11 +24,11 @@ class Ratio(ABC):
     @property
     @abstractmethod
     def sign(self) -> str:
-        """Between a ratio and its budget."""
+        """The sign between a ratio and its budget."""
 
 
 class Times(Ratio):
-    """So many times the time of the peer, at most."""
+    """At most this many times the time of the peer."""
 
     sign = "≤"
 
@@ -40,7 +40,7 @@ class Times(Ratio):
 
 
 class Faster(Ratio):
-    """So many times faster than the peer, at least."""
+    """At least this many times faster than the peer."""
 
     sign = "≥"
 
@@ -75,8 +75,8 @@ class Side:
 class Line:
     """One line of the table: some work, done by us and perhaps by a peer.
 
-    `memory` is a budget in bytes. `once`: measured one time, because it is about memory alone;
-    `long`: left out unless it is asked for.
+    `memory` is a budget in bytes. `once`: measured one time, because only memory matters;
+    `long`: left out unless it is named.
     """
 
     name: str

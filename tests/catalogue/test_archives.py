@@ -27,7 +27,7 @@ MEMBERS = {
 
 
 def in_root(members: dict[str, bytes], root: str = "x/", other: str = "x/other") -> bytes:
-    """A plain archive of these members below one folder, and of another one."""
+    """A plain archive of these members in one folder, and of another member."""
     return stored({root + name: data for name, data in members.items()} | {other: b""})
 
 
@@ -45,7 +45,7 @@ def flagged(flags: int, method: int = 0) -> bytes:
 
 
 def zip64(shift: int, root: bytes = GOOD) -> bytes:
-    """An archive with the records of a large one, whose pointer is `shift` bytes off."""
+    """An archive with zip64 records, whose pointer is wrong by `shift` bytes."""
     rest, start = root[:-END], root.index(b"PK\1\2")
     sizes = (len(MEMBERS) + 1, len(MEMBERS) + 1, len(rest) - start, start)
     end_64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", END_64 - 12, 45, 45, 0, 0, *sizes)
@@ -63,7 +63,7 @@ def without_checksum(name: str) -> bytes:
 
 
 def commented() -> bytes:
-    """The first entry of the directory has a comment, so long that it takes in the others."""
+    """An archive whose first entry has a comment that is so long that it covers the others."""
     data = bytearray(SAVED)
     data[data.index(b"PK\1\2") + 32] ^= 0x80
     return bytes(data)
@@ -85,7 +85,7 @@ def overlapping() -> bytes:
 
 
 def written(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    """What the standard library writes, two members of one name too."""
+    """An archive by the standard library, which can have two members with one name."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as file:
         warnings.simplefilter("ignore")

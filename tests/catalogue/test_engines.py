@@ -20,7 +20,7 @@ COMMAND = "dropcli apply data -o out -p 0.3 --seed 7"
 
 @pytest.fixture
 def data(run: Run) -> dict[str, bytes]:
-    """Three files; gives what becomes of them."""
+    """Three files; returns their outputs."""
     for number in range(3):
         sample(f"data/{number}.safetensors", number)
     assert run("apply", "data", "-o", "whole", *SETTINGS, "-j", 1, "-q").code == 0
@@ -78,10 +78,10 @@ def test_e09_no_home_and_no_folder_for_temporary_files(data: dict[str, bytes]) -
 def test_modules_that_workers_load_early_are_there(
     data: dict[str, bytes], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python ignores the name of a module that is gone: workers would only start more slowly."""
+    """Python ignores names of missing modules: workers would only start more slowly."""
     names: list[str] = []
     monkeypatch.setattr(forkserver, "set_forkserver_preload", names.extend)
-    with ThreadPoolExecutor() as pool:  # no process with threads is copied
+    with ThreadPoolExecutor() as pool:  # a process with threads is not forked
         pool.submit(int)
         assert run("apply", "data", "-o", "out", *SETTINGS, "-j", 2, "-q").code == 0
         assert run("verify", "out", "--source", "data", "-j", 2, "-q").code == 0

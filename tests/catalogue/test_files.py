@@ -1,6 +1,6 @@
-"""Bad-input cases F01 to F24: what file systems do.
+"""Bad-input cases F01 to F24: file systems.
 
-Faults at every system call, full disks and signals have modules of their own.
+Faults at every system call, full disks and signals have separate modules.
 """
 
 import errno
@@ -32,7 +32,7 @@ def x() -> torch.Tensor:
 
 
 def failing(number: int, calls: list[Any]) -> Callable[..., Any]:
-    """A system call that fails, and remembers what it was asked."""
+    """A system call that fails, and records its arguments."""
 
     def fail(*arguments: Any, **keywords: Any) -> Any:
         calls.append(arguments)
@@ -248,7 +248,7 @@ def test_f23_deeper_than_python_calls_and_than_a_path_can_say(run: Run) -> None:
     reached = {"data/0.pt", f"data/{'d/' * 1000}1000.pt"}
     assert {file["source"] for file in result.json["files"]} == reached
     assert all(os.path.isfile(path.replace("data", "out")) for path in reached)
-    shell("rm -r data out")  # Python's own ways would call themselves a thousand times
+    shell("rm -r data out")  # Python's own functions would recurse a thousand times
 
 
 def test_f24_a_folder_that_is_removed_during_the_run(

@@ -95,7 +95,7 @@ def test_programs_in_legacy_files(refuse: Refuse, place: int) -> None:
 
 
 def test_a_legacy_file_without_its_storages(refuse: Refuse) -> None:
-    """Torch makes them of what happens to be in memory."""
+    """Torch makes them from whatever is in memory."""
     data = OLD[: OLD.rindex(b"\x80\x02]q\x00")] + b"\x80\x02]."
     assert torch.load(io.BytesIO(data))["x"].shape == (6,)
     assert_refused(refuse, data, "no-storage", "")
@@ -110,7 +110,7 @@ def test_a_legacy_file_with_a_class_in_it(run: Run) -> None:
 
 
 def test_a_legacy_bytearray_takes_no_memory(run: Run) -> None:
-    """Nothing is called for the pickle; before, torch made it."""
+    """The pickle calls nothing; with torch, it allocated the bytearray."""
     Path("x.pt").write_bytes(legacy_file(b"c__builtin__\nbytearray\nJ\0\0\0\x7f\x85R.", {}))
     assert run("info", "x.pt").code == 0
 

@@ -217,7 +217,7 @@ BOMBS = {
 def test_p33_p34_bombs_take_little_time_and_memory(case: str) -> None:
     Path("x.pt").write_bytes(archive(BOMBS[case], **{"data/0": bytes(16)}))
     started = time.monotonic()
-    # Of which 60 are the interpreter and its libraries.
+    # 60 of these are for the interpreter and its libraries.
     assert peak_megabytes("info", "x.pt", codes=(0, 1)) < 300
     assert time.monotonic() - started < seconds_here(20)
 

@@ -1,6 +1,6 @@
 """Bad-input cases S01 to S45: safetensors files, good and hostile.
 
-Never less strict than the safetensors library, which is asked about every file.
+dropcli is never less strict than the safetensors library, which checks every file too.
 """
 
 import gzip
@@ -107,7 +107,7 @@ CODES = {
 
 OTHERS = ("invalid-header", "")
 
-# We refuse these too, though the library takes them: readers would differ in what they mean.
+# The library accepts these, but readers interpret them differently, so we refuse them.
 REFUSED_BY_US = {
     "S18 duplicate name, same offsets": pack(
         b'{"x":%b,"x":%b}' % (json.dumps(F32).encode(), json.dumps(F32).encode()), DATA
@@ -172,7 +172,7 @@ def test_refused(refuse: Refuse, case: str) -> None:
 
 @pytest.mark.parametrize("case", [*REFUSED, *REFUSED_BY_US])
 def test_refused_in_order(refuse: Refuse, case: str) -> None:
-    """On standard input, which is read in order also where it is a file."""
+    """On standard input, which is read in order even if it is a file."""
     Path("x").write_bytes({**REFUSED, **REFUSED_BY_US}[case])
     refusal = refuse("apply", "-", "-o", "y.safetensors", stdin="x")
     assert refusal.line.startswith("standard input: ")

@@ -1,4 +1,4 @@
-"""The table of the catalogue: complete, and true of the tests."""
+"""The table of the catalogue is complete, and matches the tests."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ PARAMETER = re.compile(r"([SPAFE]\d\d) ")
 
 
 def table() -> list[tuple[str, set[str], str]]:
-    """Each row: its id, the tests that it names, and what it says besides."""
+    """Each row: its id, the tests that it names, and its remark."""
     lines = (HERE / "README.md").read_text().splitlines()
     rows = [ROW.fullmatch(line) for line in lines if re.match(r"\| [A-Z]\d", line)]
     assert all(rows)
@@ -69,7 +69,7 @@ def test_the_tests_are_there_and_bear_their_ids() -> None:
 
 def test_tests_with_ids_stand_in_the_table() -> None:
     rows = {case: named for case, named, _ in table()}
-    # Those that are run a second time over the same cases need no second mention.
+    # Tests that run the same cases a second time need no second mention.
     for test, ids in known_tests().items():
         for case in ids if NAME.match(test.partition("::")[2]) else ():
             assert test in rows[case], (case, test)

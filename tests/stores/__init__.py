@@ -1,1 +1,1 @@
-"""Object stores: a real server, and what can go wrong on the way to it."""
+"""Object stores: a real server, and faults of the connection."""

@@ -1,4 +1,4 @@
-"""What stands between a client and a store: delay, cut connections, errors in its place.
+"""A proxy between a client and a store, with delays, cut connections and injected errors.
 
     python -m tests.stores.proxy PORT_OF_STORE MILLISECONDS
 
@@ -19,10 +19,10 @@ from typing import ClassVar
 
 @dataclass
 class Fault:
-    """Instead of the store's answer: a `status` and a `body`, or a cut after so many bytes.
+    """A fault in place of the store's response: a `status` and a `body`, or a cut connection.
 
     `after` cuts the answer, `cut_request` the request: the store never gets all of it.
-    `lost` has the store do what is asked, and cuts before the answer.
+    `lost` passes the request to the store, and cuts before the response.
     """
 
     status: int = 0

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a store: the object is the old one or the new one, never half."""
+"""Faults between client and store: the object is the old or the new one, never a part."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def error(code: str, more: str = "") -> str:
         pytest.param("PUT", Fault(cut_request=True), "cut-off", marks=pytest.mark.slow),
     ],
 )
-def test_a_fault_that_stays_is_one_error(
+def test_a_permanent_fault_is_one_error(
     run: Run, store: Store, faulty: Faulty, method: str, fault: Fault, code: str
 ) -> None:
     sample("x.pt")
@@ -59,9 +59,7 @@ def test_a_fault_that_stays_is_one_error(
     "fault",
     [Fault(503, error("SlowDown")), Fault(500, error("Internal")), Fault(cut_request=True)],
 )
-def test_a_fault_that_passes_is_not_seen(
-    run: Run, store: Store, faulty: Faulty, fault: Fault
-) -> None:
+def test_a_temporary_fault_is_retried(run: Run, store: Store, faulty: Faulty, fault: Fault) -> None:
     sample("x.pt")
     url = store.put("x.pt", Path("x.pt").read_bytes())
     hits: set[str] = set()
@@ -80,10 +78,10 @@ def test_a_fault_that_passes_is_not_seen(
 
 
 @pytest.mark.parametrize("force", [(), ("-f",)])
-def test_an_answer_that_is_lost_is_no_error(
+def test_a_lost_response_is_no_error(
     run: Run, store: Store, faulty: Faulty, force: tuple[str, ...]
 ) -> None:
-    """The object is there, so that trying again finds it."""
+    """The object exists, so the repeated request finds it."""
     sample("x.pt")
     lost: list[str] = []
 

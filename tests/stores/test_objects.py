@@ -1,4 +1,4 @@
-"""Objects are read and written as files are, with the same bytes and the same masks."""
+"""Objects are read and written like files, with the same bytes and the same masks."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from tests.stores.server import READER, Store, large
 
 
 def slowly(method: str, path: str) -> None:
-    """No fault, but time enough for requests to meet."""
+    """No fault, but a delay, so that requests overlap."""
     time.sleep(0.05)
 
 
@@ -86,7 +86,7 @@ def test_shards_globs_and_lists(run: Run, store: Store, data: dict[str, torch.Te
         assert all(store.get(key) == whole[key.replace(folder, "out", 1)] for key in keys)
 
 
-def test_keys_with_signs(run: Run, store: Store) -> None:
+def test_keys_with_special_characters(run: Run, store: Store) -> None:
     names = ["a b", "a%20b", "a%", "é", "[1]", "a+b", "#x?y"]
     for name in names:
         sample(f"in/{name}/{name}.pt")
@@ -139,7 +139,7 @@ def test_memory_is_bounded(store: Store) -> None:
     assert peak_megabytes("apply", url, *words) < 250
 
 
-def test_what_cannot_be_done_is_one_error(run: Run, store: Store) -> None:
+def test_unsupported_requests_are_one_error(run: Run, store: Store) -> None:
     sample("x.pt")
     url = store.put("x.pt", Path("x.pt").read_bytes())
     for words, code in (
@@ -175,7 +175,7 @@ MISSING = {"not-found", "no-bucket", "no-match"}
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "unreachable"),
     ],
 )
-def test_settings_that_do_not_do(
+def test_wrong_settings(
     run: Run,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
