@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tests.benchmarks.measure import HERE, launch
+from tests.benchmarks.measure import launch
 from tests.builders import pack
 from tests.stores.server import BUCKET, Store, program, running, settings
 
@@ -49,7 +49,12 @@ def compare(store: Store, delay: int, rounds: int) -> int:
     """Both in turn, after a round that is not counted."""
     source = f"{store.url}/x.safetensors"
     ours = ["dropcli", "apply", source, "-o", f"{store.url}/y.safetensors", *P, "-q"]
-    peer = [sys.executable, str(HERE / "peers" / "obstore_copy.py"), source, f"{store.url}/z"]
+    peer = [
+        sys.executable,
+        str(Path(__file__).with_name("obstore_copy.py")),
+        source,
+        f"{store.url}/z",
+    ]
     runs = []
     with delayed(store, delay) as endpoint:
         os.environ.update(settings(endpoint))
