@@ -191,8 +191,8 @@ def tree(folder: str | Path) -> dict[str, bytes]:
     }
 
 
-def journal(folder: str = "out") -> list[dict[str, object]]:
-    return [json.loads(line) for line in Path(folder, "dropcli.jsonl").read_text().splitlines()]
+def journal(folder: str = "out", name: str = "dropcli.jsonl") -> list[dict[str, object]]:
+    return [json.loads(line) for line in Path(folder, name).read_text().splitlines()]
 
 
 def special_values(dtype: torch.dtype, count: int = 5003) -> torch.Tensor:

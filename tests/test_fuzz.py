@@ -1,5 +1,6 @@
 """A few of the cases that `python -m tests.fuzz` runs by the million."""
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import shell
 from tests.fuzz import bytewise
 from tests.fuzz.cases import Case, draw, make, systematic
-from tests.fuzz.judge import Broken, Judge, quick_commands
+from tests.fuzz.judge import Judge
+from tests.fuzz.runs import Broken, quick_commands
 from tests.fuzz.samples import samples
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def test_single_bytes_lengths_and_extensions(judge: Judge) -> None:
 def test_mutations_that_know_the_structure(judge: Judge) -> None:
     codes = [judge.judge(make(1, systematic() + number)) for number in range(700)]
     assert set(codes) == {0, 1, 4}
-    assert judge.differences.total() < 50  # most of what torch refuses is refused
+    assert judge.tally.differences.total() < 50  # most of what torch refuses is refused
 
 
 # One folder serves all examples, because each leaves it as it was.
@@ -57,3 +62,17 @@ def test_a_promise_that_is_broken_is_noticed(judge: Judge) -> None:
     Path("output.safetensors").write_bytes(b"left over")
     with pytest.raises(Broken, match="output"):
         judge.judge(Case(0, sample, data[:-1], "apply"))
+
+
+def test_a_run_goes_on_where_another_ended() -> None:
+    done = Path("done.jsonl").absolute()
+    command = f"{sys.executable} -m tests.fuzz --first 990 --cases 20 --jobs 2 --resume {done}"
+    assert b"20 cases, none broken" in shell(f"cd {ROOT}; {command}").stdout
+    lines = done.read_text().splitlines()
+    assert len(lines) == 3  # two blocks, as a thousand ends one
+    done.write_text("\n".join([*lines[:2], lines[2][:10]]))  # killed while it wrote
+    assert b"20 cases, 10 of them earlier, none broken" in shell(f"cd {ROOT}; {command}").stdout
+    assert len(done.read_text().splitlines()) == 3
+    other = shell(f"cd {ROOT}; {command} --seed 2")
+    assert (other.returncode, b"is of another run" in other.stderr) == (1, True)
+    assert len(done.read_text().splitlines()) == 3

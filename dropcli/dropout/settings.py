@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypedDict, Unpack, cast
 
 from dropcli.dropout.checks import (
@@ -189,6 +189,7 @@ class Dropout:
 SELECT_DATA = "data/1"  # the rule of `selection.py`, by which tensors are selected without a key
 
 
+@cache
 def torch_version() -> str:
     """The version of the installed torch, read without the slow import of torch."""
     from importlib.metadata import version  # 20 ms

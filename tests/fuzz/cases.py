@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 from tests.fuzz import archives, bytewise, headers, pickles
@@ -18,13 +19,22 @@ _OPTIONS = [
     ("--exact", "--over", "0"),
 ]
 
+# What takes longest is drawn least.
+_COMMANDS = [
+    *["apply"] * 25,
+    *["piped", "convert", "kernels"] * 4,
+    *["info"] * 10,
+    "shards",
+]
+
 
 @dataclass(frozen=True)
 class Case:
     """A file called `name`, made from a sample, and what to do to it.
 
     `command` is apply, piped (the same from standard input), convert (into the other format),
-    info or verify.
+    kernels (once with the one in C, once with numpy), shards (of a folder that it lies in), info
+    or verify.
     """
 
     number: int
@@ -39,6 +49,7 @@ class Case:
         return f"case.{self.sample.rpartition('.')[2]}"
 
 
+@cache
 def systematic() -> int:
     """How many cases there are of single bytes, lengths and extensions."""
     return sum(bytewise.count(data) for data in samples().values())
@@ -47,12 +58,14 @@ def systematic() -> int:
 def make(seed: int, number: int) -> Case:
     """The case of this number: first those that are systematic, then those drawn with the seed."""
     random = Random(f"{seed}/{number}")
+    if number >= systematic():
+        return draw(random, number)
     left = number
     for sample, data in samples().items():
         if left < bytewise.count(data):
             return _case(random, number, sample, bytewise.mutate(left, data))
         left -= bytewise.count(data)
-    return draw(random, number)
+    raise AssertionError("below systematic()")
 
 
 def draw(random: Random, number: int = 0) -> Case:
@@ -79,8 +92,10 @@ def _old(random: Random, data: bytes) -> bytes:
 
 
 def _case(random: Random, number: int, sample: str, data: bytes) -> Case:
-    command = random.choice(("apply",) * 6 + ("piped", "convert", "info", "info"))
+    command = random.choice(_COMMANDS)
     if sample.startswith("dropped") and random.random() < 0.3:
         command = "verify"
-    options = random.choice(_OPTIONS) if command in ("apply", "piped", "convert") else ()
+    options = () if command in ("info", "verify") else random.choice(_OPTIONS)
+    if command == "shards" and "--rng" in options:  # which takes one file
+        options = ()
     return Case(number, sample, data, command, options)
