@@ -243,8 +243,10 @@ def test_what_the_memo_loses_is_written_again(run: Run, protocol: int) -> None:
          + b"QK\5e", "unreadable-legacy"),
         (b"](" + tensor2("0", 6, 1, part=_part("9", 1, 4)).partition(b"v2\n(")[2].partition(b"Q")[0]
          + b"QNe", "unreadable-legacy"),
+        (tensor2("0", 6, 2, part=_part("9", 1, 4)).replace(b"QK\0", b"QJ\xff\xff\xff\xff"),
+         "damaged-pickle"),
     ],
-    ids=["beyond", "outside", "two", "loose", "no number"],
+    ids=["beyond", "outside", "two", "loose", "no number", "before"],
 )  # fmt: skip
 def test_parts_that_cannot_be_written(run: Run, pickled: bytes, code: str) -> None:
     Path("x.pt").write_bytes(legacy_file(b"\x80\x02" + pickled + b".", ONES))
