@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import dropcli
 from tests.builders import labelled, sample
-from tests.conftest import COMMAND, SETTINGS, WORDS, Run, codes, shell, wait_for
+from tests.conftest import COMMAND, SETTINGS, WORDS, Run, codes, held_at, shell, wait_for
 from tests.refusal import Refuse
 
 SHARDS = 4
@@ -48,8 +48,23 @@ def shard(number: int, *words: object, out: str = "out", of: int = SHARDS) -> li
     return ["data", *target, *WORDS, "-q", "--shard", f"{number}/{of}", *map(str, words)]
 
 
-def start(words: list[str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([*COMMAND, *words], stdout=-1, stderr=-1)
+def start(words: list[str], **variables: str) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, **variables}
+    return subprocess.Popen([*COMMAND, *words], stdout=-1, stderr=-1, env=environment)
+
+
+def more_files() -> None:
+    """Up to 400."""
+    for number in range(60, 400):
+        shutil.copy("data/0/00.safetensors", f"data/{number}.safetensors")
+
+
+def last_of(number: int) -> str:
+    """The last of these that belongs to a shard."""
+    names = sorted(path.name for path in Path("data").glob("*.safetensors"))
+    shards = [int.from_bytes(hashlib.sha256(name.encode()).digest()) % SHARDS for name in names]
+    last = max(at for at, shard in enumerate(shards) if shard == number - 1)
+    return f"data/{names[last]}"
 
 
 def totals(document: Any) -> list[Any]:
@@ -112,10 +127,11 @@ def test_shards_at_once_and_one_run_make_the_same(many: dict[str, bytes], run: R
 
 
 def test_a_killed_shard_is_gathered(many: dict[str, bytes], run: Run) -> None:
-    for number in range(60, 400):
-        shutil.copy("data/0/00.safetensors", f"data/{number}.safetensors")
+    more_files()
     run("apply", "data", "-o", "other", *SETTINGS, "-q")
-    processes = [start(shard(number, "-j", 1)) for number in (1, 2, 3)]  # the last never starts
+    held = held_at(last_of(2))
+    # The fourth never starts.
+    processes = [start(shard(number, "-j", 1), **held) for number in (1, 2, 3)]
     assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 20)
     processes[1].send_signal(signal.SIGKILL)
     for process in processes:
@@ -204,15 +220,15 @@ def test_other_settings_are_refused_by_name(many: dict[str, bytes], run: Run) ->
 
 
 def test_a_run_waits_for_no_shard_and_a_shard_for_no_run(many: dict[str, bytes]) -> None:
-    for number in range(60, 400):
-        shutil.copy("data/0/00.safetensors", f"data/{number}.safetensors")
-    process = start(shard(1, "-j", 1))
+    more_files()
+    process = start(shard(1, "-j", 1), **held_at(last_of(1)))
     assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 5)
     process.send_signal(signal.SIGSTOP)
     done = shell(f"dropcli apply data -o out {' '.join(WORDS)} --resume --json")
     assert (done.returncode, codes(done.stdout)) == (1, ["in-use"])
     assert json.loads(done.stdout)["errors"][0]["source"] == "out/dropcli.1-of-4.jsonl"
     process.send_signal(signal.SIGCONT)
+    Path("go").touch()
     assert process.communicate() == (b"", b"")
 
 

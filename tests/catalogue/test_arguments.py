@@ -7,14 +7,13 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import Run, seconds_here, shell
+from tests.conftest import Run, processor_seconds, shell
 from tests.refusal import Refuse, check_refusal, snapshot
 
 APPLY = ("apply", "x.safetensors", "-o", "y.safetensors")
@@ -171,10 +170,10 @@ def test_a19_lists_longer_than_a_command_line(run: Run) -> None:
 
 def test_a20_no_pattern_takes_long(refuse: Refuse) -> None:
     save_file({"a" * 100_000: torch.rand(3)}, "long.safetensors")
-    started = time.monotonic()
+    started = processor_seconds()
     for pattern in ("*a" * 100 + "*b", "*[!b]*[a]" * 20 + "b", "?" * 50_000 + "*b"):
         refuse("apply", "long.safetensors", "-o", "y.safetensors", "-k", pattern)
-    assert time.monotonic() - started < seconds_here(10)
+    assert processor_seconds() - started < 10
 
 
 def test_a21_more_workers_than_files(run: Run) -> None:
