@@ -25,7 +25,7 @@ needs_kernel = pytest.mark.skipif(
 
 
 @pytest.mark.skipif(not BUILDS, reason="no C compiler, or DROPCLI_BUILD=numpy")
-def test_where_there_is_a_compiler_there_is_a_kernel() -> None:
+def test_a_kernel_exists_if_there_is_a_compiler() -> None:
     assert is_available(), "reinstall dropcli: its kernel was not compiled"
 
 
@@ -78,7 +78,7 @@ def test_the_same_bytes_and_statistics_as_numpy(
 
 
 @needs_kernel
-def test_the_kernel_is_what_runs() -> None:
+def test_the_kernel_is_used() -> None:
     raw = np.arange(1000, dtype=np.float32)
     kept = np.arange(1000) % 2 == 0
     done = drop_natively(raw.view(np.uint8), "F32", 2.0, kept, statistics=True)
@@ -88,7 +88,7 @@ def test_the_kernel_is_what_runs() -> None:
 
 
 @needs_kernel
-def test_blocks_that_are_not_finite_are_left_alone() -> None:
+def test_blocks_that_are_not_finite_are_left_to_numpy() -> None:
     raw = np.array([1, 2, np.inf, 4], np.float32)
     before = raw.copy()
     assert drop_natively(raw.view(np.uint8), "F32", 2.0, raw > 0, statistics=False) is None

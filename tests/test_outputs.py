@@ -1,4 +1,4 @@
-"""What `-o OUTPUT` means: files, folders, suffixes; and the names of several folders."""
+"""The meaning of `-o OUTPUT`: files, folders, suffixes; and the names of several folders."""
 
 import os
 import shutil
@@ -91,7 +91,7 @@ def test_a_slash_makes_a_folder(run: Run) -> None:
     assert load_file("x.safetensors")["x"].shape == (9, 9)
 
 
-def test_statistics_go_into_a_folder_that_is_made(run: Run) -> None:
+def test_statistics_go_into_a_new_folder(run: Run) -> None:
     assert run("apply", "x.pt", "-o", "new/", "--stats", "new/s.json").code == 0
     assert Path("new/s.json").exists()
 
@@ -138,7 +138,7 @@ def test_several_folders_give_what_the_one_above_gives(run: Run, folders: tuple[
 
 
 @pytest.mark.usefixtures("data")
-def test_the_layout_is_said(run: Run) -> None:
+def test_the_layout_is_shown(run: Run) -> None:
     result = run("apply", "data/train", "data/val", "-o", "out")
     assert "layout   each folder keeps its name: out/train, out/val\n" in result.out
     assert "layout" not in run("apply", "data/train", "-o", "one").out

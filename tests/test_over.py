@@ -45,7 +45,7 @@ def check(run: Run, shape: tuple[int, ...], over: dict[int, int], *options: str)
     ],
     ids=str,
 )
-def test_the_family(
+def test_all_combinations_of_dimensions(
     run: Run, shape: tuple[int, ...], over: dict[int, int], options: tuple[str, ...]
 ) -> None:
     check(run, shape, over, *options)

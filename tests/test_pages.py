@@ -1,4 +1,4 @@
-"""`--stats report.html`, `.md` and figures: what they say, how large they are, hostile names."""
+"""`--stats report.html`, `.md` and figures: their content and size, and hostile names."""
 
 import base64
 import io
@@ -42,7 +42,7 @@ ALLOWED = set(
 
 
 class Parsed(HTMLParser):
-    """The elements of a page, the texts of table cells, and what is wrong with it."""
+    """The elements of a page, the texts of table cells, and the errors in it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def markdown_cells(text: str) -> list[str]:
     return cells
 
 
-def test_a_page_stands_alone_and_is_accessible(run: Run) -> None:
+def test_a_page_is_self_contained_and_accessible(run: Run) -> None:
     save_file({"x": torch.randn(9, 3, 4, 4), "label": torch.arange(9)}, "x.safetensors")
     text = page(run, "-p", 0.3, "--seed", 7)
     parsed = Parsed(text)
@@ -127,7 +127,7 @@ def test_direction_controls_are_escaped(run: Run) -> None:
 
 
 def heights(text: str, side: str) -> list[float]:
-    """The share of the highest bar that each bin of the first histogram has."""
+    """The height of each bin of the first histogram, as a fraction of the highest."""
     path = re.findall(rf'class="{side}" d="([^"]*)"', text)[0]
     found: list[float] = []
     level = 0.0
@@ -141,7 +141,7 @@ def heights(text: str, side: str) -> list[float]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_histograms_are_those_of_numpy(run: Run, dtype: torch.dtype) -> None:
-    """Of a tensor that is small enough to be sampled whole."""
+    """For a tensor that is small enough to be sampled completely."""
     x = torch.randn(6000, generator=torch.Generator().manual_seed(1)).to(dtype)
     save_file({"x": x}, "x.safetensors")
     text = page(run, "-p", 0.3, "--seed", 7)
@@ -222,7 +222,7 @@ ODD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_shapes_and_values_make_sound_pages(run: Run, kind: str) -> None:
+def test_unusual_shapes_and_values_make_valid_pages(run: Run, kind: str) -> None:
     save_file({"x": ODD[kind]}, "x.safetensors")
     options = ("-k", "x", "-p", 0.5, "--seed", 3, *(() if ODD[kind].is_floating_point() and
                kind != "float8" else ("--no-rescale",)))  # fmt: skip
@@ -258,7 +258,7 @@ def test_figures_have_the_format_of_their_suffix(run: Run) -> None:
         assert Path(f"r.{suffix}").read_bytes() == data
 
 
-def test_without_matplotlib_one_line_says_what_to_install(run: Run) -> None:
+def test_without_matplotlib_one_line_has_an_install_hint(run: Run) -> None:
     save_file({"x": torch.randn(5)}, "x.safetensors")
     code = (
         "import sys; sys.modules['matplotlib'] = None; from dropcli.cli import main; "

@@ -80,7 +80,7 @@ def test_help_is_quick_to_load() -> None:
     assert not {"rich", "numpy", "torch", "pydantic"} & set(done.stdout.split())
 
 
-def test_help_has_colour_on_terminals_alone() -> None:
+def test_help_has_colour_only_on_terminals() -> None:
     for arguments in (("--help",), ("apply", "-h"), ()):
         plain = shell(f"dropcli {' '.join(arguments)} 2>&1").stdout.decode()
         assert ESCAPE not in plain
@@ -144,7 +144,7 @@ def test_colour_can_be_turned_on(arguments: tuple[str, ...], variables: dict[str
     assert ESCAPE in shown_on_terminal("apply", "--help", *arguments, **variables)
 
 
-def test_colour_goes_into_pipes_where_it_is_asked_for(run: Run) -> None:
+def test_colour_always_goes_into_pipes(run: Run) -> None:
     save_file({"x": torch.ones(4, 4)}, "x.safetensors")
     always = ("--color", "always")
     apply = ("apply", "x.safetensors", "-fo", "y.safetensors", "--seed", 1)

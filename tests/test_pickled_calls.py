@@ -1,4 +1,4 @@
-"""What a pickle calls: programs in many forms, none passed on, and the calls of ordinary files."""
+"""Calls in pickles: programs in many forms, all refused, and the calls of ordinary files."""
 
 import functools
 import io
@@ -73,7 +73,7 @@ CALLS = {
 
 
 def refused(run: Run, pickled: bytes, *codes: str, **members: bytes) -> None:
-    """The file is refused by all that reads it, and nothing comes out."""
+    """Assert that all commands refuse the file, and that nothing is written."""
     Path("x.pt").write_bytes(archive(pickled, **{"data/0": bytes(16), **members}))
     for command in ("info x.pt", "apply x.pt -o y.pt --eval", "apply x.pt -o y.safetensors -p 0"):
         result = run(*command.split(), "--json")
@@ -83,7 +83,7 @@ def refused(run: Run, pickled: bytes, *codes: str, **members: bytes) -> None:
 
 
 @pytest.mark.parametrize("way", CALLS)
-def test_functions_that_do_things_are_refused_however_they_are_called(run: Run, way: str) -> None:
+def test_functions_with_side_effects_are_refused_in_every_form(run: Run, way: str) -> None:
     for function in FUNCTIONS.split():
         module, _, name = function.rpartition(".")
         if "." in name or module.rpartition(".")[2][:1].isupper():  # a function of a class
@@ -224,7 +224,7 @@ OPCODES = {
 
 
 @pytest.mark.parametrize("case", OPCODES)
-def test_opcodes_that_readers_could_take_otherwise_are_refused(run: Run, case: str) -> None:
+def test_opcodes_that_readers_interpret_differently_are_refused(run: Run, case: str) -> None:
     refused(run, OPCODES[case], "pickle-extension", "damaged-pickle")
 
 
@@ -301,7 +301,9 @@ OBJECTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("case", OBJECTS)
-def test_objects_of_torch_and_numpy_pass_without_a_word(run: Run, case: str, protocol: int) -> None:
+def test_objects_of_torch_and_numpy_pass_without_a_warning(
+    run: Run, case: str, protocol: int
+) -> None:
     torch.save(
         {"x": torch.rand(9), "v": OBJECTS[case](torch.rand(9))}, "x.pt", pickle_protocol=protocol
     )
@@ -320,7 +322,7 @@ def test_modules_of_torch_before_1_2_pass(run: Run) -> None:
 
 
 class Activated(torch.nn.Module):
-    """As people write them: functions of torch as attributes."""
+    """A module with functions of torch as attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -348,7 +350,7 @@ MODULES: dict[str, Any] = {
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("case", MODULES)
-def test_whole_modules_pass_without_a_word(run: Run, case: str, protocol: int) -> None:
+def test_whole_modules_pass_without_a_warning(run: Run, case: str, protocol: int) -> None:
     module = MODULES[case]()
     torch.save(module, "x.pt", pickle_protocol=protocol)
     result = run("apply", "x.pt", "-o", "y.pt", "--seed", 1, "--all-floats", "--json")

@@ -1,4 +1,4 @@
-"""What the names in a pickle are taken for: programs, data, or classes of other packages."""
+"""How names in a pickle are classified: programs, data, or classes of other packages."""
 
 import os
 import sys
@@ -30,14 +30,14 @@ def names(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", names(PROGRAMS), ids=".".join)
-def test_programs_are_refused_whatever_python_runs(run: Run, name: tuple[str, str]) -> None:
+def test_programs_are_refused_by_every_version_of_python(run: Run, name: tuple[str, str]) -> None:
     for named in (b"\x80\x02" + g(*name), stack_global(*name)):
         Path("x.pt").write_bytes(archive(named + b"."))
         result = run("info", "x.pt", "--json")
         assert (result.code, result.errors) == (1, ["program-in-data"])
 
 
-def test_data_of_python_2_and_private_classes_of_torch_pass_without_a_word(run: Run) -> None:
+def test_data_of_python_2_and_private_classes_of_torch_pass(run: Run) -> None:
     named = b"".join(g(*name) + b"0" for name in names(DATA))
     Path("x.pt").write_bytes(archive(named + tensor_pickle(), **{"data/0": bytes(16)}))
     result = run("apply", "x.pt", "-o", "y.pt", "--json")
@@ -45,7 +45,7 @@ def test_data_of_python_2_and_private_classes_of_torch_pass_without_a_word(run: 
     assert result.json["files"][0]["tensors"][0]["action"] == "dropped"
 
 
-def test_getattr_is_refused_without_a_word_of_attacks(run: Run) -> None:
+def test_getattr_is_refused_with_a_neutral_message(run: Run) -> None:
     Path("x.pt").write_bytes(archive(g("__builtin__", "getattr") + b"."))
     result = run("info", "x.pt", "--json")
     (error,) = result.json["errors"]

@@ -1,4 +1,4 @@
-"""`dropcli preview`: what `apply` would do, seen; nothing is written."""
+"""`dropcli preview`: it shows what `apply` would do, and writes nothing."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"p": 0.2, "alpha": True},
     {"p": 0.4, "rng": "torch"},
 )
-# What is shown of a tensor: samples, height, width, channels, from its own shape.
+# The shape in which a tensor is shown: samples, height, width, channels.
 IMAGES = {
     (5, 3, 12, 10): lambda x: x.permute(0, 2, 3, 1),
     (5, 1, 8, 8): lambda x: x.permute(0, 2, 3, 1),
@@ -166,7 +166,7 @@ def test_half_blocks_have_the_shades_of_the_values(
     shades = [row for line in out.splitlines() if "▀" in line for row in colors_of(line)]
     known = torch.cat([x[0, 0], y[0, 0]], dim=1).abs() / float(max(x.max(), y.max())) * 255
     assert np.abs(np.array(shades) - known.numpy()).max() <= 0.51
-    assert f"0 to {float(y.max()):.4g}" in out  # one range, which is said
+    assert f"0 to {float(y.max()):.4g}" in out  # the range is shown
 
 
 def test_it_says_which_tensors_drop_and_why(run: Run) -> None:
@@ -237,7 +237,7 @@ def test_wrong_outputs_and_inputs(run: Run) -> None:
     assert snapshot() == before
 
 
-def test_without_pillow_it_says_what_to_install() -> None:
+def test_without_pillow_there_is_an_install_hint() -> None:
     save_file({"x": torch.rand(3, 9)}, "x.safetensors")
     code = "import sys; sys.modules['PIL'] = None; from dropcli.cli import main; sys.exit(main())"
     done = shell(f'python -c "{code}" preview x.safetensors -o sheet.png')

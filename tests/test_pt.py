@@ -31,7 +31,7 @@ Pair = collections.namedtuple("Pair", ["x", "y"])  # pickled by the name of its 
 
 
 class Graph:
-    """Pickled as PyTorch Geometric's data are: an object that holds a store of tensors."""
+    """Pickled like PyTorch Geometric's data: an object that holds a store of tensors."""
 
     def __init__(self, **tensors: torch.Tensor) -> None:
         self._store = tensors
@@ -151,7 +151,7 @@ def test_the_kind_is_found_by_content_and_pipes_work(run: Run) -> None:
     assert piped.stdout == Path("y.pt").read_bytes()
 
 
-def test_what_trainers_keep_beside_tensors(run: Run) -> None:
+def test_other_objects_of_trainers_are_copied(run: Run) -> None:
     model = torch.nn.Linear(4, 3)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(2, 4)).sum().backward()
@@ -199,7 +199,7 @@ class Nested:
         self.pair = state[0]
 
 
-def test_tensors_in_odd_places_are_found(run: Run) -> None:
+def test_tensors_in_unusual_places_are_found(run: Run) -> None:
     x = torch.ones(30)
     x.extra = torch.ones(30)  # type: ignore[attr-defined]  # which is the point
     w = torch.nn.Parameter(torch.ones(30))
@@ -269,8 +269,8 @@ def test_p52_every_dtype_is_copied_or_dropped(run: Run, dtype: torch.dtype) -> N
     assert not torch.load("z.pt", weights_only=True)["x"].to(torch.complex128).any()
 
 
-def test_tensors_behind_many_plain_values(run: Run) -> None:
-    """Plain values of long containers are forgotten, but not their places."""
+def test_tensors_after_many_plain_values(run: Run) -> None:
+    """Plain values of long containers are not kept, but their positions are."""
     content = {
         "long": [*range(70), torch.ones(3), *["text"] * 3000, torch.ones(3)],
         "wide": {f"key {number}": number for number in range(3000)} | {"x": torch.ones(3)},

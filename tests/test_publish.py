@@ -1,4 +1,4 @@
-"""Publishing: the destination is the old file or the new one, whatever happens on the way."""
+"""Publishing: after any failure, the destination is the old file or the new one."""
 
 import errno
 import os
@@ -38,11 +38,11 @@ def test_e02_e03_a_signal_leaves_the_old_file(big: None, number: int, code: int)
         while not list(Path().glob(".*.tmp")):  # until the output is being written
             assert process.poll() is None
         time.sleep(delay)
-        for _ in range(3):  # those who are impatient change nothing
+        for _ in range(3):  # repeated signals change nothing
             process.send_signal(number)
         _, errors = process.communicate(timeout=30)
         assert listing() == {"x.safetensors", "y.safetensors"}
-        if process.returncode == 0:  # it was quicker
+        if process.returncode == 0:  # it ended before the signal
             assert load_file("y.safetensors")["x"].shape == (1 << 25,)
         else:
             assert process.returncode == code

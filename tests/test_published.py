@@ -1,8 +1,8 @@
-"""Published files: each is applied, verified, converted, and compared with torch tensor by tensor.
+"""Published files are applied, verified, converted, and compared with torch by tensor.
 
     pytest -m slow tests/test_published.py --packages FOLDER -s
 
-FOLDER holds packages as a package manager downloads them (wheels, source archives) or unpacked.
+FOLDER holds packages, as wheels, source archives or folders.
 `published.md` lists those that were tried, and the files that are refused, with the reason.
 """
 
@@ -24,16 +24,19 @@ from tests.published import only_tensors, read, tensor_files, tensors_in, unpack
 LISTED = Path(__file__).parent / "published.md"
 ROW = re.compile(r"\| `(?P<file>[^`]+)` \| `(?P<code>[a-z-]+)` \| (?P<reason>.+) \|")
 P, SEED = 0.3, 7
-# What a file that torch itself refuses may be refused for.
+# Errors that are allowed for a file that torch itself refuses.
 NOT_OPENED = {"program-in-data", "unreadable-legacy", "nothing-selected", "pickle-extension"}
 
 
 class DoesNotHoldError(Exception):
-    """A file that is not as it should be, and in what."""
+    """A file or an output is wrong; the message says how."""
 
 
 def check(run: Run, path: Path) -> str | None:
-    """The code of the error if the file is refused; DoesNotHoldError for all that is wrong."""
+    """Check a file; return the code of the error if it is refused.
+
+    Raises DoesNotHoldError for anything that is wrong.
+    """
     before = hashlib.sha256(path.read_bytes()).digest()
     content, opens = read(path)
     output = Path(f"out{path.suffix or '.pt'}")
@@ -69,7 +72,7 @@ def floats(content: Any) -> list[str]:
 
 
 def refusal(result: Result, *, opens: bool, output: Path) -> str:
-    """The code of an error that leaves nothing behind and blames nothing on the file."""
+    """Check that the error is clean; return its code."""
     holds("Traceback" not in result.err and not output.exists(), result.err)
     (code,) = result.errors
     holds("damage" not in result.err, f"it is called damaged: {result.err}")
@@ -104,7 +107,7 @@ def compare(content: Any, output: Path, report: dict[str, Any], *, opens: bool) 
 
 
 def check_conversion(run: Run, path: Path, content: Any) -> None:
-    """To the other format and back with p 0, or a refusal that is right."""
+    """Convert to the other format and back with p 0; a refusal must be justified."""
     there, back = Path("out-there.safetensors"), Path("out-back.pt")
     converted = run("apply", path, "-o", there, "-p", 0, "--json")
     if converted.code:
@@ -121,13 +124,13 @@ def check_conversion(run: Run, path: Path, content: Any) -> None:
 
 
 def listed(name: str, code: str) -> bool:
-    """Whether `published.md` says why this file is refused."""
+    """Whether `published.md` has the reason why this file is refused."""
     rows = [ROW.fullmatch(line) for line in LISTED.read_text().splitlines()]
     return any(row and fnmatch.fnmatch(name, row["file"]) and row["code"] == code for row in rows)
 
 
 def judge(run: Run, folder: Path, unpacking: Path) -> tuple[int, list[str], list[str]]:
-    """The number of files, those that do not hold, and those that are refused, all with reasons."""
+    """The number of files, the failures, and the refusals, with reasons."""
     wrong, refused, count, done = [], [], 0, set[bytes]()
     for package in sorted(folder.iterdir()):
         root = unpacked(package, unpacking)
@@ -149,7 +152,7 @@ def judge(run: Run, folder: Path, unpacking: Path) -> tuple[int, list[str], list
 
 
 @pytest.mark.slow
-def test_published_files_hold(
+def test_published_files_pass(
     run: Run, pytestconfig: pytest.Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = pytestconfig.getoption("packages")
@@ -179,7 +182,7 @@ def package(content: dict[str, Any]) -> None:
     Path("packages/made-1.0/readme.bin").write_bytes(bytes(99))
 
 
-def test_sound_files_hold_and_wrong_outputs_do_not(run: Run, tmp_path: Path) -> None:
+def test_good_files_pass_and_wrong_outputs_fail(run: Run, tmp_path: Path) -> None:
     x = torch.rand(40, 3)
     package({"x": x, "tied": x, "t": x.T, "steps": 3, "deep": [{"y": torch.rand(9).half()}]})
     assert judge(run, Path("packages"), tmp_path) == (4, [], [])
@@ -191,7 +194,7 @@ def test_sound_files_hold_and_wrong_outputs_do_not(run: Run, tmp_path: Path) -> 
     assert (count, len(wrong)) == (4, 4)
 
 
-def test_a_refusal_holds_only_where_it_is_listed(
+def test_a_refusal_passes_only_if_it_is_listed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.makedirs("packages/made")

@@ -1,4 +1,4 @@
-"""`-p LOW:HIGH`: the p of each file and sample drawn again by other means, and then the bytes."""
+"""`-p LOW:HIGH`: the p of each file and sample, and the bytes, against an oracle."""
 
 import csv
 import math
@@ -23,13 +23,13 @@ def expected_by_sample(
     rescale: bool = True,
     fill: float | None = None,
 ) -> tuple[torch.Tensor, int]:
-    """Sample by sample, and how many decisions drop in all."""
+    """The output, computed sample by sample, and the number of decisions that drop."""
     key = oracle.key(3, "in", "x")
     grid = [-(-s // over[d]) if d in over else 1 for d, s in enumerate(x.shape)] if over else None
     cells = tuple(grid or x.shape)
     y, dropped = x.clone(), 0
     for number, chance in enumerate(p):
-        # The whole tensor's mask at this p, of which one sample is wanted.
+        # The mask of the whole tensor at this p, of which one sample is used.
         drop = oracle.dropped(tuple(x.shape), chance, key, over)[number : number + 1]
         y[number] = oracle.dropout(x[number : number + 1], drop, chance, rescale, fill)[0]
         dropped += int(oracle.dropped(cells, chance, key)[number].sum())
@@ -163,7 +163,7 @@ def test_a_range_without_width_is_its_one_p(run: Run, ends: str) -> None:
 
 
 def test_alpha_by_sample(run: Run) -> None:
-    """Each sample as alpha dropout at its own p makes it, when it has that p for itself."""
+    """Each sample equals alpha dropout of the tensor at the p of the sample."""
     x = torch.randn(12, 5000)
     p = oracle.chances(0.1, 0.9, 12, "in", "x")
     ours, _ = apply(run, x, "-p", "0.1:0.9", "--p-per", "sample", "--alpha")
@@ -181,7 +181,7 @@ def test_empty_tensors(run: Run) -> None:
         assert run("info", "out.safetensors").code == 0
 
 
-def test_what_people_read(run: Run) -> None:
+def test_text_output(run: Run) -> None:
     save_file({"x": torch.ones(50, 8)}, "in.safetensors")
     options = ("-p", "0.1:0.5", "--p-per", "sample", "--seed", 3, "--stats", "s.csv")
     shown = run("apply", "in.safetensors", "-o", "out.safetensors", *options).out

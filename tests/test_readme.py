@@ -1,4 +1,4 @@
-"""The README and the guide say what is so."""
+"""The README and the guide are correct."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_the_vectors_of_the_guide() -> None:
         assert "".join("01"[int(drop)] for drop in dropped) == bits
 
 
-def test_the_tests_it_names_are_there() -> None:
+def test_named_tests_exist() -> None:
     text = (GUIDE / "promises.md").read_text()
     named = re.findall(r"`([a-z_/]+\.(?:py|md))(?:::([a-z_0-9]+))?`", text)
     assert len(named) >= 12
@@ -101,7 +101,7 @@ def test_it_is_short_and_names_every_command() -> None:
         assert f"dropcli {command.name}" in text
 
 
-def test_it_links_to_every_page_and_to_nothing_that_is_not_there() -> None:
+def test_it_links_to_every_page_and_all_links_exist() -> None:
     linked = set(re.findall(r"\]\(([^#)]+)\)", README.read_text()))
     assert {str(page.relative_to(ROOT)) for page in GUIDE.iterdir()} <= linked
     assert all((ROOT / path).exists() for path in linked)
@@ -110,7 +110,7 @@ def test_it_links_to_every_page_and_to_nothing_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     "name", ["make_digits.py digits.safetensors", "picture.py digits.svg"], ids=str.split
 )
-def test_what_lies_beside_the_examples_is_what_they_make(name: str, tmp_path: Path) -> None:
+def test_files_in_examples_are_what_the_scripts_make(name: str, tmp_path: Path) -> None:
     script, made = name.split()
     if "sklearn" in (path := ROOT / "examples" / script).read_text():
         pytest.importorskip("sklearn")
@@ -127,6 +127,6 @@ def test_every_example_is_run() -> None:
         assert made or f"python examples/{path.name}" in text
 
 
-def test_no_path_of_a_machine_is_in_them() -> None:
+def test_no_local_path_is_in_them() -> None:
     for path in [*PAGES, *(ROOT / "examples").glob("*.py")]:
         assert not re.search(r"/(home|root|Users|work|tmp)/", path.read_text())

@@ -18,7 +18,8 @@ from tests.conftest import Run, shell
 
 TENSORS = {
     "f32": torch.randn(300_000) * 3 + 1,
-    "f64": torch.randn(70_000, dtype=torch.float64) + 1e9,  # a mean far above the spread
+    "f64": torch.randn(70_000, dtype=torch.float64)
+    + 1e9,  # a mean far above the standard deviation
     "far": torch.randn(300_000, dtype=torch.float64) + 1e12,
     "constant64": torch.full((200_000,), 0.1, dtype=torch.float64),
     "high": torch.full((1000,), 1e200, dtype=torch.float64),
@@ -34,7 +35,7 @@ TENSORS = {
 
 
 def numbers(x: torch.Tensor) -> dict[str, Any]:
-    """What numpy says of a tensor."""
+    """The statistics of a tensor by numpy."""
     values = x.double().numpy().reshape(-1)
     finite = values[np.isfinite(values)]
     some = len(finite) > 0
@@ -132,7 +133,7 @@ def test_stats_are_refused_before_any_work(run: Run) -> None:
         assert not Path("y.safetensors").exists()
 
 
-def test_overflow_is_warned_of(run: Run) -> None:
+def test_overflow_gives_a_warning(run: Run) -> None:
     save_file({"x": torch.full((1000,), 60000.0).half()}, "x.safetensors")
     result = run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1, "--json")
     infinite = int(load_file("y.safetensors")["x"].isinf().sum())
@@ -185,7 +186,7 @@ def test_the_table_reads_at_80_columns(run: Run) -> None:
 
 
 @pytest.mark.parametrize("columns", ["1", "20", "50"])
-def test_no_digit_is_cut_however_narrow(run: Run, columns: str) -> None:
+def test_numbers_are_not_cut_on_narrow_screens(run: Run, columns: str) -> None:
     save_file({"model.layers.11.attention.query.weight": torch.randn(500, 300)}, "x.safetensors")
     command = "dropcli apply x.safetensors -fo y.safetensors --seed 1"
     wide, narrow = (shell(command, COLUMNS=width).stdout.decode() for width in ("200", columns))

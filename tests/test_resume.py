@@ -38,7 +38,7 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     assert set(tree("out")) == {"1.pt", "2.pt"}
 
     resumed = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--json", "-v")
-    assert resumed.code == 3  # what is not known to be ours is not touched
+    assert resumed.code == 3  # a file that no run of ours wrote is not replaced
     assert Path("out/1.pt").read_text() == "precious"
     assert resumed.errors == ["exists", "exists"]
     assert "error: out/1.pt: " in resumed.err
@@ -59,7 +59,7 @@ def test_an_existing_output_stops_the_run_before_it_begins(run: Run) -> None:
     assert (last.errors, last.err.split(": ")[1]) == (["exists"], "out/dropcli.jsonl")
 
 
-def test_an_interrupted_run_in_place_is_not_begun_again(run: Run) -> None:
+def test_an_interrupted_run_in_place_is_not_restarted(run: Run) -> None:
     for number in range(4):
         sample(f"data/{number}.pt", number)
     run("apply", "data", "-o", "whole", *SETTINGS)
@@ -94,7 +94,7 @@ def test_finished_work_is_not_read_again(run: Run) -> None:
     for number in range(3):
         sample(f"data/{number}.pt", number)
     first = run("apply", "data", "-o", "out", *SETTINGS, "--json").json
-    for path in Path("data").iterdir():  # it would be noticed: the contents are no tensors now
+    for path in Path("data").iterdir():  # reading them would fail: the contents are not tensors now
         status = path.stat()
         path.write_bytes(bytes(status.st_size))
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
