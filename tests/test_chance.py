@@ -57,14 +57,14 @@ def test_samples_with_a_p_each_add_their_variances(run: Run) -> None:
         (("-n",), None),
     ],
 )
-def test_where_chance_decides_nothing_there_is_no_distance(
+def test_a_rate_that_is_not_random_has_no_sigma(
     run: Run, options: tuple[object, ...], sd: float | None
 ) -> None:
     tensor, _ = apply(run, torch.randn(6, 8, 5, 5), *options)
     assert (tensor["rate_sd"], tensor["rate_sigma"]) == (sd, None)
 
 
-def test_five_standard_deviations_are_a_warning(run: Run) -> None:
+def test_five_standard_deviations_give_a_warning(run: Run) -> None:
     tensor, warnings = apply(run, torch.ones(12), "-p", 0.3, "--seed", UNLUCKY)
     assert (tensor["dropped"], warnings) == (12, ["rate-far-from-p"])
     assert tensor["rate_sigma"] == pytest.approx(5.29, abs=0.01)
@@ -73,8 +73,8 @@ def test_five_standard_deviations_are_a_warning(run: Run) -> None:
     assert "5.3 standard deviations" in result.err
 
 
-def test_a_rare_drop_is_no_warning(run: Run) -> None:
-    """One decision of 100 at p = 1e-5 is 31 standard deviations off, and no surprise."""
+def test_a_rare_drop_gives_no_warning(run: Run) -> None:
+    """One drop of 100 at p = 1e-5 is 31 standard deviations off, but not unlikely."""
     p = 1e-5
     for seed in range(20_000):
         if oracle.words(oracle.key(seed, "x", "x"), 100).min() < p * 2**32:

@@ -21,7 +21,7 @@ def _x() -> None:
     save_file({"images": torch.rand(4, 3), "labels": torch.arange(4)}, "x.safetensors")
 
 
-def test_standard_output_is_for_one_thing(run: Run) -> None:
+def test_standard_output_has_one_use(run: Run) -> None:
     result = run("apply", "x.safetensors", "-o", "-", "--json")
     assert (result.code, result.errors) == (2, ["two-on-stdout"])
 
@@ -36,7 +36,7 @@ def test_help_shows_examples_first_and_wins_over_mistakes(run: Run) -> None:
     assert run("apply", "-p", "7", "-p", "8", "--help").code == 0
 
 
-def test_no_arguments_is_help(run: Run) -> None:
+def test_no_arguments_show_help(run: Run) -> None:
     result = run()
     assert (result.code, result.out) == (2, "")
     assert "Usage: dropcli" in result.err
@@ -59,7 +59,7 @@ def test_a12_options_work_before_and_after_and_dashes_end_them(run: Run) -> None
 
 
 @pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_there(shell_name: str) -> None:
+def test_completion_scripts_are_shown(shell_name: str) -> None:
     complete = shell("dropcli --show-completion", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert b"Traceback" not in complete.stderr
     source = shell("dropcli", _DROPCLI_COMPLETE=f"source_{shell_name}")

@@ -46,7 +46,7 @@ def dask() -> Iterator[Cluster]:
 
 @pytest.fixture
 def many(run: Run) -> dict[str, bytes]:
-    """120 files; gives what one process makes of them, which is in `whole`."""
+    """120 files; returns the outputs of one process, which are in `whole`."""
     for number in range(120):
         sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
     assert run("apply", "data", "-o", "whole", *SETTINGS, "-q", "-j", 1).code == 0
@@ -62,7 +62,7 @@ def on(made: Cluster) -> list[str]:
 
 
 def same_reports(one: Any, two: Any) -> bool:
-    """Whether two documents say the same of outputs in folders of other names."""
+    """Whether two documents are equal, apart from the names of the output folders."""
     return re.sub(r"one|two", "out", json.dumps(one)) == re.sub(r"one|two", "out", json.dumps(two))
 
 
@@ -108,7 +108,7 @@ def test_in_place_and_resumed(dask: Cluster, many: dict[str, bytes], run: Run) -
 
 
 class Script:
-    """Calls `dropcli.apply` with an executor, in a process of its own."""
+    """Calls `dropcli.apply` with an executor, in a separate process."""
 
     DASK = """
 from distributed import Client
@@ -130,7 +130,7 @@ def test_the_executor_of_a_dask_client(dask: Cluster, many: dict[str, bytes]) ->
     assert tree("two") == many
 
 
-def test_worker_processes_that_are_started_anew(many: dict[str, bytes]) -> None:
+def test_worker_processes_that_are_spawned(many: dict[str, bytes]) -> None:
     one = dropcli.apply("data", "one", p=0.3, seed=7, jobs=1)
     with ProcessPoolExecutor(2, SPAWN) as executor:
         two = dropcli.apply("data", "two", p=0.3, seed=7, executor=executor)
@@ -149,7 +149,7 @@ def test_an_executor_whose_worker_died_is_one_error(many: dict[str, bytes]) -> N
 
 
 class Counting(Executor):
-    """Does its work one call at a time, when the next is waited for; counts what it holds."""
+    """Runs one call at a time, when its result is needed; counts the pending calls."""
 
     def __init__(self) -> None:
         self._max_workers = 3
@@ -177,7 +177,7 @@ def stub(
     return tasks, None
 
 
-def test_a_million_tasks_do_not_pile_up() -> None:
+def test_a_million_tasks_are_not_all_submitted() -> None:
     executor, taken = Counting(), 0
     engine = choose_engine(stub, [1], None, Pool(executor))
 
@@ -216,7 +216,7 @@ def some_are_done() -> bool:
 
 @needs_dask
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_a_signal_ends_the_run_and_says_what_is_true(held: Cluster, number: int) -> None:
+def test_a_signal_ends_the_run_and_reports_the_state(held: Cluster, number: int) -> None:
     files = sorted(map(str, Path().glob("*.safetensors")))
     process = start(*files, "-o", "out/", *WORDS, "-q", *on(held))
     assert wait_for(some_are_done)
@@ -235,11 +235,11 @@ def test_a_signal_ends_the_run_and_says_what_is_true(held: Cluster, number: int)
     resumed = shell(hint.removeprefix("hint: continue with: "))
     assert resumed.returncode == 0, resumed.stderr
     shell(f"dropcli apply {' '.join(files)} -o whole/ {' '.join(WORDS)} -q")
-    assert wait_for(lambda: tree("out") == tree("whole"))  # workers may still hold a file
+    assert wait_for(lambda: tree("out") == tree("whole"))  # workers may still write a file
 
 
 @needs_dask
-def test_a_lost_scheduler_is_one_line_and_says_how_to_resume(held: Cluster) -> None:
+def test_a_lost_scheduler_is_one_line_with_a_hint(held: Cluster) -> None:
     process = start("*.safetensors", "-o", "out", *WORDS, "--json", *on(held))
     assert wait_for(some_are_done)
     held.kill()
@@ -255,7 +255,7 @@ def test_a_lost_scheduler_is_one_line_and_says_how_to_resume(held: Cluster) -> N
 
 
 @needs_dask
-def test_a_file_that_kills_its_worker_costs_itself_alone(run: Run) -> None:
+def test_a_file_that_kills_its_worker_fails_alone(run: Run) -> None:
     for number in range(9):
         sample(f"data/{number}.pt", number)
     run("apply", "data", "-o", "whole", *SETTINGS, "-j", 1)
@@ -298,7 +298,7 @@ sys.modules["dropcli.__version__"].__version__ = "0.0.1"
     [("no-dropcli", WITHOUT), ("other-version", OTHER_VERSION)],
     ids=["none", "other"],
 )
-def test_workers_without_this_version_are_refused_and_unharmed(code: str, customize: str) -> None:
+def test_workers_with_another_version_are_refused_and_not_killed(code: str, customize: str) -> None:
     sample("data/a.pt")
     Path("other").mkdir()
     Path("other/sitecustomize.py").write_text(customize)
@@ -313,7 +313,7 @@ def test_workers_without_this_version_are_refused_and_unharmed(code: str, custom
 
 
 @needs_dask
-def test_addresses_where_nothing_answers() -> None:
+def test_addresses_without_a_scheduler() -> None:
     sample("data/a.pt")
     for address in ("tcp://127.0.0.1:9", "nonsense://x", "data/a.pt"):
         words = f"data -o out {' '.join(WORDS)} --json --engine dask --scheduler {address}"
@@ -324,7 +324,7 @@ def test_addresses_where_nothing_answers() -> None:
         assert not Path("out").exists()
 
 
-def test_what_does_not_go_with_the_engine(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_exclude_the_engine(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     sample("data/a.pt")
     words = ["apply", "data", "-o", "out", *SETTINGS]
@@ -362,7 +362,7 @@ class Kills:
             assert b"Traceback" not in errors, errors.decode()
             more = ["--resume"]
         assert process.returncode == 0, errors.decode()
-        # What a killed client left to the workers may come after its successor's end.
+        # Workers may finish files of a killed client after the next client has ended.
         assert wait_for(lambda: tree("out") == self._whole)
         assert {line["output"] for line in journal()} == set(self._whole)
 
@@ -370,7 +370,7 @@ class Kills:
         if client.poll() is None:
             self.dead += 1
         else:
-            self._latest /= 2  # this machine is quicker
+            self._latest /= 2  # this machine is faster
         if victim == "client":
             client.kill()
         elif victim == "scheduler":
@@ -416,7 +416,7 @@ def test_kill_and_resume_many_times(
 
 @needs_dask
 @pytest.mark.slow
-def test_a_cluster_without_workers_is_waited_for_a_minute() -> None:
+def test_the_run_waits_a_minute_for_workers() -> None:
     sample("data/a.pt")
     with cluster(workers=0) as made:
         done = shell(f"dropcli apply data -o out {' '.join([*WORDS, *on(made)])} --json")

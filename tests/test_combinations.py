@@ -17,7 +17,7 @@ from tests.conftest import Run
         "--exact --over 0",
     ],
 )
-def test_evaluation_mode_goes_with_everything(run: Run, options: str) -> None:
+def test_evaluation_mode_combines_with_every_option(run: Run, options: str) -> None:
     x = torch.randn(2, 3, 4, 4)
     save_file({"x": x}, "in.safetensors")
     result = run("apply", "in.safetensors", "-o", "out.safetensors", "--eval", *options.split())
@@ -25,7 +25,7 @@ def test_evaluation_mode_goes_with_everything(run: Run, options: str) -> None:
     assert torch.equal(load_file("out.safetensors")["x"], x)
 
 
-def test_settings_are_as_they_were_where_nothing_new_is_used(run: Run) -> None:
+def test_unused_new_settings_are_not_recorded(run: Run) -> None:
     save_file({"x": torch.ones(2)}, "in.safetensors")
     document = run("apply", "in.safetensors", "-o", "out.safetensors", "--json").json
     assert list(document["settings"]) == [

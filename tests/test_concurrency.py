@@ -1,4 +1,4 @@
-"""Several at once: runs that want one output, and sources that change under a run."""
+"""Concurrency: runs with the same output, and sources that change during a run."""
 
 import fcntl
 import os
@@ -33,14 +33,14 @@ def finish(processes: "list[subprocess.Popen[bytes]]") -> list[tuple[int, str]]:
 
 @pytest.fixture
 def whole(run: Run) -> list[bytes]:
-    """An input, and what becomes of it with each seed."""
+    """An input, and its output with each seed."""
     save_file({"x": torch.rand(1 << 20)}, "x.safetensors")
     for seed in SEEDS:
         run("apply", "x.safetensors", "-o", f"{seed}.whole", "--seed", seed, "-q")
     return [Path(f"{seed}.whole").read_bytes() for seed in SEEDS]
 
 
-def test_of_several_runs_one_gets_a_new_name(whole: list[bytes]) -> None:
+def test_one_of_several_runs_gets_a_new_name(whole: list[bytes]) -> None:
     for _ in range(2):
         words = ("x.safetensors", "-o", "y.safetensors", "-q", "--seed")
         results = finish([start(*words, seed) for seed in SEEDS])
@@ -102,7 +102,7 @@ def write_within() -> None:
 @pytest.mark.parametrize(
     ("change", "output"), [(truncate, "old"), (append, "new"), (write_within, "in place")]
 )
-def test_a_source_that_changes_under_a_run_is_an_error(
+def test_a_source_that_changes_during_a_run_is_an_error(
     change: Callable[[], None], output: str
 ) -> None:
     header = '{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}'
@@ -133,7 +133,7 @@ def remove_source() -> None:
 
 
 @pytest.mark.parametrize("change", [replace_source, remove_source])
-def test_a_source_that_is_replaced_under_a_run_is_read_to_its_end(
+def test_a_source_that_is_replaced_during_a_run_is_read_to_its_end(
     change: Callable[[], None],
 ) -> None:
     count = 1 << 25
@@ -147,7 +147,7 @@ def test_a_source_that_is_replaced_under_a_run_is_read_to_its_end(
     assert not after.any()
 
 
-def test_a_slow_pipe_is_waited_for_and_a_cut_one_noticed(whole: list[bytes]) -> None:
+def test_a_slow_pipe_is_read_and_a_truncated_one_is_an_error(whole: list[bytes]) -> None:
     slow = "(head -c 100 x.safetensors; sleep 0.3; tail -c +101 x.safetensors)"
     done = shell(f"{slow} | dropcli apply - -o y.safetensors --seed 2 --stream x -q")
     assert (done.returncode, Path("y.safetensors").read_bytes()) == (0, whole[2])
@@ -162,7 +162,7 @@ def test_a_slow_pipe_is_waited_for_and_a_cut_one_noticed(whole: list[bytes]) -> 
 
 @pytest.fixture
 def many(run: Run) -> dict[int, dict[str, bytes]]:
-    """A dataset, and what becomes of it with two seeds."""
+    """A dataset, and its outputs with two seeds."""
     for number in range(40):
         sample(f"data/{number % 3}/{number:02}.{'pt' if number % 2 else 'safetensors'}", number)
     for seed in (7, 8):
@@ -171,7 +171,7 @@ def many(run: Run) -> dict[int, dict[str, bytes]]:
 
 
 @pytest.mark.parametrize("words", [(), ("--force",), ("--resume",)], ids=str)
-def test_of_two_runs_on_one_folder_one_is_done(
+def test_one_of_two_runs_on_one_folder_is_done(
     many: dict[int, dict[str, bytes]], words: tuple[str, ...]
 ) -> None:
     for _ in range(2):
@@ -181,7 +181,7 @@ def test_of_two_runs_on_one_folder_one_is_done(
         )
         done = [seed for seed, (code, _) in zip(many, results, strict=True) if code == 0]
         assert done
-        # Which came second found the other at work or, when it was done, what it had made.
+        # The second run found the first one active or, later, its outputs.
         assert {code for code, _ in results} <= {0, 1, 2}
         assert tree("out") in ([many[seed] for seed in done])
         assert len(journal()) == len(tree("out")) == 40
@@ -203,10 +203,10 @@ def test_f13_two_runs_where_locks_do_nothing_make_the_same_files(
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["a journal", "none"])
-def test_a_run_that_comes_late_does_not_forget_what_another_has_done(
+def test_a_delayed_run_keeps_the_journal_of_another(
     run: Run, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
-    """Between a run's plan and its lock another run begins and ends."""
+    """Another run begins and ends between the plan and the lock of a run."""
     for number in range(3):
         sample(f"data/{number}.pt", number)
     flock = fcntl.flock
@@ -217,7 +217,7 @@ def test_a_run_that_comes_late_does_not_forget_what_another_has_done(
             others.append(None)
             if kept:
                 shell("dropcli apply data -o out -p 0.3 --seed 8 -q")
-            else:  # it had nothing to write down, and took its journal away
+            else:  # it recorded nothing, and removed its journal
                 os.unlink("out/dropcli.jsonl")
         flock(fd, how)
 

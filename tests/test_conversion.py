@@ -62,7 +62,7 @@ def test_a17_conversion_to_safetensors(run: Run) -> None:
     ],
     ids=["int", "text", "complex128", "sparse", "numpy"],
 )
-def test_what_safetensors_cannot_hold_is_refused(run: Run, content: Any) -> None:
+def test_what_safetensors_cannot_store_is_refused(run: Run, content: Any) -> None:
     torch.save(content, "x.pt")
     result = run("apply", "x.pt", "-o", "y.safetensors", "--json")
     assert result.code == 1

@@ -1,4 +1,4 @@
-"""Names and shapes that only one of the formats may be able to carry, converted both ways.
+"""Names and shapes that perhaps only one format can store, converted both ways.
 
 Either the conversion is an error and leaves no output, or the other format's own library finds
 the same names and bytes.

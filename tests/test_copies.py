@@ -1,4 +1,4 @@
-"""Copies: independent of each other, in files of their own or in one."""
+"""Copies: independent of each other, in separate files or in one."""
 
 from pathlib import Path
 

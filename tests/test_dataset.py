@@ -1,4 +1,4 @@
-"""Whole datasets: which files are found, what they are called, where they go."""
+"""Whole datasets: which files are found, and the names and places of outputs."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def test_a_folder_is_mirrored_and_others_are_left_and_counted(
     assert "ignored  2 files of other kinds" in shown
 
 
-def test_others_are_copied_when_asked(run: Run, data: dict[str, torch.Tensor]) -> None:
+def test_other_files_are_copied_on_request(run: Run, data: dict[str, torch.Tensor]) -> None:
     result = run("apply", "data", "-o", "out", *SETTINGS, "--copy-others", "--json")
     assert set(tree("out")) == set(tree("data"))
     assert Path("out/readme.txt").read_text() == "hello"
@@ -161,7 +161,7 @@ def test_statistics_of_many_files(run: Run, data: dict[str, torch.Tensor]) -> No
 
 
 @pytest.mark.parametrize("option", ["--resume", "--fail-fast", "--copy-others"])
-def test_what_one_file_has_no_use_for(run: Run, option: str) -> None:
+def test_options_that_need_several_files(run: Run, option: str) -> None:
     sample("a.safetensors")
     result = run("apply", "a.safetensors", "-o", "b.safetensors", option, "--json")
     assert (result.code, result.errors) == (2, ["one-file"])

@@ -1,4 +1,4 @@
-"""Datasets: what the summary says of each tensor name, and files in which nothing drops."""
+"""Datasets: the summary for each tensor name, and files in which nothing drops."""
 
 import json
 import math
@@ -153,7 +153,7 @@ def test_in_place(run: Run) -> None:
 
 
 def test_concat(run: Run) -> None:
-    """What has nothing to grow is copied as it is, beside files that grow."""
+    """Files without a selected tensor are copied unchanged, the others are concatenated."""
     sample("data/a.safetensors")
     images("data/b.safetensors")
     options = ("--copies", 2, "--concat", *SETTINGS)
@@ -167,7 +167,7 @@ def test_concat(run: Run) -> None:
 
 
 @pytest.mark.parametrize("nothing", [("-p", 0), ("--eval",)])
-def test_who_asks_for_nothing_gets_it(run: Run, nothing: tuple[object, ...]) -> None:
+def test_requests_that_drop_nothing_are_no_error(run: Run, nothing: tuple[object, ...]) -> None:
     images("data/a.safetensors")
     images("data/b.safetensors")
     result = run("apply", "data", "-o", "out", *nothing, "--json")

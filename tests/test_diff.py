@@ -24,7 +24,7 @@ FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("p", [0.3, 0.5])
-def test_dropout_is_seen_as_zeros_and_one_factor(run: Run, dtype: torch.dtype, p: float) -> None:
+def test_dropout_shows_as_zeros_and_one_factor(run: Run, dtype: torch.dtype, p: float) -> None:
     x = torch.randn(300, 7, 100).to(dtype)
     save_file({"x": x, "ids": torch.arange(300)}, "x.safetensors")
     run("apply", "x.safetensors", "-o", "y.safetensors", "-p", p, "--seed", 1)

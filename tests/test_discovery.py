@@ -1,4 +1,4 @@
-"""Which files of a dataset are found, and what their outputs are called."""
+"""Which files of a dataset are found, and the names of their outputs."""
 
 import os
 import zipfile
@@ -211,7 +211,7 @@ def test_files_of_shared_names_are_found_by_their_first_bytes(run: Run) -> None:
     assert {file["status"] for file in again} == {"skipped"}
 
 
-def test_a_truncated_checkpoint_is_found_and_said_to_be_damaged(run: Run) -> None:
+def test_a_truncated_checkpoint_is_found_and_reported_as_damaged(run: Run) -> None:
     sample("data/x.pt")
     data = Path("data/x.pt").read_bytes()
     Path("data/x.ckpt").write_bytes(data[: len(data) // 2])

@@ -1,4 +1,4 @@
-"""Disks that are full, readers that leave, signals at any moment: nothing is lost."""
+"""Full disks, readers that close a pipe, signals at any moment: nothing is lost."""
 
 import random
 import shutil
@@ -17,7 +17,7 @@ from tests.conftest import COMMAND, NO_CACHE, SETTINGS, WORDS, Run, shell
 
 
 def limited(kilobytes: int, words: str, *, after: str = "") -> subprocess.CompletedProcess[bytes]:
-    """Run the command where no file may grow beyond this size, as on a disk that is full."""
+    """Run the command with a limit on the size of files, to simulate a full disk."""
     return shell(f"ulimit -f {kilobytes}; {NO_CACHE} dropcli {words} {' '.join(WORDS)}{after}")
 
 
@@ -59,7 +59,7 @@ def test_a_disk_that_is_full_for_the_statistics() -> None:
     assert len(load_file("y.safetensors")) == 100
 
 
-def test_a_disk_that_is_full_for_what_is_piped_in() -> None:
+def test_a_disk_that_is_full_for_piped_input() -> None:
     torch.save({"x": torch.rand(1 << 20)}, "x.pt")
     done = limited(100, "apply - -qo y.pt", after=" < x.pt")
     assert (done.returncode, done.stderr) == (1, b"error: standard input: file too large\n")
@@ -110,10 +110,10 @@ class Signalled:
         time.sleep(self._numbers.uniform(0, self._duration))
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-        # What is late comes when all is done: the interpreter ends, and the system's way is left.
+        # A late signal comes when all is done and the interpreter has restored the default action.
         assert process.returncode in (0, 128 + number, -number), errors
         self.codes.append(process.returncode)
-        # Sooner after a signal that came too late, later after others, so that some runs end.
+        # Earlier after a signal that came too late, later after others, so that some runs end.
         self._duration *= 1.3 if process.returncode else 0.7
         if process.returncode == 128 + number:
             first, *hints = errors.splitlines()
@@ -165,8 +165,8 @@ def test_a_signal_at_any_moment_of_a_folder(number: int, jobs: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_a_signal_while_python_tidies_up(number: int) -> None:
-    """There no exception gets through: Python prints it, and goes on."""
+def test_a_signal_during_a_finalizer(number: int) -> None:
+    """Exceptions in finalizers are not raised: Python prints them and continues."""
     save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
     Path("interrupted.py").write_text(
         "import os, sys\n"
@@ -190,7 +190,7 @@ def test_a_signal_while_python_tidies_up(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_signal_when_all_is_done(number: int) -> None:
-    """There is nothing left to interrupt: the exit code is that of the run."""
+    """Nothing is left to interrupt: the exit code is that of the run."""
     save_file({"x": torch.rand(5)}, "x.safetensors")
     Path("sitecustomize.py").write_text(
         f"import atexit, os\natexit.register(os.kill, os.getpid(), {int(number)})\n"

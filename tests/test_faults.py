@@ -1,4 +1,4 @@
-"""A system that fails at every single call: the old bytes or the new ones, and nothing else."""
+"""A fault at each system call: files have the old bytes or the new ones, nothing else."""
 
 import json
 import os
@@ -24,20 +24,20 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 @pytest.fixture(autouse=True)
 def _work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder to start from, and one to work in, where temporary files lie too."""
+    """A folder to start from, and one to work in, also for temporary files."""
     (tmp_path / "work/scratch").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "work/scratch"))
 
 
 def files() -> dict[str, bytes]:
-    """Everything there is but journals, of which each has other times in it."""
+    """All files except journals, which contain times."""
     paths = (path for path in Path().rglob("*") if path.is_file())
     return {str(path): path.read_bytes() for path in paths if not path.name.startswith("dropcli")}
 
 
 def begin_again() -> None:
-    """As it was when the test began."""
+    """Restore the state at the beginning of the test."""
     start = Path("../start")
     if not start.exists():
         shutil.copytree(".", start)
@@ -51,7 +51,7 @@ def _tells_of_failure(statistics: bytes | None) -> bool:
 
 
 class Undisturbed:
-    """What a command makes of the files that are there when nothing fails."""
+    """The files after a command without faults."""
 
     def __init__(self, once: Callable[[int, int], tuple[Result, str]]) -> None:
         begin_again()
@@ -61,7 +61,7 @@ class Undisturbed:
         self.new = files()
 
     def faults_of(self, result: Result, hit: str, codes: set[int], piped: str | None) -> list[str]:
-        """What is wrong with the files that are there, and with what a run said, after a fault."""
+        """Return what is wrong with the files and the messages after a fault."""
         there = files()
         wrong = []
         if result.code == 0 and (result, there) != (self.result, self.new):
@@ -186,7 +186,7 @@ FOLDERS = [
 ]
 
 
-# One kind of fault in the ordinary tests: they differ little here, and a folder has many calls.
+# One kind of fault in ordinary tests: kinds differ little here, and a folder has many calls.
 KINDS_OF_FAULTS = [FAULTS[:1], pytest.param(FAULTS[1:], marks=pytest.mark.slow)]
 
 
@@ -195,7 +195,7 @@ KINDS_OF_FAULTS = [FAULTS[:1], pytest.param(FAULTS[1:], marks=pytest.mark.slow)]
 def test_a_folder_and_its_journal(
     run: Run, words: tuple[object, ...], faults: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After every fault the run is resumed, and comes to the same bytes."""
+    """After each fault the run is resumed, and gives the same bytes."""
     monkeypatch.setattr(os, "urandom", lambda count: bytes(count))
     sample("data/0.safetensors")
     sample("data/a/1.pt")
@@ -229,7 +229,7 @@ def test_statistics_of_a_folder(run: Run, faults: list[int]) -> None:
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pt"])
 def test_short_reads_and_writes(run: Run, name: str) -> None:
-    """A few bytes at a time, everywhere."""
+    """All reads and writes return after a few bytes."""
     sample(f"data/{name}")
     for words in (
         (f"data/{name}", "-o", "out.pt"),
