@@ -1,6 +1,5 @@
 """Detect the format of a file by its content, and open it."""
 
-import os
 import re
 from collections.abc import Collection
 from pathlib import PurePath
@@ -54,7 +53,7 @@ def _open_pt(reader: Reader, *, legacy: bool = False) -> Source:
 
 def convert(source: Source, output: str) -> Source:
     """Return the source in the format of the output's suffix; unchanged for other suffixes."""
-    suffix = os.path.splitext(output)[1].lower()
+    suffix = PurePath(output).suffix.lower()  # `splitext` sees none in `...pt`
     if isinstance(source, SafetensorsSource) and suffix not in (".pt", ".pth"):
         return source
     from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt  # slow to import
