@@ -4,6 +4,7 @@ Files are read with `pread` and not mapped into memory: if a mapped file is trun
 that reads it is killed.
 """
 
+import io
 import os
 import stat
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from typing import IO
 
 from dropcli.errors import FileError, FormatError, UsageError
 from dropcli.files.paths import STDIN
+
+_SMALL_BYTES = 1 << 18  # of a file that is read whole
 
 
 class Reader:
@@ -67,8 +70,9 @@ class Reader:
     def peek(self, count: int) -> bytes:
         """The first `count` bytes, or all if there are fewer, without consuming them."""
         if self.seekable:
-            if len(self._head) < min(count, self.size or 0):
-                self._head = self.read(0, min(count, self.size or 0))
+            size = self.size or 0
+            if len(self._head) < min(count, size):
+                self._head = self.read(0, size if size <= _SMALL_BYTES else min(count, size))
             return self._head[:count]
         while len(self._peeked) < count:
             more = os.read(self.fd, count - len(self._peeked))
@@ -86,6 +90,9 @@ class Reader:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from `offset`, which for a pipe must be its position."""
+        if self.seekable and offset + len(buffer) <= len(self._head):
+            buffer[:] = memoryview(self._head)[offset : offset + len(buffer)]
+            return
         done = min(len(self._peeked), len(buffer))
         buffer[:done], self._peeked = self._peeked[:done], self._peeked[done:]
         while done < len(buffer):
@@ -109,6 +116,8 @@ class Reader:
 
     def file(self) -> IO[bytes]:
         """A separate file object, to read at any position."""
+        if self._head and len(self._head) == self.size:
+            return io.BytesIO(self._head)
         return os.fdopen(os.dup(self.fd), "rb")
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:

@@ -6,8 +6,9 @@ if they belong to a selected tensor, rewritten with the same length.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 
 from isal import isal_zlib
@@ -76,10 +77,15 @@ class Made:
         return self.tensor.elements
 
 
+_KEPT = 1 << 12  # segments, in memory
 INCOMPLETE = "the file is incomplete: copy, download or save it again"
 
 
 Segment: TypeAlias = bytes | Extent | Deferred | Gathered | Made
+
+
+def _nbytes(segment: Segment) -> int:
+    return len(segment) if isinstance(segment, bytes) else segment.nbytes
 
 
 class Source(ABC):
@@ -117,10 +123,17 @@ class Source(ABC):
             return Gathered(tensor, tensor.elements_layout)
         return Extent(tensor.offset, tensor.nbytes, (tensor,), None, written)
 
-    def output_size(self, provenance: list[Any] | None) -> int:
-        """The number of bytes of all segments."""
-        parts = self.segments(provenance)
-        return sum(len(part) if isinstance(part, bytes) else part.nbytes for part in parts)
+    def planned(self, provenance: list[Any] | None) -> tuple[Iterable[Segment], int]:
+        """The same segments, and the number of bytes of all of them.
+
+        If there are few, they are made only once.
+        """
+        segments = self.segments(provenance)
+        first = list(islice(segments, _KEPT))
+        size = sum(map(_nbytes, first))
+        if len(first) < _KEPT:
+            return first, size
+        return self.segments(provenance), size + sum(map(_nbytes, segments))
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from `offset`. Raises FormatError if the file ends before."""

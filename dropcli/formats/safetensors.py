@@ -44,7 +44,6 @@ class SafetensorsSource(Source):
         known = _described if len(self._header_bytes) <= _KNOWN_BYTES else _Described
         described = known(self._header_bytes)
         self._header = described.header
-        self._made: tuple[list[Any] | None, bytes] | None = None  # the header is needed twice
         self.size = described.size
         if not described.accepted or reader.size != self.size:
             _check(reader, self._header_bytes, self.size)
@@ -61,16 +60,14 @@ class SafetensorsSource(Source):
 
     def segments(self, provenance: list[Any] | None) -> Iterator[Segment]:
         """The header, then the tensors in the order of their data."""
-        if self._made is None or self._made[0] is not provenance:
-            self._made = (provenance, self._output_header(provenance))
-        yield self._made[1]
+        yield self._output_header(provenance)
         yield from self._extents
 
-    def output_size(self, provenance: list[Any] | None) -> int:
-        """The size of the header and the tensors, between which there are no gaps."""
-        header = next(self.segments(provenance))
-        assert isinstance(header, bytes)
-        return len(header) + self.size - 8 - len(self._header_bytes)
+    def planned(self, provenance: list[Any] | None) -> tuple[Iterable[Segment], int]:
+        """The segments, between which there are no gaps."""
+        header = self._output_header(provenance)
+        size = len(header) + self.size - 8 - len(self._header_bytes)
+        return [header, *self._extents], size
 
     def _output_header(self, provenance: list[Any] | None) -> bytes:
         """The length and the header, padded so that the data keeps its alignment."""

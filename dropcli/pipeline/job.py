@@ -1,6 +1,6 @@
 """One file into one output: open, drop, publish."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +9,15 @@ from typing import Any
 from dropcli.dropout import Dropout, Selection, check_exact, kept_note, nothing_selected, select
 from dropcli.errors import DropcliError, FileError, TensorError, located
 from dropcli.files import Transaction, open_reader, place_of
-from dropcli.formats import Concatenated, Source, convert, convert_to_mask, label, open_source
+from dropcli.formats import (
+    Concatenated,
+    Segment,
+    Source,
+    convert,
+    convert_to_mask,
+    label,
+    open_source,
+)
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, Progress, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
@@ -83,7 +91,7 @@ class _Ready:
     tensors: list[TensorInfo]
     selection: Selection
     recipes: Recipes
-    provenance: list[Any] | None
+    segments: Iterable[Segment]
     size: int
 
     def write(self, write: Write, progress: Progress, reports: list[TensorReport]) -> None:
@@ -91,7 +99,7 @@ class _Ready:
             write(data)
             progress.advance(nbytes=len(data))
 
-        augment(self.source, self.recipes, reports, self.provenance, write_counted)
+        augment(self.source, self.recipes, reports, self.segments, write_counted)
         self.source.finish()
 
 
@@ -116,8 +124,7 @@ def _prepared(job: Job, dropout: Dropout, entry: dict[str, Any] | None = None) -
         if job.writing.provenance:
             entry = entry or record(dropout, job.stream, job.copy, concat, mask=mask)
             provenance = extended(source.provenance, entry)
-        size = source.output_size(provenance)
-        yield _Ready(source, tensors, selection, recipes, provenance, size)
+        yield _Ready(source, tensors, selection, recipes, *source.planned(provenance))
 
 
 def _recipes(

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from isal import isal_zlib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dropcli.dropout import Dropout
 from dropcli.errors import TensorError
-from dropcli.formats import Checksum, Deferred, Gathered, Made, Source, elements_at
+from dropcli.formats import Checksum, Deferred, Gathered, Made, Segment, Source, elements_at
 from dropcli.masks import FileMasks, RateSummary, combined
 from dropcli.parallel import Threads, usable_cores
 from dropcli.pipeline.blocks import Dropped, drop_elements, drop_run, drop_scattered
@@ -100,10 +100,10 @@ def augment(
     source: Source,
     recipes: Recipes,
     reports: list[TensorReport],
-    provenance: list[Any] | None,
+    segments: Iterable[Segment],
     write: Callable[[bytes | memoryview], None],
 ) -> None:
-    """Write the output of `source`, and fill in the reports on its tensors."""
+    """Write these segments of `source`, and fill in the reports on its tensors."""
     named = {report.name: report for report in reports}
     for recipe in recipes.values():
         report = named[recipe.tensor.name]
@@ -120,7 +120,7 @@ def augment(
             for recipe in recipes.values()
             if not recipe.mask.per_element
         ]
-        for done in _in_order(pool, source, cut(source.segments(provenance), recipes), workers):
+        for done in _in_order(pool, source, cut(segments, recipes), workers):
             for checksum, crc, nbytes in done.checksums:
                 checksum.add(crc, nbytes)
             for item in done.output:
