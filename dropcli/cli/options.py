@@ -54,7 +54,7 @@ def argument(metavar: str, text: str, words: Callable[[], Sequence[str]] | None 
     )
 
 
-def taking(
+def with_options(
     *groups: type, without: Sequence[str] = ()
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Replace `**chosen` of a command with the options that these classes list."""

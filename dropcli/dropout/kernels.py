@@ -16,12 +16,12 @@ from dropcli.dropout.rounding import (
     Keep,
     Raw,
     Share,
+    canonicalize_nan,
     encode_float,
     encode_float8,
     encode_integer,
     round_to,
     scale_of,
-    settle_nan,
     wide,
 )
 from dropcli.dropout.settings import Dropout
@@ -112,7 +112,7 @@ class _FloatKernel:
         else:
             before = values.copy()
             values *= np.where(keep, self._scale, values.dtype.type(0))
-            settle_nan(before, values)
+            canonicalize_nan(before, values)
         if self._dtype.bits == 16:
             raw.view(self._dtype.numpy)[:] = values.astype(self._dtype.numpy)
 
@@ -181,7 +181,7 @@ class _AlphaKernel(_FloatKernel):
         products = round_to(self._dtype, values * factor)
         products += np.where(keep, self._kept, self._dropped)
         if before is not None:
-            settle_nan(before, products)
+            canonicalize_nan(before, products)
         raw.view(self._dtype.numpy)[:] = products.astype(self._dtype.numpy)
 
 
@@ -207,8 +207,8 @@ class _ComplexKernel:
         elements.real = real * factor - imag * 0.0
         elements.imag = real * 0.0 + imag * factor
         if not finite:
-            settle_nan(real, elements.real)
-            settle_nan(imag, elements.imag)
+            canonicalize_nan(real, elements.real)
+            canonicalize_nan(imag, elements.imag)
 
 
 class _Float8Kernel:
@@ -235,7 +235,7 @@ def _float8_products(dtype: Dtype) -> NDArray[np.uint8]:
     elements = np.arange(256, dtype=np.uint8).view(dtype.numpy).astype(np.float32)
     with np.errstate(all="ignore"):
         products = np.outer(elements, elements)
-        settle_nan(np.broadcast_to(elements, products.shape), products)
+        canonicalize_nan(np.broadcast_to(elements, products.shape), products)
         return encode_float8(products.reshape(-1), dtype)
 
 

@@ -41,7 +41,7 @@ def scale_of(dtype: Dtype, p: Array) -> NDArray[Any]:
     return round_to(dtype, scale) if dtype.kind == "float" else scale
 
 
-def settle_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
+def canonicalize_nan(before: NDArray[Any], after: NDArray[Any]) -> None:
     """Give NaN in `after` the bits that x86 gives it, and so torch on most machines.
 
     A NaN in `before` is kept, but made quiet. A new NaN, such as infinity times zero, becomes

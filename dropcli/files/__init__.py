@@ -9,11 +9,11 @@ from dropcli.files.paths import is_piped as is_piped
 from dropcli.files.paths import place_of as place_of
 from dropcli.files.places import check_destination as check_destination
 from dropcli.files.places import check_idle as check_idle
+from dropcli.files.places import check_planned_destination as check_planned_destination
 from dropcli.files.places import exists as exists
 from dropcli.files.places import fetched_ahead as fetched_ahead
 from dropcli.files.places import find_object as find_object
 from dropcli.files.places import first_line as first_line
-from dropcli.files.places import foresee_destination as foresee_destination
 from dropcli.files.places import goes_to_stdout as goes_to_stdout
 from dropcli.files.places import identity as identity
 from dropcli.files.places import is_file as is_file

@@ -102,7 +102,7 @@ class FileLog(Log):
         _held.discard(self)
         os.close(self._fd)
 
-    def let_go(self) -> None:
+    def close_in_fork(self) -> None:
         """Close it in a fork, which would otherwise keep the lock when this process is killed."""
         os.close(self._fd)
 
@@ -146,9 +146,9 @@ def in_use() -> FileError:
 _held: "WeakSet[FileLog]" = WeakSet()
 
 
-def _let_go() -> None:
+def _close_in_fork() -> None:
     for log in _held:
-        log.let_go()
+        log.close_in_fork()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_in_fork)

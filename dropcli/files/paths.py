@@ -133,7 +133,7 @@ def check_destination(path: str, *, replace: bool, has_folder: bool = False) -> 
         return mode
 
 
-def foresee_destination(path: str, size: int, *, replace: bool) -> None:
+def check_planned_destination(path: str, size: int, *, replace: bool) -> None:
     """Raise FileError if `size` bytes cannot be written to `path`, whose folders may be missing.
 
     Nothing is created. A file of that size may already hold the same bytes, so it is no error.

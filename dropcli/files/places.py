@@ -96,10 +96,10 @@ def check_destination(place: str, *, replace: bool) -> None:
             raise file_exists_error()
 
 
-def foresee_destination(place: str, size: int, *, replace: bool) -> None:
+def check_planned_destination(place: str, size: int, *, replace: bool) -> None:
     """Raise DropcliError if `size` bytes cannot be written there. Nothing is created."""
     if not is_url(place):
-        paths.foresee_destination(place, size, replace=replace)
+        paths.check_planned_destination(place, size, replace=replace)
         return
     from dropcli.files.stores import head
 

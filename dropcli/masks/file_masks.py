@@ -52,7 +52,7 @@ class FileMasks:
             decisions = self._decisions(tensor, [axis.cells for axis in axes], p)
         except TensorError as error:
             raise in_tensor(tensor, error) from None
-        return Mask(decisions, (Axis(0, 1, 0),) if _is_absurd(tensor) else axes, p)
+        return Mask(decisions, (Axis(0, 1, 0),) if _has_too_many_decisions(tensor) else axes, p)
 
     def _p_of_file(self) -> float:
         """The p of the whole file, drawn from the range if there is one."""
@@ -80,7 +80,7 @@ class FileMasks:
                 "add dimension 0 without a block to --over, or use --p-per file",
             )
         key = p_key(self._dropout.seed, self._stream, tensor.name, self._copy)
-        return SampleProbabilities(p, key, 0 if _is_absurd(tensor) else shape[0])
+        return SampleProbabilities(p, key, 0 if _has_too_many_decisions(tensor) else shape[0])
 
     def _decisions(self, tensor: TensorInfo, cells: list[int], p: Probability) -> Decisions:
         shape, dropout = tensor.shape, self._dropout
@@ -107,7 +107,7 @@ class FileMasks:
         return Bernoulli(key, p)
 
 
-def _is_absurd(tensor: TensorInfo) -> bool:
+def _has_too_many_decisions(tensor: TensorInfo) -> bool:
     """Whether an empty tensor has so many decisions that making them would take days."""
     return not tensor.elements and prod(filter(None, tensor.shape)) > _MAX_IDLE
 

@@ -43,7 +43,7 @@ def _key(purpose: str, seed: int, stream: bytes, tensor: str, copy: int) -> byte
     return hashlib.sha256(text).digest()[:16]
 
 
-class _Room:
+class _Buffer:
     """Memory for up to `count` words, beginning anywhere."""
 
     def __init__(self, count: int) -> None:
@@ -63,21 +63,21 @@ class Keystream:
 
         The array of a chunk is reused for the next one.
         """
-        room = _Room(min(count, CHUNK))
+        buffer = _Buffer(min(count, CHUNK))
         for first in range(0, count, CHUNK):
-            yield first, self._fill(room, start + first, min(count - first, CHUNK))
+            yield first, self._fill(buffer, start + first, min(count - first, CHUNK))
 
     def block(self, start: int, count: int) -> NDArray[np.uint32]:
         """At most CHUNK words from `start`, shape (count,), until the next call on this thread."""
-        if not hasattr(_own, "room"):
-            _own.room = _Room(CHUNK)
-        return self._fill(_own.room, start, count)
+        if not hasattr(_own, "buffer"):
+            _own.buffer = _Buffer(CHUNK)
+        return self._fill(_own.buffer, start, count)
 
-    def _fill(self, room: _Room, start: int, count: int) -> NDArray[np.uint32]:
+    def _fill(self, buffer: _Buffer, start: int, count: int) -> NDArray[np.uint32]:
         counter, skip = divmod(start, _PER_COUNTER)
         encryptor = Cipher(self._algorithm, modes.CTR(counter.to_bytes(16, "big"))).encryptor()
-        encryptor.update_into(_ZEROS[: 4 * (count + skip)], room.bytes)
-        words: NDArray[np.uint32] = room.words[skip : skip + count]
+        encryptor.update_into(_ZEROS[: 4 * (count + skip)], buffer.bytes)
+        words: NDArray[np.uint32] = buffer.words[skip : skip + count]
         return words
 
     def read(self, start: int, count: int) -> NDArray[np.uint32]:

@@ -21,7 +21,7 @@ from dropcli.formats import (
 from dropcli.pipeline.loop import augment, initial_reports, recipes_for
 from dropcli.pipeline.output import Job, Progress, check_output, open_output
 from dropcli.pipeline.pieces import Recipes
-from dropcli.pipeline.provenance import extended, is_same, is_twin, record, was_applied
+from dropcli.pipeline.provenance import extended, has_same_key, is_same, record, was_applied
 from dropcli.pipeline.report import FileReport, Status, TensorReport
 from dropcli.tensors import TensorInfo
 
@@ -221,7 +221,7 @@ def is_applied(job: Job, dropout: Dropout, *, strict: bool) -> FileReport | None
         entries = source.provenance or []
         ours = record(dropout, job.stream, job.copy)
         if not (entries and is_same(entries[-1], ours)):
-            if strict and entries and is_twin(entries[-1], ours):
+            if strict and entries and has_same_key(entries[-1], ours):
                 raise FileError(
                     "other-settings",
                     "--resume: dropout was applied to this file with other settings",

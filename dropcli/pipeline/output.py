@@ -15,7 +15,7 @@ from dropcli.files import (
     Output,
     Transaction,
     check_destination,
-    foresee_destination,
+    check_planned_destination,
     is_piped,
     make_folders,
     publish,
@@ -101,7 +101,7 @@ def check_output(job: Job, size: int, transaction: Transaction | None) -> None:
         raise FileError("read-only", "the file is read-only", "add --force")
     makes_folders = job.writing.in_folder or job.writing.make_folder
     if makes_folders and job.writing.dry_run:
-        foresee_destination(job.output, size, replace=job.writing.force)
+        check_planned_destination(job.output, size, replace=job.writing.force)
         return
     if makes_folders:
         make = transaction.make_folders if transaction else make_folders

@@ -120,7 +120,7 @@ def is_same(entry: Any, ours: dict[str, Any]) -> bool:
     )
 
 
-def is_twin(entry: Any, ours: dict[str, Any]) -> bool:
+def has_same_key(entry: Any, ours: dict[str, Any]) -> bool:
     """Whether both have the same contract, stream and copy."""
     names = ("contract", "stream", "copy")
     return isinstance(entry, dict) and all(entry.get(name) == ours[name] for name in names)

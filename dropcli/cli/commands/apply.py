@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dropcli.dataset import Dataset, SingleFile
 
 
-@options.taking(options.Dropping, run_options.Running)
+@options.with_options(options.Dropping, run_options.Running)
 def apply(inputs: options.Inputs = None, **chosen: Any) -> int:
     """Drop elements or channels of saved tensors, and write the result.
 

@@ -9,7 +9,7 @@ from dropcli.errors import UsageError
 _NOT_HERE = ("eval", "fill", "alpha", "in_place", "keep_original", "copy_others")
 
 
-@options.taking(options.Dropping, run_options.Running, without=_NOT_HERE)
+@options.with_options(options.Dropping, run_options.Running, without=_NOT_HERE)
 def mask(inputs: options.Inputs = None, **chosen: Any) -> int:
     """Write the keep mask: bool tensors, True where `dropcli apply` keeps an element.
 

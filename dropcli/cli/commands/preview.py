@@ -9,7 +9,7 @@ from dropcli.errors import UsageError
 from dropcli.parallel import signals
 
 
-@options.taking(options.Dropping)
+@options.with_options(options.Dropping)
 def preview(
     inputs: options.Inputs = None,
     output: run_options.Picture = None,
