@@ -33,7 +33,7 @@ from dropcli.pipeline import (
 )
 from dropcli.report import Details, check_stats_path, has_histograms, write_stats
 
-_LOOKED_AT = 4  # files, for one with images
+_LOOKED_AT = 4  # files that are searched for images
 
 
 class Application(ABC):
@@ -89,7 +89,7 @@ class Application(ABC):
 
     @abstractmethod
     def _jobs(self) -> Iterator[Job]:
-        """Of the files in which tensors drop."""
+        """The jobs of the files in which tensors drop."""
 
     @abstractmethod
     def _run(self, report: Report, progress: Progress) -> None: ...

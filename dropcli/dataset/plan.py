@@ -224,7 +224,7 @@ class Plan:
 
 
 def _repeated(keys: Iterable[Hashable]) -> set[int]:
-    """The hashes that several keys have, found without a set of all keys, which is large."""
+    """The hashes that several keys share, found without a set of all keys, which is large."""
     return {one for one, other in pairwise(sorted(map(hash, keys))) if one == other}
 
 

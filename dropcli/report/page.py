@@ -23,7 +23,7 @@ def html(view: View) -> str:
 
 
 def fragment(view: View) -> str:
-    """What a page shows first, as HTML to be put into another page, as of a notebook."""
+    """The first part of a page as an HTML fragment, for a notebook."""
     return _environment().get_template("fragment.html").render(view=view)
 
 

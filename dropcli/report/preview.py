@@ -58,7 +58,7 @@ class Preview:
         return f"{counted(dropped, 'tensor')} {drop}, {len(self.tensors) - dropped:,} {copy}"
 
     def _view(self) -> View:
-        """What a page shows of it."""
+        """What a page shows about the preview."""
         place = printable(place_of(self.source))
         counts = self._counts("would drop", "would be copied")
         notices = Notices()

@@ -1,4 +1,4 @@
-"""A server for all tests of stores, and for each a prefix of its own on it."""
+"""One server for all tests of stores, with a separate prefix for each test."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ _OTHERS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The host and port of a server that holds nothing."""
+    """The host and port of an empty server."""
     pytest.importorskip("obstore", reason="needs the extra test-remote")
     weed = program()
     if weed is None:
@@ -40,7 +40,7 @@ Faulty = Callable[[Rule], FaultyStore]
 
 @pytest.fixture
 def faulty(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
-    """Have the command reach the store through a proxy with faults by a rule."""
+    """Connect the command to the store through a proxy that injects faults by a rule."""
     proxies = []
 
     def faulty(rule: Rule) -> FaultyStore:

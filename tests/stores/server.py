@@ -27,7 +27,7 @@ def large(name: str, mebibytes: int) -> bytes:
 
 
 class Store:
-    """The objects below a prefix of its own for each test, as another client sees them."""
+    """The objects below the prefix of one test, as another client sees them."""
 
     def __init__(self, host: str, name: str) -> None:
         import boto3
@@ -71,11 +71,11 @@ class Store:
         return sorted(key.removeprefix(f"{self.prefix}/") for key in found)
 
     def keys(self, below: str = "") -> list[str]:
-        """Those that are not of journals."""
+        """The keys without those of journals."""
         return [key for key in self.all_keys(below) if ".jsonl/" not in key]
 
     def objects(self, below: str) -> dict[str, bytes]:
-        """What the keys below a part of the prefix hold, by what follows it."""
+        """The content of the objects below a part of the prefix, by the rest of their keys."""
         keys = self.keys(f"{below}/")
         return {key.removeprefix(f"{below}/"): self.get(key) for key in keys}
 
@@ -88,7 +88,7 @@ class Store:
         return [item["Key"] for item in self._uploads()]
 
     def abort_uploads(self) -> int:
-        """Remove what `kill -9` leaves, as the rule of the guide does; return the number."""
+        """Remove uploads that `kill -9` left, like the rule in the guide; return their number."""
         found = self._uploads()
         for item in found:
             self.client.abort_multipart_upload(
@@ -102,14 +102,14 @@ class Store:
 
 
 def program() -> str | None:
-    """The server's program, where it is installed."""
+    """The path of the server's program, if it is installed."""
     beside = shutil.which("weed", path=str(Path(sys.executable).parent))
     return beside or shutil.which("weed")
 
 
 @contextmanager
 def running(weed: str, folder: Path) -> Iterator[str]:
-    """The host and port of a server that holds nothing, and keeps its files in this folder."""
+    """The host and port of an empty server with its files in this folder."""
     rights = {KEYS["AWS_ACCESS_KEY_ID"]: ["Admin"], READER["AWS_ACCESS_KEY_ID"]: ["Read", "List"]}
     identities = [
         {
@@ -135,12 +135,12 @@ def running(weed: str, folder: Path) -> Iterator[str]:
         _create_bucket(host, process)
         yield host
     finally:
-        process.kill()  # it would take its time to end
+        process.kill()  # a normal end would take long
         process.wait()
 
 
 def _free_port() -> int:
-    """A port that is free, and that plus 10,000 too, which the server uses for itself."""
+    """A port such that it and the port 10,000 higher, which the server also uses, are free."""
     while True:
         with socket.socket() as one, socket.socket() as two:
             one.bind(("127.0.0.1", 0))

@@ -37,7 +37,7 @@ def main() -> int:
     if weed is None:
         parser.error("there is no `weed`, which the extra test-remote installs")
     codes = []
-    for delay in options.delay:  # each on a server of its own, since none frees deleted objects
+    for delay in options.delay:  # each on a new server: servers keep the space of deleted objects
         with TemporaryDirectory(prefix="speed") as folder, running(weed, Path(folder)) as host:
             store = Store(host, "speed")
             put(store, Path(folder, "x.safetensors"), options.mebibytes)
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def compare(store: Store, delay: int, rounds: int) -> int:
-    """Both in turn, after a round that is not counted."""
+    """Run both in turn, after a round that is not counted."""
     source = f"{store.url}/x.safetensors"
     ours = ["dropcli", "apply", source, "-o", f"{store.url}/y.safetensors", *P, "-q"]
     peer = [

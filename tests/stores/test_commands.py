@@ -1,4 +1,4 @@
-"""Each command, and each way in and out, gives on a store what it gives on files."""
+"""Each command, with each kind of input and output, gives the same on a store as on files."""
 
 import json
 import os

@@ -12,7 +12,7 @@ def test_workers_of_a_cluster(run: Run, store: Store, data: dict[str, torch.Tens
     from tests.dask_cluster import cluster
 
     url = store.put_folder("data")
-    with cluster() as made:  # whose workers take the settings of the store from here
+    with cluster() as made:  # its workers get the settings of the store from here
         on = ("--engine", "dask", "--scheduler", made.address)
         assert run("apply", url, "-o", f"{store.url}/out", *SETTINGS, *on, "-q").code == 0
         again = run("apply", url, "-o", f"{store.url}/out", *SETTINGS, *on, "--resume", "--json")

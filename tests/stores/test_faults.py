@@ -153,7 +153,7 @@ def test_a_signal_ends_an_upload(store: Store, faulty: Faulty, number: int) -> N
 
 
 def test_two_writers_of_a_large_object(run: Run, store: Store, faulty: Faulty) -> None:
-    """Both have looked for the object, and end their uploads at once."""
+    """Both have checked for the object, and complete their uploads at once."""
     large("x.safetensors", 65)
     together = threading.Barrier(2, timeout=60)
 
@@ -216,7 +216,7 @@ def test_two_runs_on_one_prefix(run: Run, store: Store, faulty: Faulty) -> None:
 
 @pytest.mark.slow
 def test_the_claim_of_another_host(run: Run, store: Store) -> None:
-    """It is watched: if it is renewed its run goes on, if not its run has ended."""
+    """The claim is watched: if it is renewed its run is active, otherwise its run has ended."""
     for number in range(20):
         sample(f"in/{number:03}.pt", number)
     words = ("apply", "in", "-o", f"{store.url}/out", *SETTINGS)

@@ -61,7 +61,7 @@ def test_kill_and_resume_many_times(run: Run, store: Store, rounds: int, say: Sa
                 process.kill()
                 process.communicate()
             kills += 1
-            share += 0.3  # or the round would have no end
+            share += 0.3  # otherwise the round would not end
             words = words if "--resume" in words else [*words, "--resume"]
         assert process.returncode == 0, errors
         if "--resume" not in words:

@@ -40,7 +40,7 @@ class Journal:
     ) -> None:
         self.path = path
         self._paths = [path]  # of this journal and of those it includes
-        # For a million outputs no more is kept than the place of each line, times
+        # To save memory, an output is kept as one number: the place of its line, times
         # _MOST_JOURNALS, plus the number of the journal's path.
         self._lines: dict[str, int] = {}
         self._outputs: dict[int, str] = {}  # by the hashes of stream, copy and suffix

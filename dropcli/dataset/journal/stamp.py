@@ -68,7 +68,7 @@ class Stamps:
         self._packed = bytearray()
 
     def append(self, stamp: Stamp) -> None:
-        time = divmod(stamp.mtime_ns, 10**9)  # a file may claim to be of any year
+        time = divmod(stamp.mtime_ns, 10**9)  # times of files may be in any year
         self._packed += self._FORM.pack(stamp.nbytes, *time, stamp.inode)
 
     def __getitem__(self, number: int) -> Stamp:

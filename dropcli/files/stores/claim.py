@@ -70,7 +70,7 @@ class Claim:
 
 @contextmanager
 def claimed(url: str) -> Iterator[None]:
-    """Hold a claim inside, after other runs that do; none if the store denies to put one."""
+    """Hold a claim inside the block, after other runs; none without permission to write one."""
     claim, ended = _waited_for(url), Event()
     with Threads(1) as pool:
         if claim:

@@ -196,15 +196,13 @@ def _in_parts(url: str, size: int, before: Object | None, *, replace: bool) -> I
 
     def send(more: memoryview) -> None:
         with asking(url):
-            writer.write(
-                bytes(more)
-            )  # the library keeps its argument, and the buffer is used again
+            writer.write(bytes(more))  # a copy, because the library keeps it
 
     try:
         output = _Sink(url, send)
         yield output
         check_size(output, size)
-        # The end of an upload has no condition, so one run at a time looks and ends its own.
+        # Completing an upload has no condition, so one run at a time checks and completes.
         with nullcontext() if replace else claimed(f"{url}.claim.json"), signals.deferred():
             if not replace and head(url):
                 raise file_exists_error()
