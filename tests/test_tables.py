@@ -130,7 +130,7 @@ def test_many_files_end_with_a_line_on_standard_error(run: Run) -> None:
     assert re.fullmatch(r"✓ wrote 4 files to out/: .* in .* s, .*/s\n", done.err)
     assert "written  4 files to out/, " in done.out
     again = run("apply", "data", "-o", "out", *SETTINGS, "--resume")
-    assert again.err == "✓ nothing was left to do\n"
+    assert again.err == "✓ nothing left to do\n"
     aloud = run("apply", "data", "-o", "v", *SETTINGS, "-v")
     assert aloud.err.startswith("slowest: v/")
     in_place = run("apply", "out", "--in-place", "-p", 0.3, "--seed", 8)

@@ -104,7 +104,7 @@ def _group(settings: dict[str, Any]) -> str:
 def _scaling(settings: dict[str, Any]) -> str:
     if settings.get("alpha"):
         return "scaled and shifted as in alpha dropout"
-    return "multiplied by 1/(1 - p)" if settings["rescale"] else "left as they are"
+    return "multiplied by 1/(1 - p)" if settings["rescale"] else "not changed"
 
 
 def _selection(settings: dict[str, Any]) -> str:

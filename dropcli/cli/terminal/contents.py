@@ -18,7 +18,7 @@ _PLAIN_BARS = "_.:-=+*#"
 _STATUS = {
     "only-in-a": "only in A",
     "only-in-b": "only in B",
-    "kind": "of another kind",
+    "kind": "other dtype or shape",
     "unknown": "not compared",
 }
 

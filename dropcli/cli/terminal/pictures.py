@@ -152,10 +152,10 @@ def _histograms(look: "Look", screen: Screen) -> Iterator[str]:
         *("after" if len(look.after) == 1 else f"copy {n + 1}" for n in range(len(look.after))),
     ]
     most = max(1, *(count for spread in look.spreads for count in spread.counts))
-    taken = "all" if look.sampled == prod(look.shape) else "evenly taken"
+    taken = "all" if look.sampled == prod(look.shape) else "evenly sampled"
     ends = f"values from {number_text(low)} to {number_text(high)}"
     elements = f"{counted(look.sampled, 'element')}, {taken}"
-    yield from flow(f"{ends}, {elements}; zeros are counted apart", screen)
+    yield from flow(f"{ends}, {elements}; zeros are counted separately", screen)
     wide = max(map(len, names))
     for name, spread in zip(names, look.spreads, strict=True):
         bars = _bars(spread, most, screen)

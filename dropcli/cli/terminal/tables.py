@@ -245,7 +245,7 @@ def dataset_end(
         size, rate = size_text(tally.nbytes), size_text(round(tally.nbytes / seconds))
         text = f"wrote {some} {place}: {size} in {seconds:.3g} s, {rate}/s"
     else:
-        text = f"wrote none of {total} {place}" if failed else "nothing was left to do"
+        text = f"wrote none of {total} {place}" if failed else "nothing left to do"
     yield from flow(text, screen) if failed else success(text, screen)
 
 
