@@ -203,7 +203,7 @@ _counter: Any = None  # set in worker processes
 
 
 def _begin_worker(counter: Any) -> None:
-    """Ignore Ctrl-C, which the parent handles, and end when the parent ends."""
+    """Leave Ctrl-C to the parent, and end when the parent ends."""
     global _counter
     _counter = counter
     signals.install()
