@@ -1,4 +1,4 @@
-"""Runs of the command that begin at once: copies of a process that has loaded it already.
+"""Start runs of the command quickly, as forks of a process that has loaded it.
 
     python -m tests.copies
 
@@ -9,14 +9,14 @@ import json
 import os
 import sys
 
-from dropcli import apply  # with all that a run needs, so that copies have nothing left to load
+from dropcli import apply  # with everything that a run needs, so that forks load nothing
 from dropcli.__main__ import main
 
 __all__ = ["apply"]
 
 
 def serve() -> int:
-    """Start one run after the other; in the process of a run, give its exit code."""
+    """Start one run after the other; return, in the process of a run, its exit code."""
     for line in sys.stdin:
         if (pid := os.fork()) == 0:
             return _become(**json.loads(line))

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment, and --resume: in the end the bytes of an uninterrupted run.
+"""`kill -9` at any moment, then --resume: the result has the bytes of an uninterrupted run.
 
 A long loop: `pytest -m slow tests/test_kill.py --rounds 1000 -s`. Its runs are copies of a process
 that has loaded the command, so that they are killed at work, and not while Python starts.
@@ -38,7 +38,7 @@ class Command:
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
 
     def is_killed(self, at: float | None = None) -> bool:
-        """Wait until that time, if any, and kill it; False if it was quicker."""
+        """Wait until that time, if any, and kill the run; False if it ended before."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(left(at))
         self._process.kill()
@@ -48,9 +48,9 @@ class Command:
 
 
 class Copy:
-    """A run that is a copy of a process that has loaded the command."""
+    """A run that is a fork of a process that has loaded the command."""
 
-    servers: ClassVar[list[subprocess.Popen[bytes]]] = []  # those that no run is using
+    servers: ClassVar[list[subprocess.Popen[bytes]]] = []  # servers that no run is using
 
     def __init__(self, words: list[str], **variables: str) -> None:
         self._server = self.servers.pop() if self.servers else _serve()
@@ -61,7 +61,7 @@ class Copy:
         self._pid = self._answer()
 
     def is_killed(self, at: float | None = None) -> bool:
-        """Wait until that time, if any, and kill it; False if it was quicker."""
+        """Wait until that time, if any, and kill the run; False if it ended before."""
         assert self._server.stdout
         if not select.select([self._server.stdout], [], [], left(at))[0]:
             with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Files that are not quite right, by the thousand or the million.
+"""Fuzzing with thousands or millions of damaged files.
 
     python -m tests.fuzz --cases 1000000 --seed 1
 

@@ -28,13 +28,13 @@ from tests.fuzz.runs import quick_commands
 from tests.fuzz.samples import samples
 from tests.fuzz.tally import Log, Tally
 
-_BLOCK = 1000  # cases that a worker does at once
-_OFTEN = 50  # blocks between figures
-_MOST_MEMORY = 2 << 30  # bytes beyond what torch takes to begin with
+_BLOCK = 1000  # cases in one task of a worker
+_OFTEN = 50  # blocks between two prints of the figures
+_MOST_MEMORY = 2 << 30  # bytes in addition to those of torch
 
 
 def main() -> int:
-    """Print the figures; 1 if a promise was broken."""
+    """Print the figures; return 1 if a promise was broken."""
     options = _options()
     about = {"commit": _commit(), "seed": options.seed}
     print(", ".join(f"{key} {value}" for key, value in about.items()))
@@ -45,7 +45,7 @@ def main() -> int:
     samples()  # made once, for all workers
     faulthandler.enable()
     _limit_memory()
-    gc.freeze()  # what is loaded by now has no cycles to be looked for
+    gc.freeze()  # loaded modules have no garbage to search for
     gc.set_threshold(200_000)  # as the command does
     blocks = _blocks(options.first, options.first + options.cases)
     waiting = [block for block in blocks if (block.start, block.stop) not in log.done]
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _run(seed: int, blocks: list[range], jobs: int, folder: Path, log: Log) -> list[str]:
-    """What was broken, if any was."""
+    """The broken promise, if there is one."""
     started, before = time.monotonic(), sum(tally.cases for tally in log.done.values())
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(jobs, context, _begin, (folder, Path.cwd())) as pool:
@@ -98,7 +98,7 @@ def _begin(folder: Path, home: Path) -> None:
 
 
 def _work(seed: int, block: range) -> tuple[Tally, list[str]]:
-    """Judge a block of cases; what came of them, and of the one that breaks a promise."""
+    """Run a block of cases; return their tally, and the case that broke a promise."""
     tally = _judge.tally = Tally()
     with quick_commands():
         for number in block:
@@ -121,7 +121,7 @@ def _save(case: Case, path: Path) -> str:
 
 
 def _blocks(first: int, end: int) -> list[range]:
-    """Blocks begin where they would for any other range, but for the first."""
+    """Blocks begin at multiples of the block size, except the first."""
     starts = [first, *range(first - first % _BLOCK + _BLOCK, end, _BLOCK)]
     return [range(a, b) for a, b in zip(starts, [*starts[1:], end], strict=True)]
 
@@ -143,7 +143,7 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def _folder(above: str | None) -> Iterator[Path]:
-    """A new folder, removed when all went well or a promise was broken."""
+    """A new folder, which is removed at the end, except after an unexpected error."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=above))
     try:
         yield folder
@@ -162,7 +162,7 @@ def _commit() -> str:
 
 
 def _limit_memory() -> None:
-    """Of what is written to; maps of files that are all hole cost nothing."""
+    """Limit memory for data; sparse files that are mapped do not count."""
     pages = int(Path("/proc/self/statm").read_text().split()[5])
     most = pages * resource.getpagesize() + _MOST_MEMORY
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

@@ -1,4 +1,4 @@
-"""Archives of `.pt` files: other members, other content, other numbers in their directories."""
+"""Mutations of `.pt` archives: of members, contents, and numbers in their directories."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from tests.fuzz import numbers, pickles
 
 Members = list[tuple[str, bytes]]
 
-# Where the numbers stand in a member's header, in its entry of the directory, and at the end.
+# Positions of numbers in a member's header, in its directory entry, and in the end record.
 _FIELDS = {
     b"PK\3\4": ((4, 2), (6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)),
     b"PK\1\2": (
@@ -25,7 +25,7 @@ _FIELDS = {
 
 
 def mutate(random: Random, data: bytes) -> bytes:
-    """An archive that is not quite what it was."""
+    """An archive with one mutation."""
     kind = random.randrange(10)
     if kind < 3:
         return _field(random, data)
@@ -44,7 +44,7 @@ def mutate(random: Random, data: bytes) -> bytes:
 
 
 def _field(random: Random, data: bytes) -> bytes:
-    """Another number somewhere in the structure."""
+    """Replace a number in the structure."""
     places = [
         (at + offset, size)
         for signature, fields in _FIELDS.items()
@@ -82,7 +82,7 @@ def _archive(random: Random, members: Members, *, odd: bool) -> bytes:
                 info.comment = b"comment"
             if odd and random.random() < 0.1:
                 info.external_attr = random.choice((0x10, 0xA1ED0000))
-            with warnings.catch_warnings(action="ignore"):  # a name that stands twice
+            with warnings.catch_warnings(action="ignore"):  # about duplicate names
                 archive.writestr(info, content)
         if odd and random.random() < 0.2:
             archive.comment = random.choice((b"c", b"PK\5\6" + bytes(18), bytes(100)))
@@ -90,7 +90,7 @@ def _archive(random: Random, members: Members, *, odd: bool) -> bytes:
 
 
 def _content(random: Random, members: Members) -> None:
-    """Other bytes in a member."""
+    """Replace bytes of a member."""
     at = random.randrange(len(members))
     name, content = members[at]
     texts = (

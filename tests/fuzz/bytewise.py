@@ -1,4 +1,4 @@
-"""Every byte flipped, every length, a few extensions: all there are, by their numbers."""
+"""All flipped bytes, all lengths and a few extensions of a file, by number."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ _MASKS = (0x01, 0x80, 0xFF, 0x20)
 
 
 def count(data: bytes) -> int:
-    """How many there are of a file."""
+    """The number of these cases for a file."""
     return len(data) * (len(_MASKS) + 1) + len([*_extensions(data)])
 
 
 def mutate(number: int, data: bytes) -> bytes:
-    """The one of that number, below `count`."""
+    """The case with this number, below `count`."""
     flips = len(data) * len(_MASKS)
     if number < flips:
         at, mask = divmod(number, len(_MASKS))

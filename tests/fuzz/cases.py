@@ -1,4 +1,4 @@
-"""Cases by their numbers: a file, and the command that is to read it."""
+"""Cases by number: a file, and the command that reads it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _OPTIONS = [
     ("--exact", "--over", "0"),
 ]
 
-# What takes longest is drawn least.
+# Commands that take longest are drawn least.
 _COMMANDS = [
     *["apply"] * 25,
     *["piped", "convert", "kernels"] * 4,
@@ -30,7 +30,7 @@ _COMMANDS = [
 
 @dataclass(frozen=True)
 class Case:
-    """A file called `name`, made from a sample, and what to do to it.
+    """A file called `name`, made from a sample, and the command to run on it.
 
     `command` is apply, piped (the same from standard input), convert (into the other format),
     kernels (once with the one in C, once with numpy), shards (of a folder that it lies in), info
@@ -45,18 +45,18 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What the file is called."""
+        """The name of the file."""
         return f"case.{self.sample.rpartition('.')[2]}"
 
 
 @cache
 def systematic() -> int:
-    """How many cases there are of single bytes, lengths and extensions."""
+    """The number of cases with single bytes, lengths and extensions."""
     return sum(bytewise.count(data) for data in samples().values())
 
 
 def make(seed: int, number: int) -> Case:
-    """The case of this number: first those that are systematic, then those drawn with the seed."""
+    """The case with this number: first systematic ones, then cases drawn with the seed."""
     random = Random(f"{seed}/{number}")
     if number >= systematic():
         return draw(random, number)
@@ -69,20 +69,20 @@ def make(seed: int, number: int) -> Case:
 
 
 def draw(random: Random, number: int = 0) -> Case:
-    """A sample, mutated by what knows its structure."""
+    """A sample, mutated by a function that knows its structure."""
     sample = random.choice([*samples()])
     return _case(random, number, sample, mutator(sample)(random, samples()[sample]))
 
 
 def mutator(sample: str) -> Callable[[Random, bytes], bytes]:
-    """What knows the structure of a sample."""
+    """The mutation for the structure of a sample."""
     if sample.endswith(".safetensors"):
         return headers.mutate
     return _old if sample.startswith("old") else archives.mutate
 
 
 def _old(random: Random, data: bytes) -> bytes:
-    """One of the pickles that a file of before torch 1.6 begins with."""
+    """One of the pickles at the start of a file from before torch 1.6."""
     before = random.choice((0, 1, 2, 3, 3, 3, 3, 4))
     head = b""
     for _ in range(before):
@@ -96,6 +96,6 @@ def _case(random: Random, number: int, sample: str, data: bytes) -> Case:
     if sample.startswith("dropped") and random.random() < 0.3:
         command = "verify"
     options = () if command in ("info", "verify") else random.choice(_OPTIONS)
-    if command == "shards" and "--rng" in options:  # which takes one file
+    if command == "shards" and "--rng" in options:  # it takes only one file
         options = ()
     return Case(number, sample, data, command, options)

@@ -1,6 +1,6 @@
-"""Headers of safetensors files, mutated as the JSON that they are.
+"""Mutations of the JSON headers of safetensors files.
 
-Objects are lists of pairs here, so that a name can stand twice.
+Objects are lists of pairs here, so that a name can occur twice.
 """
 
 import json
@@ -21,11 +21,11 @@ class Pairs(list[tuple[str, Any]]):
 
 
 class Raw(str):
-    """Text that stands in the document as it is."""
+    """Text that is written into the document unchanged."""
 
 
 def mutate(random: Random, data: bytes) -> bytes:
-    """A file with another header, and perhaps data that fit it."""
+    """A file with a mutated header, and perhaps with data that fit it."""
     length = int.from_bytes(data[:8], "little")
     header: Pairs = json.loads(data[8 : 8 + length], object_pairs_hook=Pairs)
     rest = data[8 + length :]
@@ -52,7 +52,7 @@ def _dump(value: Any) -> str:
 
 
 def _anything(random: Random) -> Any:
-    """Any value, also such as are no JSON."""
+    """Any value, including values that are not JSON."""
     kind = random.randrange(8)
     if kind < 3:
         return numbers.integer(random)
@@ -68,7 +68,7 @@ def _anything(random: Random) -> Any:
 
 
 def _objects(value: Any) -> list[Any]:
-    """Every object and list of a document."""
+    """All objects and lists of a document."""
     if not isinstance(value, list):
         return []
     members = [v for _, v in value] if isinstance(value, Pairs) else value
@@ -76,7 +76,7 @@ def _objects(value: Any) -> list[Any]:
 
 
 def _value(random: Random, header: Pairs) -> None:
-    """Another value somewhere."""
+    """Replace a value."""
     found = random.choice(_objects(header))
     if found:
         at = random.randrange(len(found))
@@ -95,7 +95,7 @@ def _near(random: Random, value: Any) -> Any:
 
 
 def _pair(random: Random, header: Pairs) -> None:
-    """A member more, or less, or under another name, or elsewhere."""
+    """Add, remove, rename or move a member."""
     found = random.choice([v for v in _objects(header) if isinstance(v, Pairs)])
     at = random.randrange(len(found) + 1)
     if at == len(found) or random.random() < 0.2:
@@ -112,7 +112,7 @@ def _pair(random: Random, header: Pairs) -> None:
 
 
 def _tensor(random: Random, header: Pairs) -> None:
-    """One tensor more that is nearly right."""
+    """Add a tensor that is nearly valid."""
     at = random.choice((0, 8, 48, 54, 62))
     shape = random.choice(([], [0], [1], [2], [0, 2**40], [1] * 70, [2**32, 2**32, 0]))
     size = random.choice((0, 1, 2, 4, 8))
@@ -126,7 +126,7 @@ def _tensor(random: Random, header: Pairs) -> None:
 
 
 def _metadata(random: Random, header: Pairs) -> None:
-    """What stands where our own record stands."""
+    """Replace the provenance."""
     name = random.choice(("dropcli", numbers.text(random)))
     texts = (
         "[]",

@@ -1,4 +1,4 @@
-"""What a pickle of torch makes and what it keeps, by Python's own unpickler and inert classes."""
+"""The content of a pickle of torch, by Python's own unpickler with inert classes."""
 
 import io
 import pickle
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Made:
-    """Stands for every class and function: notes what it is given, and does nothing with it."""
+    """A substitute for every class and function, which records its arguments and does nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         self.parts: list[Any] = [*arguments]
@@ -34,7 +34,7 @@ class Made:
 
 
 class Storage:
-    """What a persistent id stands for."""
+    """The object of a persistent id."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -51,7 +51,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def throws_tensors_away(data: bytes) -> bool:
-    """Whether more storages are named than there are tensors in what the pickle gives."""
+    """Whether the pickle names more storages than its content has tensors."""
     try:
         for opcode, argument, _ in pickletools.genops(data):
             if "PUT" in opcode.name and argument is not None and int(argument) > len(data):
@@ -74,7 +74,7 @@ def _tensors(content: Any) -> int:
             parts = value.values()
         elif not isinstance(value, list | tuple | set | frozenset | Made):
             continue
-        count += _is_tensor(type(value).__name__)  # in two places it counts twice
+        count += _is_tensor(type(value).__name__)  # a tensor in two places counts twice
         if id(value) not in seen:
             seen.add(id(value))
             rest.extend(parts)
@@ -82,6 +82,6 @@ def _tensors(content: Any) -> int:
 
 
 def _is_tensor(made_by: str) -> bool:
-    """Parameters do not count: they have their tensor in them."""
+    """Parameters do not count, because they contain their tensor."""
     known = made_by.startswith("torch._utils._rebuild_") and "_parameter" not in made_by
     return known or made_by == "torch._tensor._rebuild_from_type_v2"

@@ -1,4 +1,4 @@
-"""What must hold of a case, whatever the file is.
+"""Checks that apply to each case, with any file.
 
 The exit code is one of the table, one error is said, nothing is written on failure and no
 temporary file left; what safetensors or torch refuse is refused, and they read what is written.
@@ -21,11 +21,11 @@ from tests.fuzz.samples import samples
 from tests.fuzz.tally import Tally
 
 _CODES = {"info": {0, 1}, "verify": {0, 1, 4}}
-_SOUND = "plain.safetensors"  # lies beside the case where a folder is done
+_SOUND = "plain.safetensors"  # is in the folder with the case if the input is a folder
 
 
 class Judge:
-    """Runs cases in a folder of its own; `tally` is what came of them."""
+    """Runs cases in a separate folder; `tally` has the results."""
 
     def __init__(self, folder: Path) -> None:
         self.tally = Tally()
@@ -37,7 +37,7 @@ class Judge:
         self._there = set(os.listdir())
 
     def judge(self, case: Case) -> int:
-        """The exit code; Broken if a promise is not kept."""
+        """Return the exit code. Raises Broken if a promise is not kept."""
         Path(case.name).write_bytes(case.data)
         output = _output(case)
         ran = run(_words(case, output), case.name if case.command == "piped" else os.devnull)
@@ -58,7 +58,7 @@ class Judge:
         return ran.code
 
     def _compare(self, case: Case, output: str | None) -> None:
-        """Hold what was accepted, and what was written, to what the libraries say of it."""
+        """Compare accepted files and outputs with the results of the libraries."""
         if case.command == "verify":
             hold(case.data == samples()[case.sample], "a difference to be found")
             return
@@ -96,13 +96,13 @@ def _words(case: Case, output: str | None) -> list[str]:
 
 
 def _apply(case: Case, source: str, output: str, *more: str) -> list[str]:
-    # Long options, as the parser looks for short ones among all long ones first, which takes time.
+    # Long options, because the parser searches short ones among all long ones first, which is slow.
     words = ["apply", source, "--output", output, "--quiet", "-p", "0.5", "--seed", "7"]
     return [*words, *more, *case.options]
 
 
 def _without_kernel(case: Case, ran: Ran) -> None:
-    """Without the kernel: the same bytes, the same report with all statistics, the same error."""
+    """Check that without the kernel the bytes, the report and the error are the same."""
     output = str(_output(case))
     made = Path(output).read_bytes() if ran.code == 0 else b""
     Path(output).unlink(missing_ok=True)
@@ -113,13 +113,13 @@ def _without_kernel(case: Case, ran: Ran) -> None:
 
 
 def _report(ran: Ran) -> Any:
-    """The document; of a run that failed the code, as the sentences of safetensors vary."""
+    """The document; for a failed run only the code, because messages of safetensors vary."""
     document = json.loads(ran.out)
     return document if ran.code == 0 else [error["code"] for error in document["errors"]]
 
 
 def _in_shards(case: Case, ran: Ran) -> None:
-    """In a folder beside a sound file, done in two shards that are gathered, and in one run."""
+    """Check that two shards of a folder with a valid file give the same as one run."""
     os.mkdir("many")
     for name in (case.name, _SOUND):
         os.link(name, f"many/{name}")

@@ -1,4 +1,4 @@
-"""What a mutation puts in the place of numbers and of text."""
+"""Replacements for numbers and text in mutations."""
 
 from random import Random
 
@@ -15,12 +15,12 @@ TEXTS = [
 
 
 def integer(random: Random, near: int | None = None) -> int:
-    """Any, or one close to what is there."""
+    """Any number, or one close to the given number."""
     if near is not None and random.random() < 0.5:
         return near + random.choice((-8, -4, -2, -1, 1, 2, 4, 8))
     return random.choice(INTEGERS)
 
 
 def text(random: Random) -> str:
-    """Texts that some parser of numbers once misread."""
+    """Texts that parsers of numbers have misread."""
     return random.choice(TEXTS)

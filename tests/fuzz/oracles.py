@@ -1,4 +1,4 @@
-"""What the libraries themselves say of a file, and where we differ from them.
+"""The results of the libraries for a file, and where we differ from them.
 
 Nothing here is imported from the package.
 """
@@ -25,7 +25,7 @@ Refusal = Exception
 
 
 def read(path: str) -> Tensors | Refusal:
-    """Every tensor of a file with its name, or why the library refuses it."""
+    """All tensors of a file by name, or the reason why the library refuses it."""
     head = Path(path).read_bytes()[:32]
     if head.startswith(b"PK\3\4") or _LEGACY in head:
         return _of_torch(path)
@@ -65,7 +65,7 @@ def _walk(name: str, value: Any, above: set[int]) -> Tensors:
 
 
 def same_tensors(before: Tensors, after: Tensors, *, values: bool) -> bool:
-    """Whether names, dtypes and shapes are the same, and if asked for the values too."""
+    """Whether names, dtypes and shapes are the same, and optionally the values."""
     if [name for name, _ in before] != [name for name, _ in after]:
         return False
     return all(
@@ -79,17 +79,17 @@ def _bits(x: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.numel()).copy_(x.detach().flatten()).view(torch.uint8)
 
 
-# Where we accept what torch refuses. Each says why.
+# Cases that we accept and torch refuses, each with its reason.
 
 
 def _other_classes(command: str, data: bytes, why: Refusal) -> bool:
-    """Files with classes that torch does not allow are what the inert unpickler is for."""
+    """Files with classes that torch does not allow: dropcli reads them without running them."""
     words = ("Unsupported global", "Unsupported class", "Blocklisted")
     return isinstance(why, pickle.UnpicklingError) and any(word in str(why) for word in words)
 
 
 def _calls_that_fail(command: str, data: bytes, why: Refusal) -> bool:
-    """Nothing is called for a pickle: a call that would fail, or an unhashable key, is carried on.
+    """We call nothing for a pickle, so a call that would fail, or an unhashable key, is copied.
 
     What a tensor is made of is held to what torch says of it, so its errors are not among these.
     """
@@ -110,12 +110,12 @@ _CALLS = ("call reduce for", "Can only", "NEWOBJ", "NEWTRUE")
 
 
 def _other_opcodes(command: str, data: bytes, why: Refusal) -> bool:
-    """All opcodes of all protocols are read, of which torch knows those that it writes."""
+    """We read all opcodes of all protocols; torch reads those that it writes."""
     return isinstance(why, pickle.UnpicklingError) and "Unsupported operand" in str(why)
 
 
 def _tensors_in_nothing(command: str, data: bytes, why: Refusal) -> bool:
-    """A pickle may make a tensor and throw it away: what is not in the content is not looked at."""
+    """A pickle may make a tensor and discard it: only tensors in the content are checked."""
     try:
         return throws_tensors_away(_pickle_of(data))
     except (zipfile.BadZipFile, StopIteration, ValueError):
@@ -136,7 +136,7 @@ def _pickle_of(data: bytes) -> bytes:
 
 
 def _headers_alone(command: str, data: bytes, why: Refusal) -> bool:
-    """`info` reads headers, and leaves it to apply to find what is damaged after them."""
+    """`info` reads only headers; `apply` finds damage after them."""
     return command == "info" and _damaged_member(data)
 
 
@@ -149,17 +149,17 @@ def _damaged_member(data: bytes) -> bool:
 
 
 def _dtypes_without_tensors(command: str, data: bytes, why: Refusal) -> bool:
-    """Tensors of F4, F6 and the like are copied; torch has no such dtypes to read them as."""
+    """We copy tensors of F4, F6 and similar dtypes, which torch does not have."""
     return isinstance(why, SafetensorError) and "Dtype not understood" in str(why)
 
 
 def _bytes_after_the_end(command: str, data: bytes, why: Refusal) -> bool:
-    """We note them and leave them out; torch finds the end of an archive behind some of them."""
+    """Trailing bytes: we note them and leave them out; torch accepts only some of them."""
     return data.startswith(b"PK\3\4") and 0 <= data.rfind(b"PK\5\6") < len(data) - 22
 
 
 def _special_tensors(command: str, data: bytes, why: Refusal) -> bool:
-    """Quantized tensors are copied as they are: their parts are not looked at."""
+    """Quantized tensors are copied unchanged: their parts are not checked."""
     return b"_rebuild_qtensor" in data and "quantized tensor" in str(why)
 
 
@@ -176,6 +176,6 @@ DIFFERENCES: tuple[Callable[[str, bytes, Refusal], bool], ...] = (
 
 
 def documented(command: str, data: bytes, why: Refusal) -> str | None:
-    """The name of the difference that this is, None if it is none of those."""
+    """The name of the documented difference; None if it is not documented."""
     found = (test.__name__ for test in DIFFERENCES if test(command, data, why))
     return next(found, None)

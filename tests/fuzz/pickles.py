@@ -1,4 +1,4 @@
-"""Pickles, mutated opcode by opcode."""
+"""Mutations of the opcodes of pickles."""
 
 import pickletools
 import struct
@@ -38,7 +38,7 @@ _BARE = b"()]}Ntueasbd0122Qo.R\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x
 
 
 def split(data: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
-    """The opcodes of the first pickle, named, each with its argument; and what follows them."""
+    """The named opcodes of the first pickle with their arguments, and the bytes after it."""
     found = [(op.name, at or 0) for op, _, at in pickletools.genops(data)]
     ends = [at for _, at in found[1:]] + [found[-1][1] + 1]
     ops = [(name, data[at:end]) for (name, at), end in zip(found, ends, strict=True)]
@@ -46,7 +46,7 @@ def split(data: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
 
 
 def mutate(random: Random, data: bytes) -> bytes:
-    """A pickle with a few other opcodes, and what follows it."""
+    """A pickle with a few mutated opcodes, and the bytes after it."""
     ops, rest = split(data)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         random.choice((_argument, _argument, _argument, _insert, _remove, _move))(random, ops)
@@ -54,7 +54,7 @@ def mutate(random: Random, data: bytes) -> bytes:
 
 
 def _argument(random: Random, ops: list[tuple[str, bytes]]) -> None:
-    """Another argument, or another size than it has."""
+    """Replace an argument, or its size."""
     places = [at for at, (_, code) in enumerate(ops) if len(code) > 1]
     if not places:
         return
@@ -105,7 +105,7 @@ def _remove(random: Random, ops: list[tuple[str, bytes]]) -> None:
 
 
 def _move(random: Random, ops: list[tuple[str, bytes]]) -> None:
-    """Copy some, or change places."""
+    """Copy or swap some opcodes."""
     at, to = random.randrange(len(ops)), random.randrange(len(ops))
     if random.random() < 0.5:
         ops[at], ops[to] = ops[to], ops[at]

@@ -1,4 +1,4 @@
-"""Runs of the command in this process, and what must hold of each, whatever it was given.
+"""Runs of the command in this process, and checks that apply to each of them.
 
 The message is of lines that are whole and printable; memory and time are bounded.
 """
@@ -16,16 +16,16 @@ from dropcli.cli import main
 from tests.conftest import redirected
 
 _LINES = re.compile(r"(error: [^\n]+\n(hint: [^\n]+\n)?)*")
-_MOST_SECONDS = 10.0  # for files of a few kilobytes, on a machine that does much else
+_MOST_SECONDS = 10.0  # for files of a few kilobytes, on a busy machine
 _MOST_GROWTH = 200 << 10  # kilobytes
 
 
 class Broken(AssertionError):
-    """A promise that was not kept."""
+    """A promise is broken."""
 
 
 class Ran(NamedTuple):
-    """What a run left behind."""
+    """The result of a run."""
 
     code: int
     out: str
@@ -33,18 +33,18 @@ class Ran(NamedTuple):
     seconds: float
 
     def hold(self, promise: object, text: str) -> None:
-        """Broken, with all that was said, if this promise is not kept."""
+        """Raise Broken, with all output, if this promise is not kept."""
         hold(promise, f"{text}: exit code {self.code}, {self.out!r}, {self.err!r}")
 
 
 def hold(promise: object, text: str) -> None:
-    """Broken, with this text, if the promise is not kept."""
+    """Raise Broken, with this text, if the promise is not kept."""
     if not promise:
         raise Broken(f"expected {text}")
 
 
 def run(words: Sequence[str], stdin: str = os.devnull) -> Ran:
-    """Run the command; Broken if what must hold of any run does not."""
+    """Run the command. Raises Broken if a check that applies to all runs fails."""
     out, err = io.StringIO(), io.StringIO()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
@@ -68,7 +68,7 @@ def run(words: Sequence[str], stdin: str = os.devnull) -> Ran:
 
 @contextlib.contextmanager
 def quick_commands() -> Iterator[None]:
-    """Without what a million runs need not do: waiting for the disk."""
+    """Do not wait for the disk, which a million runs need not do."""
     fsync, os.fsync = os.fsync, lambda fd: None
     try:
         yield
@@ -78,7 +78,7 @@ def quick_commands() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_kernel() -> Iterator[None]:
-    """With numpy in place of the kernel in C."""
+    """Use numpy instead of the kernel in C."""
     os.environ["DROPCLI_KERNEL"] = "numpy"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Small files that are right, to begin with."""
+"""Small valid files from which cases are made."""
 
 import io
 from collections import OrderedDict
@@ -16,7 +16,7 @@ from tests.builders import dict2, legacy_file, long_string2, numbered_legacy, st
 
 @cache
 def samples() -> dict[str, bytes]:
-    """By their names. Those called `dropped` were made from `plain`, with provenance in them."""
+    """The samples by name. Those called `dropped` were made from `plain`, and have provenance."""
     made = {
         "plain.safetensors": save(_tensors(), {"made by": "the fuzzer"}),
         "plain.pt": _saved(_tensors()),
@@ -53,7 +53,7 @@ def _nested() -> Any:
 
 
 def _checkpoint() -> dict[str, Any]:
-    """As training leaves it: a model, Adam's moments, and where it was."""
+    """A training checkpoint: a model, Adam's moments, and the step."""
     weight = torch.arange(12.0).reshape(4, 3)
     moments = {"step": torch.tensor(3.0), "exp_avg": weight / 7, "exp_avg_sq": weight.square()}
     group = {"lr": 0.001, "betas": (0.9, 0.999), "amsgrad": False, "params": [0]}
@@ -66,7 +66,7 @@ def _checkpoint() -> dict[str, Any]:
 
 
 def _of_python_2() -> bytes:
-    """Names and ids are byte strings, numbers decimal, and one storage is part of another."""
+    """A pickle of Python 2: byte strings, decimal numbers, and a storage that is a part."""
     part = b"(" + string2("9") + b"K\1K\4t"
     pairs = [
         (string2("weight"), tensor2("0", 6, 2, 3)),

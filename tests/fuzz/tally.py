@@ -1,4 +1,4 @@
-"""What came of cases, as it is added up and as it stands in the file of a run that goes on."""
+"""The results of cases: their totals, and the file of a run that can be continued."""
 
 import json
 from collections import Counter
@@ -51,7 +51,7 @@ class Log:
     def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
         self.done: dict[tuple[int, int], Tally] = {}
         text = path.read_text() if path and path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]  # the last line may be torn
+        whole = text[: text.rfind("\n") + 1]  # the last line may be incomplete
         if path and whole != text:
             path.write_text(whole)
         self._file = path.open("a", buffering=1) if path else None
@@ -70,7 +70,7 @@ class Log:
             )
 
     def add(self, first: int, end: int, tally: Tally) -> None:
-        """Note that the cases from `first` to before `end` are done."""
+        """Record that the cases from `first` to before `end` are done."""
         self.done[first, end] = tally
         codes = [[command, code, n] for (command, code), n in tally.codes.items()]
         rest = {name: getattr(tally, name) for name in ("differences", "slowest", "megabytes")}

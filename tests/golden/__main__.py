@@ -1,7 +1,7 @@
-"""Check the hashes of outputs and reports, or write them: python -m tests.golden [--write]
+"""Check or write the hashes of outputs and reports: python -m tests.golden [--write]
 
-Needs no torch but for `--rng torch`, whose case is left out where it is missing. A hash that
-changes is data of users that changes: write hashes only for cases that are new.
+Needs torch only for `--rng torch`, whose case is skipped without torch. A hash that
+changes means that users' data changes: write hashes only for new cases.
 """
 
 import sys
@@ -10,7 +10,7 @@ from tests.golden import cases
 
 
 def main() -> int:
-    """Print what differs."""
+    """Print the differences."""
     found = cases.run_all()
     if "--write" in sys.argv:
         cases.HASHES.write_text("".join(f"{digest}  {name}\n" for name, digest in found.items()))

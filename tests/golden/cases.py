@@ -74,7 +74,7 @@ tree -o out -p 0.1:0.5 --copy-others
 
 
 def commands() -> list[list[str]]:
-    """The words of each command, complete."""
+    """The complete words of each command."""
     found = []
     for line in COMMANDS.split("\n"):
         words = shlex.split(line)
@@ -121,7 +121,7 @@ def _run(words: list[str]) -> dict[str, str]:
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         code = main(words)
     assert code == 0, f"{shlex.join(words)}: {err.getvalue()}"
-    # Of the report only the tensors: they hold the decisions and the statistics.
+    # Only the tensors of the report: they hold the decisions and the statistics.
     tensors = [file["tensors"] for file in json.loads(out.getvalue())["files"]]
     command = shlex.join(words[1:-2])
     hashes = {f"{command}  report": _digest(json.dumps(tensors).encode())}
