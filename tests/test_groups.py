@@ -201,7 +201,7 @@ def test_any_range_and_any_order(counted: dict[str, Any], inner: int) -> None:
 
 
 def test_ties_go_by_index() -> None:
-    """Of two words that are the same, with room for one of them, the first drops."""
+    """If two words are equal and only one decision can drop, the first drops."""
     count = 1 << 20  # enough for a hundred pairs
     words = oracle.words(oracle.key(1, "s", "tensor"), count)
     order = np.argsort(words, kind="stable")
@@ -237,7 +237,7 @@ def test_a_p_that_groups_cannot_reach(run: Run, p: float, shape: Shape) -> None:
 
 
 @pytest.mark.parametrize(("least", "warned"), [("2", False), ("3", True), ("9", True)])
-def test_a_min_keep_that_keeps_all_is_warned_about(run: Run, least: str, warned: bool) -> None:
+def test_a_min_keep_that_keeps_all_gives_a_warning(run: Run, least: str, warned: bool) -> None:
     save_file({"x": torch.ones(4, 3, 2, 2)}, "x.safetensors")
     given = f"apply x.safetensors -o y.safetensors --seed 7 --over 0,1 --min-keep {least}"
     words = given.split()

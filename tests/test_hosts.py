@@ -1,4 +1,4 @@
-"""Containers and hosts that share a folder: what one writes, another does not take for stale."""
+"""Containers and hosts that share a folder: none removes unfinished files of another."""
 
 import os
 import shlex
@@ -39,7 +39,7 @@ def unfinished() -> list[Path]:
 def at_work() -> "subprocess.Popen[bytes]":
     """A run that is stopped while it writes y.safetensors."""
     save_file({"x": torch.rand(1 << 24)}, "x.safetensors")
-    for _ in range(20):  # a quick machine may end the run before it is stopped
+    for _ in range(20):  # on a fast machine the run may end before it is stopped
         process = subprocess.Popen(command("-o", "y.safetensors"), stderr=-1)
         while process.poll() is None and not unfinished():
             pass
@@ -57,7 +57,7 @@ def test_another_container_leaves_an_unfinished_file_alone(
     at_work: "subprocess.Popen[bytes]",
 ) -> None:
     (stopped,) = unfinished()
-    assert elsewhere("-o", "y.safetensors").returncode == 0  # it sweeps, and is quicker
+    assert elsewhere("-o", "y.safetensors").returncode == 0  # it removes stale files
     assert stopped.exists()
     at_work.send_signal(signal.SIGCONT)
     _, errors = at_work.communicate()

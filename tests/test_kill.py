@@ -108,9 +108,9 @@ class Loop:
         self._numbers = random.Random(0)
 
     def round(self, *runs: list[str]) -> None:
-        """Kill runs that are at work at once, and those that resume them, until each is quicker.
+        """Kill runs that run at the same time, and the runs that resume them, until each has ended.
 
-        One goes on with the kernel in C where another was killed with numpy.
+        The kernel in C and numpy are used at random, also when a run is resumed.
         """
         left, more, tries = [*runs], ["-q"], 0
         while left:
@@ -119,25 +119,25 @@ class Loop:
                 self._start([*words, *WORDS, *more], DROPCLI_KERNEL=kernel)
                 for words, kernel in zip(left, kernels, strict=True)
             ]
-            # Later each time, or the round would have no end.
+            # Later each time, otherwise the round would not end.
             share = self._numbers.uniform(0.1, 1) + tries / 2
             at = time.monotonic() + share * self._duration
             killed = [run.is_killed(at) for run in started]
             left = [words for words, again in zip(left, killed, strict=True) if again]
             self.kills += len(left)
-            self._duration *= 1.03 if left else 0.9  # of the machine as it is now
+            self._duration *= 1.03 if left else 0.9  # for the present load of the machine
             more, tries = ["-q", "--resume"], tries + 1
 
     def finished(self) -> None:
-        """Hold what is there to an uninterrupted run."""
-        # Orphans of a killed run take a moment to end.
+        """Compare the outputs with those of an uninterrupted run."""
+        # Orphans of a killed run need some time to end.
         assert wait_for(lambda: outputs("out") == self.whole)
         lines = (line for path in Path("out").glob("*.jsonl") for line in journal("out", path.name))
         assert {line["output"] for line in lines if "output" in line} == set(self.whole)
 
 
 def outputs(folder: str) -> dict[str, bytes]:
-    """Every file below a folder but journals."""
+    """All files below a folder, without journals."""
     return {name: data for name, data in tree(folder).items() if not name.endswith(".jsonl")}
 
 

@@ -83,7 +83,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", ["x.pt", "x.safetensors", "x"])
 @pytest.mark.parametrize("case", KINDS)
-def test_what_a_file_looks_like_is_said(run: Run, case: str, name: str) -> None:
+def test_the_kind_of_a_file_is_reported(run: Run, case: str, name: str) -> None:
     data, looks, code = KINDS[case]
     Path(name).write_bytes(data)
     result = run("info", name, "--json")
@@ -101,7 +101,7 @@ def test_an_empty_file_is_called_empty(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [bytes(500), bytes(4) + TENSORS[4:], b"\xa5\5" * 300])
-def test_what_looks_like_nothing_is_called_neither(run: Run, data: bytes) -> None:
+def test_a_file_of_unknown_kind_has_neither_format(run: Run, data: bytes) -> None:
     Path("x.pt").write_bytes(data)
     assert f"x.pt: {NEITHER}\nhint: " in run("info", "x.pt").err
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_packed_by_zip_is_read_without_its_folders(run: Run) -> Non
 
 
 @pytest.mark.skipif(not shutil.which("zip"), reason="needs the zip command")
-def test_a_compressed_checkpoint_is_told_how_to_be_packed(run: Run) -> None:
+def test_a_compressed_checkpoint_gets_a_hint(run: Run) -> None:
     packed("-r")
     result = run("info", "x.pt", "--json")
     assert (result.code, result.errors) == (1, ["compressed-member"])

@@ -30,18 +30,18 @@ from tests.builders import (
 )
 from tests.conftest import Run, shell
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch's, of quantized tensors and protocols
+pytestmark = pytest.mark.filterwarnings("ignore")  # about quantized tensors and protocols
 
 ONES = {"0": (6, numpy.arange(6, dtype="<f4").tobytes())}
 
 
 def loaded(path: str, **options: Any) -> Any:
-    with warnings.catch_warnings(action="ignore"):  # of protocols, and of sources of modules
+    with warnings.catch_warnings(action="ignore"):  # about protocols and sources of modules
         return torch.load(path, **{"weights_only": False, **options})
 
 
 def written(run: Run, data: bytes, *options: object) -> Any:
-    """What is in the output, whose other half is held to be in order."""
+    """Apply, check the report and the archive, and return the loaded output."""
     Path("x.pt").write_bytes(data)
     result = run("apply", "x.pt", "-fqo", "y.pt", "--seed", 1, *options)
     assert (result.code, result.err) == (0, "")
@@ -53,14 +53,14 @@ def written(run: Run, data: bytes, *options: object) -> Any:
 
 
 def parts_of(content: Any) -> dict[str, bytes]:
-    """Everything in an object, as torch pickles it."""
+    """All parts of an object, as torch pickles them."""
     with zipfile.ZipFile(io.BytesIO(saved(content))) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     return {name: data for name, data in members.items() if "serialization_id" not in name}
 
 
 def _model() -> torch.nn.Module:
-    """`module` is a key in it, and a word in the ids of classes."""
+    """A model with the key `module`, which is also a word in the ids of classes."""
     inner = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     return torch.nn.DataParallel(torch.nn.Sequential(inner, torch.nn.Linear(2, 2)))
 
@@ -78,7 +78,7 @@ def _various() -> dict[str, Any]:
     return {
         "tied": [base, base.t(), base],
         "strided": torch.randn(4, 6)[::2, 1::2],
-        "odd": torch.ones(3, dtype=torch.uint8),  # what follows it is not aligned
+        "odd": torch.ones(3, dtype=torch.uint8),  # the next storage is not aligned
         "half": torch.randn(5, 5).half(),
         "bf16": torch.randn(5, 5).bfloat16(),
         "complex": torch.randn(3, dtype=torch.complex64),
@@ -103,10 +103,10 @@ def test_what_is_in_a_file_is_in_the_output(run: Run, make: Any, protocol: int) 
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_protocol_0_is_named_as_the_reason(run: Run, zipped: bool) -> None:
+def test_protocol_0_is_the_reason_in_the_message(run: Run, zipped: bool) -> None:
     options: dict[str, Any] = {"_use_new_zipfile_serialization": zipped, "pickle_protocol": 0}
     torch.save(torch.ones(3), "x.pt", **options)
-    with pytest.raises(AssertionError):  # so is the file of no use to torch
+    with pytest.raises(AssertionError):  # torch cannot read the file either
         torch.load("x.pt", weights_only=False)
     result = run("apply", "x.pt", "-o", "y.pt")
     assert (result.code, "protocol 0" in result.err) == (1, True)
@@ -129,7 +129,7 @@ def test_torch_loads_weights_only_what_it_did_before(run: Run) -> None:
 
 
 def test_outputs_do_not_depend_on_the_run(run: Run) -> None:
-    """Nor on torch: the members, their order and their headers are ours."""
+    """Nor on torch: dropcli itself writes the members, their order and their headers."""
     written(run, numbered_legacy({"x": torch.ones(2), "y": torch.ones(3)}), "-p", 0)
     with zipfile.ZipFile("y.pt") as archive:
         names = ["data.pkl", "byteorder", "data/0", "data/1", "version", "dropcli.json"]
@@ -161,7 +161,7 @@ def test_strings_of_python_2(run: Run) -> None:
 
 
 def test_numbers_of_python_2(run: Run) -> None:
-    """Decimal ones are keys in the states of optimizers; torch's safe loader knows none."""
+    """Decimal numbers are keys in states of optimizers; torch's safe loader rejects them."""
     numbers = [1, -7, 10**12, 140052731584, 0]
     pairs = b"".join(b"I%d\n" % number + b"L%dL\n" % number for number in numbers)
     state = b"}(" + pairs + b"u"
@@ -172,7 +172,7 @@ def test_numbers_of_python_2(run: Run) -> None:
 
 
 def test_bytes_of_python_2_that_are_no_text(run: Run) -> None:
-    """One chooses the encoding in which torch reads such a file, and does so afterwards."""
+    """The user chooses an encoding when loading such a file, also after dropout."""
     raw = bytes(range(256))
     pickled = b"\x80\x02}(" + string2("raw") + long_string2(raw) + string2("\xe9") + b"N"
     pickled += string2("x") + tensor2("0", 6, 6) + b"u."
@@ -193,7 +193,7 @@ def _part(key: str, offset: int, count: int) -> bytes:
 
 
 def test_views_of_storages(run: Run) -> None:
-    """Of the part from 1 to 5 of a storage, elements 2 and 3 are 3 and 4 of the whole."""
+    """In the part from 1 to 5 of a storage, elements 2 and 3 are 3 and 4 of the storage."""
     parts = [
         tensor2("0", 6, 2, offset=2, part=_part("9", 1, 4)),
         tensor2("0", 6, 2, part=_part("9", 1, 4)),
@@ -208,7 +208,7 @@ def test_views_of_storages(run: Run) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Storages are parts of one, with keys that the memo holds."""
+    """Writes storages as parts of one, with keys in the memo."""
 
     key = "a key"
 
@@ -220,7 +220,7 @@ class _Pickler(pickle.Pickler):
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_what_the_memo_loses_is_written_again(run: Run, protocol: int) -> None:
+def test_removed_memo_entries_are_written_again(run: Run, protocol: int) -> None:
     buffer = io.BytesIO()
     content = [torch.ones(4), _Pickler.key, torch.ones(4), {_Pickler.key: _Pickler.key}]
     _Pickler(buffer, protocol).dump(content)
@@ -254,7 +254,7 @@ def test_parts_that_cannot_be_written(run: Run, pickled: bytes, code: str) -> No
     assert not Path("y.pt").exists()
 
 
-# What else works with them as with zip files.
+# Other features that work as with zip files.
 
 
 def test_info_says_that_a_file_is_legacy(run: Run) -> None:
@@ -305,7 +305,7 @@ def test_an_output_is_applied_to_again(run: Run) -> None:
     assert file["format"] == "pt"
 
 
-def test_classes_of_other_packages_are_carried_on(run: Run) -> None:
+def test_classes_of_other_packages_are_copied(run: Run) -> None:
     pickled = b"\x80\x02}(" + string2("x") + tensor2("0", 6, 6) + string2("o")
     pickled += g("mypackage.things", "Thing") + b")\x81}" + string2("a") + b"K\1sbu."
     Path("x.pt").write_bytes(legacy_file(pickled, ONES))
@@ -314,7 +314,7 @@ def test_classes_of_other_packages_are_carried_on(run: Run) -> None:
     assert "mypackage.things.Thing" in result.err
 
 
-def test_what_is_behind_the_storages_is_left_out_and_said(run: Run) -> None:
+def test_data_after_the_storages_is_left_out_with_a_warning(run: Run) -> None:
     Path("x.pt").write_bytes(legacy({"x": torch.ones(6)}) * 2)
     result = run("apply", "x.pt", "-o", "y.pt", "--json")
     assert (result.code, result.warnings) == (0, ["file-note", "file-note"])
@@ -323,7 +323,7 @@ def test_what_is_behind_the_storages_is_left_out_and_said(run: Run) -> None:
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("lead", range(4))
 def test_pickles_larger_than_what_is_read_at_first(run: Run, lead: int, protocol: int) -> None:
-    """Wherever in an opcode the first part ends."""
+    """The first part may end at any byte of an opcode."""
     content = {"x": torch.ones(3), "lead": "t" * lead, "numbers": [*range(300, 30_000)]}
     content |= {f"key {number}": f"text {number}" for number in range(1000)}
     after = written(run, numbered_legacy(content, protocol), "-p", 0)
@@ -344,7 +344,7 @@ def test_keys_of_storages_at_the_end_of_what_is_read_at_first(run: Run) -> None:
 
 @pytest.mark.parametrize("size", [100, 70_000])
 def test_an_opcode_that_leaves_its_frame(run: Run, size: int) -> None:
-    """Readers differ in what they make of it."""
+    """Implementations of pickle treat it differently."""
     text = b"X" + (size - 4).to_bytes(4, "little") + bytes(size - 4)
     pickled = b"\x80\x04\x95" + size.to_bytes(8, "little") + text + b"."
     Path("x.pt").write_bytes(legacy_file(pickled, {}) + bytes(200))

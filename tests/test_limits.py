@@ -1,4 +1,4 @@
-"""Memory, start-up, and what is not imported: promises that hold for files of any size."""
+"""Limits of memory, start-up time and imports, for files of any size."""
 
 import os
 import shlex

@@ -32,7 +32,7 @@ SETTINGS = (
 
 
 def by_hand(x: torch.Tensor, keep: torch.Tensor, p: float, fill: float | None) -> torch.Tensor:
-    """What torch makes of a tensor and a mask."""
+    """The product of a tensor and a mask, computed with torch."""
     scaled = x * (keep.to(x.dtype) / (1 - p if p < 1 else 1))
     return scaled if fill is None else torch.where(keep, scaled, torch.tensor(fill, dtype=x.dtype))
 
@@ -189,7 +189,7 @@ def test_memory_is_constant() -> None:
 
 
 class Counting(ThreadPoolExecutor):
-    """An executor that counts what it is given."""
+    """An executor that counts its calls."""
 
     submitted = 0
 

@@ -1,4 +1,4 @@
-"""Masks: the frozen contract, and what must stay true because of it."""
+"""Masks: the frozen contract, and its consequences."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What the user reads: every message of the sources, held to the rules of plain English."""
+"""All messages in the sources follow the rules of plain English."""
 
 import re
 from collections import defaultdict
@@ -15,7 +15,7 @@ BANNED = re.compile(
     r"lives?|goes by|is called by|save for|of its own accord)\b",
     re.IGNORECASE,
 )
-# The same fault, in what is typed and in what a file or a tensor can take.
+# The same error for an argument, and for a value that a file or a tensor cannot hold.
 IN_TWO_CLASSES = {"bad-fill", "closed", "no-match", "no-source", "other-settings"}
 
 
@@ -38,7 +38,7 @@ def test_only_like_values_are_compared(listed: list[Message]) -> None:
     assert {m.code for m in listed if re.search(r"\bexpected\b.*\bgot\b", m.text)} <= COMPARISONS
 
 
-def test_no_word_is_old_or_makes_software_human(listed: list[Message]) -> None:
+def test_words_are_modern_and_do_not_personify_software(listed: list[Message]) -> None:
     for message in listed:
         assert not BANNED.search(literal(f"{message.text} {message.hint}")), message
 
@@ -52,7 +52,7 @@ def test_a_code_is_kebab_case_and_of_one_class(listed: list[Message]) -> None:
     assert {code for code in kinds if len(kinds[code] - {"Notice"}) > 1} <= IN_TWO_CLASSES
 
 
-def test_the_transcript_is_what_commands_say() -> None:
-    """After messages have changed, `python -m tests.transcript` writes it anew."""
+def test_the_transcript_is_what_commands_print() -> None:
+    """After a change of messages, run `python -m tests.transcript` to update it."""
     written = TRANSCRIPT.read_text()
     assert list(retold(written)) == written.splitlines()

@@ -1,4 +1,4 @@
-"""What people type by mistake, and the hint that shows what they meant."""
+"""Typing errors, and the hint that shows what was meant."""
 
 from pathlib import Path
 
@@ -209,19 +209,19 @@ def test_what_was_meant_is_quoted(run: Run) -> None:
     assert "hint: dropcli apply 'my file.safetensors' -o OUTPUT\n" in result.err
 
 
-def test_words_are_inputs_where_such_files_exist(run: Run) -> None:
+def test_words_are_inputs_if_such_files_exist(run: Run) -> None:
     torch.save(torch.ones(4, 3), "no")
     assert run("apply", "x.pt", "--rescale", "no", "-o", "out").code == 0
 
 
-def test_data_that_waits_in_a_pipe_is_seen() -> None:
+def test_waiting_data_in_a_pipe_is_detected() -> None:
     for command in ("apply -o y.pt", "info"):
         done = shell(f"cat x.pt | dropcli {command}")
         assert done.stderr.endswith(b"hint: add - to read standard input\n")
         assert b"--help" in shell(f"dropcli {command} < /dev/null").stderr
 
 
-def test_help_wins(run: Run) -> None:
+def test_help_has_priority(run: Run) -> None:
     assert run("apply", "x.pt", "--rescale", "no", "-p", "7", "--help").code == 0
 
 
@@ -270,7 +270,7 @@ NO_INPUTS = {
 
 
 @pytest.mark.parametrize("words", NO_INPUTS)
-def test_an_input_that_is_not_there_has_its_hint(run: Run, words: str) -> None:
+def test_a_missing_input_has_its_hint(run: Run, words: str) -> None:
     result = run(*words.split(" "))
     error, hint = result.err.splitlines()
     assert (result.code, error[:7], hint) == (1, "error: ", f"hint: {NO_INPUTS[words]}")

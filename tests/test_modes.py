@@ -1,4 +1,4 @@
-"""`--mode`: what one decision covers, by the names that people know."""
+"""`--mode`: what one decision covers, by the usual names."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_whole_samples_drop(run: Run) -> None:
     ("mode", "meant"),
     [("channel", "--over 0,3"), ("pixel", "--over 0,1,2"), ("patch:4", "--over 0,1:4,2:4")],
 )
-def test_channels_last_is_noticed(run: Run, mode: str, meant: str) -> None:
+def test_channels_last_gives_a_warning(run: Run, mode: str, meant: str) -> None:
     def codes(shape: tuple[int, ...], *options: object) -> list[str]:
         save_file({"x": torch.ones(shape)}, "x.safetensors")
         result = run("apply", "x.safetensors", "-fo", "y.safetensors", "--json", *options)
