@@ -210,3 +210,31 @@ def test_without_the_extra() -> None:
     done = shell(f'python -c "{code}" info s3://bucket/x.pt')
     assert done.returncode == 1
     assert b"pip install 'dropcli[remote]'" in done.stderr
+
+
+def test_looking_at_objects(run: Run, store: Store, faulty: Faulty) -> None:
+    """What is shown of objects is what is shown of the same files, and only a part is read."""
+    tensors = {"images": torch.rand(64, 3, 128, 128), "label": torch.arange(64)}
+    for name in ("x.safetensors", "x.pt"):
+        save_file(tensors, name) if name[2:] == "safetensors" else torch.save(tensors, name)
+        url = store.put(name, Path(name).read_bytes())
+        proxy = faulty(lambda method, path: None)
+        shown, same = run("preview", url, "--seed", "1"), run("preview", name, "--seed", "1")
+        assert (shown.code, shown.err) == (same.code, same.err) == (0, "")
+        assert shown.out.splitlines()[1:] == same.out.splitlines()[1:]
+        requests = [method for method, _ in proxy.seen if method == "GET"]
+        assert 0 < len(requests) < 80  # a run of elements each, at most
+        assert run("info", "--stats", url).code == 0
+        for command in ("mask", "apply"):
+            output = f"{store.url}/{command}-{name}"
+            words = ("-o", output, "--seed", "1", "-q", "--stats", f"{command}-{name}.html")
+            assert run(command, url, *words).code == 0
+            assert "<img" in Path(f"{command}-{name}.html").read_text()
+        result = run("diff", url, f"{store.url}/apply-{name}", "--json")
+        changed = {t["name"]: t["status"] for t in result.json["files"][0]["tensors"]}
+        assert (result.code, changed) == (4, {"images": "changed", "label": "equal"})
+        like = ("-o", "m.pt", "--like", f"{store.url}/apply-{name}")
+        assert run("mask", url, *like, "-qf").code == 0
+    assert run("preview", store.url, "--seed", "1", "-o", f"{store.url}/sheet.html").code == 0
+    assert b"Preview of apply-x.pt" in store.get("sheet.html")
+    assert run("diff", store.url, store.url, "--json").errors == ["not-found"]

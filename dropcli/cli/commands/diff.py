@@ -32,7 +32,9 @@ def diff(
         raise UsageError("two-from-stdin", "standard input cannot be both files")
     with signals.deferred():
         from dropcli.contents import compare
+        from dropcli.files import check_urls
         from dropcli.pipeline import Report
+    check_urls([one, two])
     try:
         found = compare(one, two)
     except DropcliError as error:
