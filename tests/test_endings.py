@@ -66,6 +66,27 @@ def test_a_disk_that_is_full_for_piped_input() -> None:
     assert not Path("y.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("preview x.safetensors", "sheet.png"),
+        ("preview x.safetensors", "sheet.html"),
+        ("mask x.safetensors", "m.safetensors"),
+        ("mask x.safetensors", "m.pt"),
+        *(
+            ("apply x.safetensors -qo /dev/null", f"r.{s}")
+            for s in ("html", "md", "png", "svg", "pdf")
+        ),
+    ],
+)
+def test_a_disk_that_is_full_for_pages_and_masks(words: str, name: str) -> None:
+    save_file({f"x{number}": torch.rand(9, 9) for number in range(20)}, "x.safetensors")
+    option = "--stats" if words.startswith("apply") else "-o"
+    done = limited(1, f"{words} {option} {name}")
+    assert (done.returncode, done.stderr) == (1, f"error: {name}: file too large\n".encode())
+    assert {path.name for path in Path().iterdir()} == {"x.safetensors"}
+
+
 def test_a_device_that_is_full() -> None:
     sample("x.safetensors")
     for output in ("/dev/full", "- > /dev/full"):

@@ -157,6 +157,12 @@ CLOSED = {
     "apply x.safetensors -o -": {">&-": 2, "2>&-": 0, "2>/dev/full": 0, ">/dev/full": 1},
     "apply - -fo y.safetensors": {"<&-": 1},
     "info x.safetensors --json": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "info x.safetensors --stats": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "diff x.safetensors other.safetensors": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "preview x.safetensors": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "preview x.safetensors -o sheet.html": {">&-": 1, ">/dev/full": 1, "2>&-": 0},
+    "mask x.safetensors -fo y.safetensors": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
+    "mask x.safetensors -o -": {">&-": 2, "2>&-": 0, ">/dev/full": 1},
     "--help": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
     "apply --help": {">&-": 1, "2>&-": 0, ">/dev/full": 1},
     "apply": {">&-": 2, "2>/dev/full": 2},
@@ -177,6 +183,7 @@ def test_e01_closed_and_full_streams_have_their_exit_codes(command: str) -> None
         assert done.returncode == code, redirection
         assert b"Traceback" not in done.stderr + done.stdout
         assert done.stderr.count(b"error: ") == (1 if code and "2>" not in redirection else 0)
+        assert not (code and Path("sheet.html").exists())
     assert Path("x.safetensors").read_bytes() == before
 
 
@@ -185,6 +192,10 @@ def test_e01_closed_and_full_streams_have_their_exit_codes(command: str) -> None
     [
         "info -v x.safetensors",
         "info --json x.safetensors",
+        "info --stats -v x.safetensors",
+        "preview -v x.safetensors",
+        "diff -v x.safetensors data/x.safetensors",
+        "mask x.safetensors -vfo y.safetensors",
         "apply x.safetensors -fvo y.safetensors",
         "apply x.safetensors -fo y.safetensors --json",
         "apply x.safetensors -o - -q",
