@@ -1,4 +1,4 @@
-"""safetensors headers, good and hostile: never less strict than the safetensors library."""
+"""safetensors headers, good and hostile: we are as strict as the safetensors library."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_info_shows_what_is_there(run: Run) -> None:
     assert "k: v" in text
 
 
-def test_info_of_several_files_goes_on(run: Run) -> None:
+def test_info_of_several_files_continues_after_an_error(run: Run) -> None:
     save_file({"x": torch.ones(2)}, "x.safetensors")
     Path("bad").write_bytes(b"?")
     result = run("info", "x.safetensors", "bad", "missing", "--json")

@@ -1,4 +1,4 @@
-"""Errors of many files that have one cause, and what is said about words that are no files."""
+"""Errors of many files with one cause, and errors about words that are not files."""
 
 import os
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_two_causes_are_two_errors(run: Run) -> None:
     assert errors[1].startswith("error: emb/007.pt: ")
 
 
-def test_settings_that_fit_no_file_leave_files_in_place_alone(run: Run) -> None:
+def test_settings_that_fit_no_file_change_no_file_in_place(run: Run) -> None:
     embeddings(12)
     before = tree("emb")
     result = run("apply", "emb", "--in-place", "--over", "5", *SETTINGS, "--json")
@@ -80,7 +80,7 @@ def test_settings_that_fit_no_file_leave_files_in_place_alone(run: Run) -> None:
     assert tree("emb") == before
 
 
-def test_verify_says_once_what_many_files_lack(run: Run) -> None:
+def test_verify_reports_once_what_many_files_lack(run: Run) -> None:
     embeddings(3)
     Path("source").mkdir()
     result = run("verify", "emb", "--source", "source", "--json")
@@ -96,7 +96,7 @@ def test_verify_says_once_what_many_files_lack(run: Run) -> None:
         ("hf://datasets/user/data/x.pt", "hf download --repo-type dataset user/data x.pt"),
     ],
 )
-def test_urls_that_are_not_read_are_refused(run: Run, url: str, download: str) -> None:
+def test_unsupported_urls_are_refused(run: Run, url: str, download: str) -> None:
     sample("x.pt")
     for words in (
         ("apply", url, "-o", "y.pt"),
@@ -131,7 +131,7 @@ def test_a_folder_that_is_called_like_a_url_is_a_folder(run: Run) -> None:
     assert run("apply", "s3://bucket/x.pt", "-o", "y.pt", *SETTINGS).code == 0
 
 
-def test_words_that_are_taken_for_inputs_are_named(run: Run) -> None:
+def test_words_that_are_parsed_as_inputs_are_named(run: Run) -> None:
     sample("x.pt")
     result = run("apply", "x.pt", "labels", "-o", "y.pt", "-k", "images", "--json")
     assert (result.code, result.errors) == (2, ["not-a-folder"])

@@ -1,4 +1,4 @@
-"""Which tensors are dropped by default: those that look like data, and no labels or state."""
+"""Tensors that are dropped by default: those that look like data, not labels or state."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def actions(run: Run, tensors: Tensors, *options: object) -> dict[str, tuple[str, Any]]:
-    """What a run does with each tensor, and why; the bytes on disk agree."""
+    """The action of a run for each tensor, with the reason; the bytes on disk agree."""
     save_file(tensors, "x.safetensors")
     result = run("apply", "x.safetensors", "-fo", "y.safetensors", "--seed", 1, "--json", *options)
     assert result.code == 0, result.err
@@ -43,7 +43,7 @@ def test_scalars_beside_other_tensors(run: Run) -> None:
         "label": ("copied", "a scalar beside other tensors"),
         "loss": ("copied", "a scalar beside other tensors"),
     }
-    # A scalar that is alone is data: 64 copies are enough for one to drop.
+    # A single scalar is data: 64 copies are enough for one to drop.
     torch.save(torch.tensor(2.5), "s.pt")
     assert run("apply", "s.pt", "-o", "out/", "--copies", 64, "--seed", 1, "-q").code == 0
     assert {float(torch.load(path)) for path in Path("out").glob("*.pt")} == {0.0, 5.0}
@@ -87,7 +87,7 @@ def test_one_value_per_sample(run: Run, shape: tuple[int, ...]) -> None:
         "tokens": ("copied", None),
         "emb": ("dropped", None),
     }
-    # Of another length, of one column, the name of a bias, or with tensors that disagree: data.
+    # Another length, one column, the name of a bias, or different numbers of samples: data.
     others: list[Tensors] = [
         {"rewards": torch.rand(59) + 1, "emb": with_floats["emb"]},
         {"rewards": rewards, "emb": torch.rand(60, 1) + 1},
@@ -140,7 +140,7 @@ def test_a_checkpoint_keeps_its_state(run: Run) -> None:
     assert after["optim"]["state"][0]["step"] == 1
 
 
-def test_memory_that_is_shared_with_a_label_is_left_alone(run: Run) -> None:
+def test_memory_that_is_shared_with_a_label_is_not_changed(run: Run) -> None:
     x = torch.rand(20, 4) + 1
     torch.save({"a": x, "label": x, "b": torch.rand(20, 4) + 1}, "x.pt")
     result = run("apply", "x.pt", "-o", "y.pt", "--seed", 1, "--json")
@@ -215,14 +215,14 @@ def test_an_empty_tensor_and_a_p_that_drops_nothing_are_no_error(run: Run) -> No
     assert run("apply", "x.safetensors", "-fo", "y.safetensors", "-p", 1e-9).code == 0
 
 
-def test_a_file_of_arrays_is_called_that(run: Run) -> None:
+def test_a_file_of_numpy_arrays_is_reported_as_such(run: Run) -> None:
     torch.save({"a": np.ones(3)}, "x.pt")
     result = run("apply", "x.pt", "-o", "y.pt", "--json")
     assert (result.code, result.errors) == (1, ["nothing-selected"])
     assert "numpy" in result.err
 
 
-def test_standard_input_too(run: Run) -> None:
+def test_standard_input_has_the_same_errors(run: Run) -> None:
     save_file({"images": torch.ones(5).byte()}, "x.safetensors")
     with redirected(0, "x.safetensors", os.O_RDONLY):
         result = run("apply", "-", "-o", "y.safetensors", "--seed", 1, "--json")

@@ -22,8 +22,8 @@ def test_the_rule_is_recorded_and_verified(run: Run) -> None:
         assert run("verify", "y.safetensors", "--source", "x.safetensors").code == 0
 
 
-def test_outputs_of_before_there_were_rules_are_verified(run: Run) -> None:
-    """Their provenance has no rule, and they have every float tensor dropped."""
+def test_outputs_from_before_the_rules_are_verified(run: Run) -> None:
+    """Their provenance has no rule, and all their float tensors are dropped."""
     tensors = {"x": torch.rand(9, 9), "label": torch.rand(9, 9)}
     save_file(tensors, "x.safetensors")
     run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1, "--all-floats")
@@ -70,7 +70,7 @@ def test_resuming_across_rules_is_refused_with_a_hint(run: Run, in_place: bool) 
     assert result.json["errors"][0]["hint"]
 
 
-def test_a_run_of_before_there_were_rules_is_resumed_with_all_floats(run: Run) -> None:
+def test_a_run_from_before_the_rules_is_resumed_with_all_floats(run: Run) -> None:
     for number in range(3):
         labelled(f"data/{number}.safetensors")
     good = Path("data/1.safetensors").read_bytes()

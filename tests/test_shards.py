@@ -1,4 +1,4 @@
-"""--shard: runs that do not know of one another, and one that gathers what they did."""
+"""--shard: independent runs, and one that gathers their results."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ SHARDS = 4
 
 @pytest.fixture
 def many(run: Run) -> dict[str, bytes]:
-    """60 files; gives what one run makes of them, which is in `whole`."""
+    """60 files; returns the outputs of one run, which are in `whole`."""
     for number in range(60):
         sample(f"data/{number % 3}/{number:02}.{'pt' if number % 2 else 'safetensors'}", number)
     assert run("apply", "data", "-o", "whole", *SETTINGS, "-q", "-j", 1).code == 0
@@ -33,7 +33,7 @@ def many(run: Run) -> dict[str, bytes]:
 
 
 def outputs(folder: str) -> dict[str, bytes]:
-    """All files below a folder but journals."""
+    """All files below a folder, without journals."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -43,7 +43,7 @@ def outputs(folder: str) -> dict[str, bytes]:
 
 
 def shard(number: int, *words: object, out: str = "out", of: int = SHARDS) -> list[str]:
-    """The words that do one shard."""
+    """The command line for one shard."""
     target = ["--in-place"] if out == "" else ["-o", out]
     return ["data", *target, *WORDS, "-q", "--shard", f"{number}/{of}", *map(str, words)]
 
@@ -68,7 +68,7 @@ def last_of(number: int) -> str:
 
 
 def totals(document: Any) -> list[Any]:
-    """What one report has in common with another of the same files, written or skipped."""
+    """The totals of a report, which do not depend on whether files are written or skipped."""
     return [{**file, "status": "", "output": ""} for file in document["files"]]
 
 
@@ -103,14 +103,14 @@ def test_shards_are_disjoint_complete_and_stable(
         sample(f"data/{name}")
     before = owners()
     assert set(before) == some
-    for name, number in before.items():  # as anyone can derive it
+    for name, number in before.items():  # by the formula of the guide
         digest = hashlib.sha256(name.encode()).digest()
         assert number == int.from_bytes(digest) % total + 1
     sample(f"data/{added}")
     assert owners() | before == owners()
 
 
-def test_shards_at_once_and_one_run_make_the_same(many: dict[str, bytes], run: Run) -> None:
+def test_concurrent_shards_make_the_files_of_one_run(many: dict[str, bytes], run: Run) -> None:
     processes = [start(shard(number)) for number in range(1, SHARDS + 1)]
     assert [(process.communicate(), process.returncode) for process in processes] == [
         ((b"", b""), 0)
@@ -137,7 +137,7 @@ def test_a_killed_shard_is_gathered(many: dict[str, bytes], run: Run) -> None:
     for process in processes:
         process.communicate()
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL, 0]
-    # Resumed with another number of shards, and a file that is new, then gathered.
+    # Resumed with another number of shards and a new file, then gathered.
     sample("data/new.pt", 1)
     assert shell(" ".join(["dropcli apply", *shard(2, "--resume", of=7)])).returncode == 0
     gathered = run("apply", "data", "-o", "out", *SETTINGS, "--resume", "--json")
@@ -152,7 +152,7 @@ def test_shards_in_place(many: dict[str, bytes], run: Run, refuse: Refuse) -> No
     whole = run("apply", "data", "-o", "whole", *SETTINGS, "--resume", "--json")
     for number in range(1, SHARDS):
         assert run("apply", *shard(number, out="")).code == 0
-    # Not twice: neither the same shard, nor with another number of shards, nor all.
+    # Files are not dropped twice: by the same shard, other shards, or a run over all files.
     for words in (shard(1, out=""), shard(1, out="", of=3), ["data", "--in-place", *WORDS]):
         assert refuse("apply", *words).code == "interrupted-run"
     gathered = run("apply", "data", "--in-place", *SETTINGS, "--resume", "--json")
@@ -169,7 +169,7 @@ def test_an_empty_shard_is_done_at_once(run: Run) -> None:
     assert list(outputs("out")) == ["a.pt"]
 
 
-def test_a_shard_without_selected_tensors_leaves_the_judgement_to_the_gathering_run(
+def test_a_shard_without_selected_tensors_leaves_the_error_to_the_gathering_run(
     run: Run,
 ) -> None:
     for number in range(6):
@@ -187,7 +187,7 @@ def test_a_shard_without_selected_tensors_leaves_the_judgement_to_the_gathering_
 @pytest.mark.parametrize(
     "text", ["0/8", "9/8", "a/b", "8", "/", "", "1/0", "-1/8", "1/8/2", "1.0/8"]
 )
-def test_what_is_no_shard_is_one_error(refuse: Refuse, text: str) -> None:
+def test_a_wrong_shard_is_one_error(refuse: Refuse, text: str) -> None:
     sample("data/a.pt")
     words = ["data", "-o", "out", *WORDS, f"--shard={text}"]
     assert refuse("apply", *words, exit_code=2).code == "bad-shard"
@@ -196,7 +196,7 @@ def test_what_is_no_shard_is_one_error(refuse: Refuse, text: str) -> None:
     assert caught.value.code == "bad-shard"
 
 
-def test_what_does_not_go_with_a_shard(refuse: Refuse) -> None:
+def test_options_that_exclude_a_shard(refuse: Refuse) -> None:
     sample("data/a.pt")
     words = ["apply", "data", "-o", "out", "--shard", "1/8"]
     assert refuse(*words, exit_code=2).code == "shard-without-seed"
@@ -211,15 +211,15 @@ def test_other_settings_are_refused_by_name(many: dict[str, bytes], run: Run) ->
         result = run(*words, *more)
         assert (result.code, result.errors) == (2, ["other-settings"])
         assert result.err.startswith("error: out/dropcli.1-of-4.jsonl: ")
-    # A run that replaces everything leaves no journal of the shards.
+    # A run that replaces everything removes the journals of the shards.
     assert run(*words, "--force").code == 0
     assert [path.name for path in Path("out").glob("*.jsonl")] == ["dropcli.jsonl"]
-    # And so do shards with other settings.
+    # So do shards with other settings.
     assert run("apply", *shard(1, "--force")).code == 0
     assert [path.name for path in Path("out").glob("*.jsonl")] == ["dropcli.1-of-4.jsonl"]
 
 
-def test_a_run_waits_for_no_shard_and_a_shard_for_no_run(many: dict[str, bytes]) -> None:
+def test_runs_and_shards_do_not_wait_for_each_other(many: dict[str, bytes]) -> None:
     more_files()
     process = start(shard(1, "-j", 1), **held_at(last_of(1)))
     assert wait_for(lambda: len(list(Path("out").glob("*.safetensors"))) > 5)

@@ -1,4 +1,4 @@
-"""The recipe for SLURM, on a real one of a single machine, which root can start.
+"""The recipe for SLURM, on a real SLURM of one machine, which root can start.
 
 apt-get install slurm-wlm munge
 pytest -m slow tests/test_slurm.py
@@ -32,7 +32,7 @@ pytestmark = [
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A controller and a node; gives the variables that its commands need."""
+    """A controller and a node; returns the variables that their commands need."""
     folder = tmp_path / "slurm"
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)

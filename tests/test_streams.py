@@ -1,4 +1,4 @@
-"""Files that would get the same masks, because they have one name in mask keys."""
+"""Files that would get the same masks, because they have the same name in mask keys."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def x() -> torch.Tensor:
     return tensor
 
 
-def test_a_seed_for_every_pipe_is_noticed() -> None:
+def test_pipes_with_one_seed_give_a_warning() -> None:
     for words, noticed in (
         ("--seed 1", True),
         ("", False),
@@ -34,7 +34,7 @@ def test_a_seed_for_every_pipe_is_noticed() -> None:
     assert codes(done.stdout, "warnings") == []
 
 
-def test_files_of_one_stream_are_noticed(run: Run) -> None:
+def test_files_with_one_stream_give_a_warning(run: Run) -> None:
     result = run("apply", "x.pt", "x.safetensors", "-o", "out", "--seed", 1, "--json")
     assert (result.code, result.warnings) == (0, ["same-stream"])
     assert all(name in result.err for name in ("'x.pt'", "'x.safetensors'", "'x'"))
@@ -48,13 +48,13 @@ def test_the_document_of_a_pipe_has_the_warning() -> None:
     assert (done.stdout, done.stderr) == (b"1\n", b"")
 
 
-def test_copies_of_one_file_are_not_noticed(run: Run) -> None:
+def test_copies_of_one_file_give_no_warning(run: Run) -> None:
     result = run("apply", "x.pt", "-o", "out", "--copies", 3, "--keep-original", "--json")
     assert (result.code, result.json["warnings"]) == (0, [])
 
 
 @pytest.mark.parametrize("nothing", [("-p", 0), ("--eval",)])
-def test_where_nothing_drops_nothing_is_noticed(run: Run, nothing: tuple[object, ...]) -> None:
+def test_no_warning_if_nothing_drops(run: Run, nothing: tuple[object, ...]) -> None:
     result = run("apply", "x.pt", "x.safetensors", "-o", "out", *nothing, "--json")
     assert (result.code, result.json["warnings"]) == (0, [])
 

@@ -21,7 +21,7 @@ NAMES = (
     *("\x9b31m", "\u2028", "\u200b", "ok", "n" * (1 << 20)),
 )
 FILE = "[red]\x1b[31m\u202e\n\x9b.safetensors"
-# What a program may send to a terminal to move about and to colour: rich's, and no other.
+# Escape codes for cursor and colour that rich sends; no others are allowed.
 CONTROLS = re.compile(rb"\x1b\[[0-9;]*[mK]|\x1b\[[0-9]*A|\x1b\[\?25[lh]")
 
 
@@ -78,9 +78,9 @@ def test_e06_e07_nothing_hostile_leaves_a_pipe(hostile: None, variables: dict[st
 
 
 def on_terminal(command: str, keys: bytes = b"", /, **variables: str) -> tuple[int, bytes]:
-    """Exit code, and all that is shown by a terminal that is the command's own.
+    """The exit code and all output of a command with its own terminal.
 
-    The keys are pressed when something is shown.
+    The keys are sent when there is output.
     """
     pid, ours = pty.fork()
     if pid == 0:
@@ -94,7 +94,7 @@ def on_terminal(command: str, keys: bytes = b"", /, **variables: str) -> tuple[i
                 os.write(ours, keys)
                 keys = b""
             shown += data
-    except OSError:  # how a terminal says that the other side is gone
+    except OSError:  # the other side of the terminal is closed
         pass
     _, status = os.waitpid(pid, 0)
     os.close(ours)
@@ -117,7 +117,7 @@ def test_nothing_hostile_reaches_a_terminal(hostile: None, command: str) -> None
     [({"TERM": "dumb"}, rb"\x1b"), ({"NO_COLOR": "1"}, rb"\x1b\[[0-9;]*3[0-9]m")],
     ids=str,
 )
-def test_terminals_that_want_none_of_it(
+def test_terminals_without_escape_codes(
     hostile: None, variables: dict[str, str], pattern: bytes
 ) -> None:
     for command in ("info data/*", "apply data -fo out --seed 1", "apply --nonsense", "--help"):
@@ -178,7 +178,7 @@ def test_e01_closed_and_full_streams_have_their_exit_codes(command: str) -> None
     save_file({"x": torch.ones(300)}, "other.safetensors")
     before = Path("x.safetensors").read_bytes()
     for redirection, code in CLOSED[command].items():
-        # Where it stands open, standard output is a pipe, and tensors may go there.
+        # If it is open, standard output is a pipe, and tensors may go there.
         done = shell(f"dropcli {command} </dev/null {redirection}")
         assert done.returncode == code, redirection
         assert b"Traceback" not in done.stderr + done.stdout
@@ -206,7 +206,7 @@ def test_e01_a_reader_that_has_seen_enough(command: str) -> None:
     save_file({f"{number}": torch.ones(10) for number in range(500)}, "x.safetensors")
     os.mkdir("data")
     os.link("x.safetensors", "data/x.safetensors")
-    # `true` is gone long before there is something to say; `head -1` might just take it all.
+    # `true` ends long before there is output; `head -1` might read all of it.
     done = shell(f"dropcli {command} 2>errors | true; echo ${{PIPESTATUS[0]}}")
     assert done.stdout == b"141\n"
     assert not re.search(rb"Traceback|error", Path("errors").read_bytes())
@@ -231,7 +231,7 @@ def test_full_devices_as_outputs(run: Run) -> None:
     check_refusal(before, 1, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def test_names_are_exact_where_programs_read(hostile: None, run: Run) -> None:
+def test_names_are_exact_in_json(hostile: None, run: Run) -> None:
     for source in (FILE, f"{FILE}.pt"):
         result = run(
             "apply", f"data/{source}", "-o", "y/", "-f", "--json", "--stats", "s.csv", "-f"
@@ -244,7 +244,7 @@ def test_names_are_exact_where_programs_read(hostile: None, run: Run) -> None:
 
 
 def test_windows_is_one_line() -> None:
-    """What Windows lacks is taken away too: modules that need it must not be imported."""
+    """Modules that Windows lacks are removed too: they must not be imported."""
     code = (
         "import os, signal, sys; os.name = 'nt';"
         "del os.O_CLOEXEC, os.preadv, signal.SIGHUP, signal.pthread_sigmask;"

@@ -14,7 +14,7 @@ WIDTHS = [40, 60, 80, 120]
 
 
 def model(path: str, layers: int = 4) -> list[str]:
-    """Make a file with the long names of a transformer; gives them in file order."""
+    """Make a file with the long names of a transformer; return them in file order."""
     names = [f"model.layers.{n}.{part}.weight" for n in range(layers) for part in PARTS]
     save_file({name: torch.randn(300, 400) for name in names}, path)
     return sorted(names)
@@ -28,7 +28,7 @@ def at(width: int, command: str, code: int = 0) -> list[str]:
 
 
 def fits(names: list[str], shown: list[str]) -> bool:
-    """Whether what is shown are these names, in order, perhaps with parts left out."""
+    """Whether these names are shown in order, perhaps with parts left out."""
     patterns = [".+".join(map(re.escape, name.split("…"))) for name in shown]
     matched = [re.fullmatch(pattern, name) for pattern, name in zip(patterns, names, strict=True)]
     return all(matched) and len(set(shown)) == len(names)
@@ -46,14 +46,14 @@ def test_long_names_lose_their_middle_and_nothing_is_broken(width: int) -> None:
             assert fits(names, found[start : start + 10]), found
 
 
-def test_names_are_whole_where_there_is_room() -> None:
+def test_names_are_whole_if_they_fit() -> None:
     names = model("x.safetensors")
     shown = "\n".join(at(200, "dropcli apply x.safetensors -o y.safetensors -v"))
     assert all(shown.count(name) == 2 for name in names)
     assert "…" not in shown
 
 
-def test_a_name_alone_keeps_its_ends() -> None:
+def test_a_single_name_keeps_its_ends() -> None:
     save_file({"model.layers.0.mlp.down_proj.weight": torch.ones(4)}, "x.safetensors")
     assert any(line.startswith("model…mlp.down_proj.weight ")
                for line in at(61, "dropcli info x.safetensors"))  # fmt: skip
@@ -103,7 +103,7 @@ def test_tensors_are_in_the_order_of_the_file_everywhere(run: Run) -> None:
     for text in (table, info):
         rows = [line.split()[0] for line in text.splitlines() if line[:1] in ("a", "b", "t")]
         assert [name for name in rows if name != "tensor"][: len(order)] == order
-    # Of many, those that drop are preferred, in the same order.
+    # If there are many, those that drop are preferred, in the same order.
     brief = run("apply", "x.safetensors", "-o", "s.safetensors", "--all-floats").out
     rows = [line.split()[0] for line in brief.splitlines() if line[:1] in ("a", "t")]
     assert rows[: rows.index("tensor", 1)] == ["tensor", *(f"t{number:02}" for number in range(10))]
@@ -150,7 +150,7 @@ def several(count: int) -> None:
         save_file({"x": torch.ones(4, 2)}, f"data/{number}.safetensors")
 
 
-def test_verify_says_that_all_are_the_same_or_how_many(run: Run) -> None:
+def test_verify_shows_how_many_are_the_same(run: Run) -> None:
     several(2)
     run("apply", "data", "-o", "out", *SETTINGS)
     same = run("verify", "out", "--source", "data").out

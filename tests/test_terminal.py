@@ -1,4 +1,4 @@
-"""What a person at a terminal sees, on a pseudo-terminal."""
+"""Output on a terminal, tested with a pseudo-terminal."""
 
 import re
 import time
@@ -63,7 +63,7 @@ def test_the_bar_is_one_line_with_a_label_and_a_percentage(columns: str) -> None
     for bar in bars:
         assert re.match(r"x\.safetensors [━╸].* +\d+% .*[\d-]:[\d-]{2}", bar), bar
         assert len(bar.strip("\n")) <= int(columns)
-    assert not re.search(r"\x1b\[[2-9]A", shown.decode())  # it never goes up by several lines
+    assert not re.search(r"\x1b\[[2-9]A", shown.decode())  # the cursor moves up by one line
 
 
 def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
@@ -78,9 +78,7 @@ def test_a_dataset_has_a_bar_with_files_and_failures() -> None:
     assert b"./00.safetensors: " in shown.splitlines()[-2]  # before its hint
 
 
-def test_elsewhere_progress_is_a_line_now_and_then(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_terminal_progress_is_lines(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: clock() * 1e6)  # moments are minutes
     for number in range(3):
@@ -91,7 +89,7 @@ def test_elsewhere_progress_is_a_line_now_and_then(
     assert " of 3 files" not in run("apply", ".", "-o", "out2", "--quiet").err
 
 
-def test_odd_digits_are_no_width(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_superscript_digits_are_no_width(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "²")
     monkeypatch.setenv("LINES", "²")
     save_file({"x": torch.rand(4)}, "x.safetensors")

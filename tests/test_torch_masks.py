@@ -25,10 +25,10 @@ def in_file_order(path: str) -> list[str]:
 def by_torch(
     tensors: dict[str, torch.Tensor], names: list[str], seed: int, module: torch.nn.Module
 ) -> dict[str, torch.Tensor]:
-    """What the lines that everybody writes make of the tensors."""
+    """The tensors after the usual lines of torch."""
     torch.manual_seed(seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Dropout2d on anything but four dimensions
+        warnings.simplefilter("ignore")  # about Dropout2d on other than four dimensions
         return {name: module(tensors[name]) for name in names}
 
 
@@ -78,7 +78,7 @@ def test_channels_of_sequences(run: Run) -> None:
 
 
 def test_strides_of_pt_files(run: Run) -> None:
-    """torch draws in the order of memory, and so do we, also where the output is row-major."""
+    """torch draws in the order of memory, and so do we, also if the output is row-major."""
     x = torch.randn(6, 8, 10, 12)
     tensors = {
         "b": torch.randn(700, 900).t(),
@@ -136,7 +136,7 @@ def test_pipes(run: Run) -> None:
     assert torch.equal(load_file("out.safetensors")["x"], expected["x"])
 
 
-def test_it_is_recorded_and_warned_of(run: Run) -> None:
+def test_it_is_recorded_with_a_warning(run: Run) -> None:
     save_file({"x": torch.randn(30)}, "in.safetensors")
     words = ("apply", "in.safetensors", "-o", "out.safetensors", "--seed", 1, "--rng", "torch")
     result = run(*words, "--json")
@@ -152,7 +152,7 @@ def test_it_is_recorded_and_warned_of(run: Run) -> None:
                                 "--rng", "torch").err  # fmt: skip
 
 
-def test_torch_is_imported_in_this_mode_alone() -> None:
+def test_torch_is_imported_only_in_this_mode() -> None:
     save_file({"x": torch.randn(30)}, "in.safetensors")
     lines = (
         "import sys",

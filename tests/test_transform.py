@@ -29,7 +29,7 @@ VALUES = [
 
 
 class Samples(Dataset[Tensor]):
-    """Sixteen samples of ones, each given to the transform."""
+    """Sixteen samples of ones, each passed to the transform."""
 
     def __init__(self, transform: Dropout) -> None:
         self.transform = transform
@@ -42,7 +42,7 @@ class Samples(Dataset[Tensor]):
 
 
 def epochs(seed: int, context: str | None, workers: int = 2) -> list[Tensor]:
-    """What two epochs give, (16, 3, 32) each."""
+    """The samples of two epochs, shape (16, 3, 32) each."""
     torch.manual_seed(seed)
     samples = Samples(Dropout(p=0.3, seed=7))
     loader = DataLoader(samples, batch_size=4, num_workers=workers, multiprocessing_context=context)
@@ -53,7 +53,7 @@ def epochs(seed: int, context: str | None, workers: int = 2) -> list[Tensor]:
 def test_a_transform_in_workers(context: str) -> None:
     first, second = epochs(1, context)
     whole = torch.cat([first, second]).reshape(32, -1)
-    assert len(np.unique(whole.numpy(), axis=0)) == 32  # none repeats another's mask
+    assert len(np.unique(whole.numpy(), axis=0)) == 32  # all masks differ
     assert 0.2 < (whole == 0).float().mean() < 0.4
     assert whole.max() == torch.tensor(1 / 0.7)
     again = epochs(1, context)
@@ -61,7 +61,7 @@ def test_a_transform_in_workers(context: str) -> None:
     assert torch.equal(second, again[1])
 
 
-def test_the_seed_of_torch_rules() -> None:
+def test_the_seed_of_torch_determines_the_masks() -> None:
     dropout = Dropout(0.5, seed=3)
     torch.manual_seed(0)
     drawn = [dropout(torch.ones(100)) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""`dropcli verify`: outputs are what their provenance says, or the first other byte is named."""
+"""`dropcli verify`: outputs are what their provenance says, or the first difference is shown."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_every_option_is_verified(
     assert run("verify", f"renamed{Path(output).suffix}", "--source", source).code == 0
 
 
-def test_every_byte_counts(run: Run) -> None:
+def test_every_changed_byte_is_found(run: Run) -> None:
     sample("x.safetensors")
     run("apply", "x.safetensors", "-o", "y.safetensors", "--seed", 1)
     good = Path("y.safetensors").read_bytes()
@@ -71,7 +71,7 @@ def test_every_byte_counts(run: Run) -> None:
     assert run("verify", "y.safetensors", "--source", "x.safetensors").code == 4
 
 
-def test_other_sources_are_noticed(run: Run) -> None:
+def test_other_sources_are_detected(run: Run) -> None:
     sample("x.safetensors", 1)
     sample("z.safetensors", 2)
     run("apply", "x.safetensors", "-o", "y.safetensors")
@@ -102,7 +102,7 @@ def test_whole_folders(run: Run) -> None:
     assert len(result.json["errors"]) == 36
 
 
-def test_a_file_in_the_place_of_another_is_noticed(run: Run) -> None:
+def test_a_file_in_the_place_of_another_is_detected(run: Run) -> None:
     for number in range(2):
         sample(f"data/{number}.pt", number)
     run("apply", "data", "-o", "out", "--copies", 2)
@@ -115,7 +115,7 @@ def test_a_file_in_the_place_of_another_is_noticed(run: Run) -> None:
     assert run("verify", "empty", "--source", "data").code == 1
 
 
-def test_twice_applied_is_verified_against_all_that_came_before(run: Run) -> None:
+def test_two_applications_are_verified_against_every_earlier_state(run: Run) -> None:
     sample("x.pt")
     run("apply", "x.pt", "-o", "y.pt", "--seed", 1)
     run("apply", "y.pt", "-o", "z.pt", "--seed", 2, "-p", "0.1:0.2")
@@ -153,7 +153,7 @@ def test_a_difference_of_headers_is_named(run: Run) -> None:
     assert (result.code, "recorded applications" in result.out) == (4, True), result.out
 
 
-def test_a_deleted_output_is_noticed(run: Run) -> None:
+def test_a_deleted_output_is_detected(run: Run) -> None:
     for number in range(4):
         sample(f"data/{number}.pt", number)
     run("apply", "data", "-o", "out", "--seed", 5)
@@ -256,6 +256,6 @@ def test_a_folder_within_the_outputs_is_verified(run: Run) -> None:
         save_file({"x": torch.rand(50)}, f"data/{name}.safetensors")
     assert run("apply", "data", "-o", "out", "--copies", 2, "-q").code == 0
     assert run("verify", "out/a", "--source", "data").code == 0
-    # What belongs into another folder is noticed all the same.
+    # A file that belongs into another folder is still detected.
     Path("out/a/1.1.safetensors").write_bytes(Path("out/b/1.1.safetensors").read_bytes())
     assert run("verify", "out/a", "--source", "data").code == 4

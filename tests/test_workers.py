@@ -1,4 +1,4 @@
-"""Workers and signals: what dies or is interrupted costs nothing that was done."""
+"""Workers and signals: if a worker dies or a run is interrupted, finished work is kept."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def some_are_done() -> bool:
 
 @pytest.fixture
 def many() -> dict[str, bytes]:
-    """200 small files; gives what an uninterrupted run makes of them."""
+    """200 small files; returns the outputs of an uninterrupted run."""
     for number in range(200):
         sample(f"data/{number % 7}/{number:03}.{'pt' if number % 3 else 'safetensors'}", number)
     assert shell("dropcli apply data -o whole -p 0.3 --seed 7 -q").returncode == 0
@@ -73,7 +73,7 @@ def test_e02_e03_a_signal_ends_the_run_and_says_how_to_resume(
         assert 2 <= done <= len(tree("out")) < 30
         assert {str(line["output"]) for line in journal()} <= set(tree("out"))
         *progress, message, hint = errors.decode().splitlines()
-        assert all(" of 30 files" in line for line in progress)  # from a machine that is slow
+        assert all(" of 30 files" in line for line in progress)  # on a slow machine
         assert message == (
             f"interrupted; nothing half-written is left; {done} of 30 files are done"
         )
@@ -111,7 +111,7 @@ def test_e04_a_killed_worker_is_replaced(many: dict[str, bytes], number: int) ->
     assert not any(name.endswith(".tmp") for name in whole)
 
 
-def test_a_worker_that_does_not_answer_does_not_hold_up_ctrl_c(large_files: None) -> None:
+def test_a_worker_that_does_not_answer_does_not_delay_ctrl_c(large_files: None) -> None:
     process = start("data", "-o", "out", *WORDS, "-j", "2")
     assert wait_for(some_are_done)
     stopped = workers(process.pid)[-1]
@@ -157,7 +157,7 @@ def test_the_same_for_any_number_of_workers(run: Run, many: dict[str, bytes]) ->
 
 
 def test_orphans_do_not_hold_the_journal(large_files: None) -> None:
-    """Workers of a run that is killed end soon, and what resumes it need not wait for them."""
+    """Workers of a killed run end soon, and a run that resumes it need not wait for them."""
     words = ["data", "-o", "out", *WORDS, "-j", "2"]
     with start(*words) as process:
         assert wait_for(some_are_done)
