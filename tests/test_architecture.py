@@ -99,7 +99,7 @@ def test_imports_run_down(module: str) -> None:
 
 
 @cache
-def handed_on(package: str) -> set[str]:
+def public_names_of(package: str) -> set[str]:
     """The public names of an entry point."""
     names = set()
     for node in ast.walk(ast.parse(modules()[package].read_text())):
@@ -118,7 +118,7 @@ def test_others_are_imported_by_their_entry_points(module: str) -> None:
         top, _, below = name.partition(".")
         package, _, rest = below.partition(".")
         if top == "dropcli" and package in modules() and package != package_of(module):
-            assert rest in handed_on(package), name
+            assert rest in public_names_of(package), name
 
 
 @pytest.mark.parametrize("package", sorted(LAYER))

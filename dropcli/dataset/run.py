@@ -31,7 +31,7 @@ from dropcli.parallel import Engine, Pool, choose_engine
 from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 128
-_LEAST_FILES = 16  # small ones, as each chunk waits for the disk
+_LEAST_FILES = 16  # small files, because each chunk waits for the disk
 _CHUNK_BYTES = 8 << 20
 _TRIAL_FILES = 8  # if the settings fit none of this many first files, the run ends
 

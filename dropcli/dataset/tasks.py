@@ -30,7 +30,7 @@ from dropcli.tensors import DTYPES
 
 _REPORT_KEYS = ("source", "output", "stream", "copy", "bytes", "status", "tensors")
 
-_encode = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` makes one for each call
+_encode = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` makes one in each call
 
 R = TypeVar("R")
 

@@ -54,7 +54,7 @@ class Finished:
         self.renamed = True
 
     def close(self) -> None:
-        """Close it; if it has not its place by now, it is removed."""
+        """Close the file, and remove it unless it was renamed."""
         with located(self.path):
             try:
                 if not self.renamed:
@@ -78,7 +78,7 @@ class Transaction:
         self._uploads: Uploads | None = None
 
     def make_folders(self, path: str) -> None:
-        """Create a folder and its parents, which are not looked at again."""
+        """Create a folder and its parents; they are not checked again."""
         if path not in self._made:
             make_folders(path)
             self._made.add(path)
@@ -126,7 +126,7 @@ class Transaction:
             self._each(failed, Finished.rename)
             self._each(failed, sync_folder)
         finally:
-            with ExitStack() as all_of_them:  # whatever goes wrong with one
+            with ExitStack() as all_of_them:  # all of them, even if one fails
                 for finished in self._finished:
                     all_of_them.callback(finished.close)
             self._finished = []

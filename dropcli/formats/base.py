@@ -16,7 +16,7 @@ from isal import isal_zlib
 from dropcli.files import Reader
 from dropcli.tensors import Layout, TensorInfo
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes one for each call
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes one in each call
 
 
 class Checksum:

@@ -25,7 +25,7 @@ _MAX_BYTES = 1 << 43  # 8 TiB; file systems allow 16
 METADATA = "__metadata__"
 PROVENANCE = "dropcli"
 
-# `json.dumps` makes one for each call.
+# `json.dumps` makes one in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -64,7 +64,7 @@ class SafetensorsSource(Source):
         yield from self._extents
 
     def planned(self, provenance: list[Any] | None) -> tuple[Iterable[Segment], int]:
-        """The segments, between which there are no gaps."""
+        """The segments; there are no gaps between them."""
         header = self._output_header(provenance)
         size = len(header) + self.size - 8 - len(self._header_bytes)
         return [header, *self._extents], size

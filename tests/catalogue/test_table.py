@@ -50,7 +50,7 @@ def known_tests() -> dict[str, set[str]]:
     return found
 
 
-def test_every_case_stands_there_once_in_order() -> None:
+def test_every_case_is_in_the_table_once_in_order() -> None:
     expected = [f"{kind}{n:02}" for kind, count in COUNTS.items() for n in range(1, count + 1)]
     assert [case for case, _, _ in table()] == expected
 
@@ -62,14 +62,14 @@ def test_every_case_has_a_test_or_a_reason() -> None:
         assert not other or (HERE.parent / other[1]).exists()
 
 
-def test_the_tests_are_there_and_bear_their_ids() -> None:
+def test_named_tests_exist_and_have_their_ids() -> None:
     known = known_tests()
     for case, named, _ in table():
         for test in named:
             assert case in known.get(test, ()), (case, test)
 
 
-def test_tests_with_ids_stand_in_the_table() -> None:
+def test_tests_with_ids_are_in_the_table() -> None:
     rows = {case: named for case, named, _ in table()}
     # Tests that run the same cases a second time need no second mention.
     for test, ids in known_tests().items():

@@ -190,7 +190,7 @@ class Rewriter(PickleParser):
         value = self.stack[-1]
         if code not in _NUMBERS or type(value) is not int:
             raise unused_part()
-        if value < 0:  # before its part, though not before the whole
+        if value < 0:  # before its part, even if inside the whole storage
             self.damaged()
         self.stack[-1] = value + shift
         self._edit(pickled_int(value + shift))
