@@ -10,11 +10,16 @@ def main() -> int:
     if os.name == "nt":  # where the imports below fail
         sys.stderr.write("error: Windows is not supported; use WSL\n")
         return 1
-    from dropcli.parallel import signals
+    try:
+        from dropcli.parallel import signals
 
-    signals.install()
-    _start_quickly()
-    from dropcli.cli import main as run
+        signals.install()
+        _start_quickly()
+        from dropcli.cli import main as run
+    except (ImportError, MemoryError, SyntaxError) as error:
+        what = str(error) or "out of memory"
+        sys.stderr.write(f"error: dropcli cannot be loaded: {what}\nhint: is enough memory free?\n")
+        return 1
 
     code = run()
     gc.freeze()  # the interpreter would look for cycles in all that was loaded before it ends

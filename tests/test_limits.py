@@ -189,3 +189,42 @@ def test_the_plan_of_a_million_files_fits_into_600_megabytes() -> None:
         assert peak_megabytes(*words, "-n", "-j", "2", "--shard", "1/8") < 300
     finally:
         shutil.rmtree("data")
+
+
+def test_little_address_space_is_one_error_and_never_a_hang() -> None:
+    for number in range(12):
+        save_file({"x": torch.rand(8, 9)}, f"{number}.safetensors")
+    words = "dropcli apply *.safetensors -fo out --seed 1 -j 2"
+    for megabytes in (20, 60, 110, 130, 140, 160, 200):
+        done = shell(f"ulimit -v {megabytes << 10}; timeout -s KILL 60 {words} > /dev/null")
+        assert done.returncode in (0, 1), megabytes
+        errors = [line for line in done.stderr.splitlines() if b" done" not in line]
+        assert len(errors) <= 2, done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+
+
+def test_a_pool_that_lacks_a_thread_is_one_error(run: Run) -> None:
+    """Python's own pool then waits forever, for workers that never get a task."""
+    for number in range(12):
+        save_file({"x": torch.rand(8, 9)}, f"{number}.safetensors")
+    code = """
+import sys, threading
+start = threading.Thread.start
+def refuse(self):
+    name = getattr(self._target, "__name__", self.name)
+    if sys.argv[1] in (name, self.name):
+        raise RuntimeError("can't start new thread")
+    start(self)
+threading.Thread.start = refuse
+from dropcli.cli import main
+sys.exit(main(["apply", *sys.argv[2:], "-o", "out", "--seed", "1", "-j", "2"]))
+"""
+    Path("refuse.py").write_text(code)
+    for name in ("QueueFeederThread", "_follow_parent"):
+        command = f"timeout 60 {sys.executable} refuse.py {name} *.safetensors"
+        done = shell(command, OPENBLAS_NUM_THREADS="1")  # or a server starts the workers
+        assert done.returncode == 1
+        assert done.stderr.decode().splitlines() == [
+            "error: worker processes cannot be started: the system starts no more threads",
+            "hint: add -j 1",
+        ]

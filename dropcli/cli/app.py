@@ -129,7 +129,9 @@ def _run(words: list[str]) -> int:
         return _fail(words, FileError("os-error", reason.lower(), None, STDOUT_NAME))
     except MemoryError:
         return _fail(words, DropcliError("out-of-memory", "out of memory"))
-    except ImportError as error:  # too little memory, or a damaged installation
+    except (ImportError, SyntaxError) as error:  # too little memory, or a damaged installation
+        while isinstance(error.__cause__, ImportError):  # numpy puts advice in its place
+            error = error.__cause__
         reason = f"a library cannot be loaded: {error.msg}"
         return _fail(words, DropcliError("not-loaded", reason, "is enough memory free?"))
 

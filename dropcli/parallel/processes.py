@@ -19,6 +19,7 @@ from dropcli.parallel import signals
 from dropcli.parallel.engines import Engine, Work
 
 _TICK = 0.2  # seconds between checks of the workers
+_NO_THREADS = "the system starts no more threads"
 _GRACE = 1.0  # seconds for workers to remove unfinished files
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Processes(Engine[T, R]):
         self._counter: Any = multiprocessing.RawValue("q", 0)
         self._counted = 0
         self._running: dict[Future[Sequence[R]], list[T]] = {}
+        self._lost_threads: list[BaseException] = []  # of the pool, without which it waits forever
 
     @property
     def slots(self) -> int:
@@ -44,7 +46,12 @@ class Processes(Engine[T, R]):
         self, chunks: Iterable[list[T]], on_bytes: Callable[[int], None]
     ) -> Generator[tuple[T, R | None], None, None]:
         """Give every worker one chunk and keep one more waiting for it."""
-        waiting = iter(chunks)
+        with _noting_lost_threads(self._lost_threads):
+            yield from self._run(iter(chunks), on_bytes)
+
+    def _run(
+        self, waiting: Iterator[list[T]], on_bytes: Callable[[int], None]
+    ) -> Generator[tuple[T, R | None], None, None]:
         pool = self._pool(self._jobs)
         try:
             while True:
@@ -52,12 +59,13 @@ class Processes(Engine[T, R]):
                 if not self._running and not lost:
                     return
                 done, _ = wait(self._running, _TICK, FIRST_COMPLETED)
+                self._check_threads()
                 on_bytes(self._news())
                 lost += yield from self._collect(done)
                 if lost:  # a broken pool loses all chunks in flight, not only the one that broke it
                     self.deaths += 1
                     _end(pool)
-                    lost += yield from self._collect(wait(self._running).done)
+                    lost += yield from self._collect(self._finished())
                     yield from self._find_culprits(lost)
                     pool = self._pool(self._jobs)
         finally:
@@ -102,13 +110,23 @@ class Processes(Engine[T, R]):
         try:
             for task in suspects:
                 broken = self._submit(pool, iter([[task]]))
-                broken += yield from self._collect(wait(self._running).done)
+                broken += yield from self._collect(self._finished())
                 if broken:
                     yield task, None
                     _end(pool)
                     pool = self._pool(1)
         finally:
             _end(pool)
+
+    def _finished(self) -> Iterable[Future[Sequence[R]]]:
+        """Wait for all that was submitted."""
+        while wait(self._running, _TICK).not_done:
+            self._check_threads()
+        return [*self._running]
+
+    def _check_threads(self) -> None:
+        if self._lost_threads:
+            raise _no_workers(_NO_THREADS)
 
     def _pool(self, jobs: int) -> ProcessPoolExecutor:
         context = self._context()
@@ -171,15 +189,36 @@ def _starting() -> Iterator[None]:
         raise
     except (OSError, EOFError, RuntimeError) as error:
         threads = isinstance(error, RuntimeError)  # the threads of the pool could not start
-        ended = "the system starts no more threads" if threads else "they ended at once"
-        reason = getattr(error, "strerror", None) or ended
-        message = f"worker processes cannot be started: {reason.lower()}"
-        raise FileError("no-workers", message, "add -j 1") from error
+        ended = _NO_THREADS if threads else "they ended at once"
+        raise _no_workers(getattr(error, "strerror", None) or ended) from error
     finally:
         sys.modules["__main__"] = main
         del os.environ["PYTHONSAFEPATH"]
         if safe_path is not None:
             os.environ["PYTHONSAFEPATH"] = safe_path
+
+
+def _no_workers(reason: str) -> FileError:
+    message = f"worker processes cannot be started: {reason.lower()}"
+    return FileError("no-workers", message, "add -j 1")
+
+
+@contextmanager
+def _noting_lost_threads(lost: list[BaseException]) -> Iterator[None]:
+    """Note what ends a thread for lack of memory: a pool never says that its own thread ended."""
+    before = threading.excepthook
+
+    def note(arguments: threading.ExceptHookArgs) -> None:
+        if isinstance(arguments.exc_value, RuntimeError | MemoryError):
+            lost.append(arguments.exc_value)
+        else:
+            before(arguments)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _end(pool: ProcessPoolExecutor) -> int:
@@ -199,16 +238,21 @@ def _end(pool: ProcessPoolExecutor) -> int:
     return killed
 
 
-_counter: Any = None  # set in worker processes
+# Both are set in worker processes.
+_counter: Any = None
+_lacks_thread = False
 
 
 def _begin_worker(counter: Any) -> None:
     """Leave Ctrl-C to the parent, and end when the parent ends."""
-    global _counter
+    global _counter, _lacks_thread
     _counter = counter
     signals.install()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        threading.Thread(target=_follow_parent, daemon=True).start()
+    except RuntimeError:  # an exception here would be printed
+        _lacks_thread = True
 
 
 def _follow_parent() -> None:
@@ -229,6 +273,8 @@ def _run(work: Work[T, R], chunk: list[T]) -> Sequence[R]:
 
     After a signal a worker returns no more results, until its pool ends it.
     """
+    if _lacks_thread:
+        raise _no_workers(_NO_THREADS)
     if signals.delivered():
         return []
     try:

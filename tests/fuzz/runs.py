@@ -16,7 +16,7 @@ from dropcli.cli import main
 from tests.conftest import redirected
 
 _LINES = re.compile(r"(error: [^\n]+\n(hint: [^\n]+\n)?)*")
-_MOST_SECONDS = 10.0  # for files of a few kilobytes, on a busy machine
+_MOST_SECONDS = 10.0  # of a processor, for files of a few kilobytes
 _MOST_GROWTH = 200 << 10  # kilobytes
 
 
@@ -47,14 +47,14 @@ def run(words: Sequence[str], stdin: str = os.devnull) -> Ran:
     """Run the command. Raises Broken if a check that applies to all runs fails."""
     out, err = io.StringIO(), io.StringIO()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.process_time()
     with (
         redirected(0, stdin, os.O_RDONLY),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
         code = main(words)
-    ran = Ran(code, out.getvalue(), err.getvalue(), time.perf_counter() - started)
+    ran = Ran(code, out.getvalue(), err.getvalue(), time.process_time() - started)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
     said = ran.err
     ran.hold(_LINES.fullmatch(said), "errors, a line each")
