@@ -88,13 +88,13 @@ def _figures(log: Log, before: int, seconds: float) -> None:
 
 
 _judge: Judge
-_folder: Path
+_above: Path
 _home: Path
 
 
 def _begin(folder: Path, home: Path) -> None:
-    global _judge, _folder, _home
-    _folder, _home = folder, home
+    global _judge, _above, _home
+    _above, _home = folder, home
     _judge = Judge(Path(tempfile.mkdtemp(dir=folder)))
 
 
@@ -108,7 +108,7 @@ def _work(seed: int, block: range) -> tuple[Tally, list[str]]:
                 _judge.judge(case)
             except Exception as error:  # noqa: BLE001  # broken is broken
                 saved = _save(case, _home / f"broken-{seed}-{number}")
-                _begin(_folder, _home)  # whatever the case has left behind
+                _begin(_above, _home)  # whatever the case has left behind
                 words = f"dropcli {case.command} {case.name} {' '.join(case.options)}"
                 lines = [f"case {number} of seed {seed}, from '{case.sample}': {error!r}"]
                 return tally, [*lines, f"  {words}", f"  saved as {saved}"]
