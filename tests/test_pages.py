@@ -113,6 +113,10 @@ def test_names_are_text_in_pages_and_tables(run: Run, name: str) -> None:
     parsed = Parsed(page(run, "--stream", "s", source=source))
     assert {tag for tag, _ in parsed.tags} <= ALLOWED
     assert parsed.cells.count(name) == 2  # in both tables
+    assert run("preview", source, "-o", "p.html", "--stream", "s").code == 0
+    parsed = Parsed(Path("p.html").read_text())
+    assert {tag for tag, _ in parsed.tags} <= ALLOWED
+    assert parsed.cells.count(name) == 1
     run("apply", source, "-fo", "y.pt", "-q", "--stats", "r.md", "--stream", "s")
     assert markdown_cells(Path("r.md").read_text()).count(name) == 2
 
@@ -121,7 +125,8 @@ def test_direction_controls_are_escaped(run: Run) -> None:
     save_file({"a\u202eb\u2066\x1b[31m\n": torch.randn(50)}, "x.safetensors")
     text = page(run)
     run("apply", "x.safetensors", "-fo", "y.pt", "-q", "--stats", "r.md")
-    for shown in (text, Path("r.md").read_text()):
+    run("preview", "x.safetensors", "-o", "p.html")
+    for shown in (text, Path("r.md").read_text(), Path("p.html").read_text()):
         assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", shown)
         assert r"a\u202eb\u2066\x1b[31m\n" in re.sub(r"&#(\d+);", lambda m: chr(int(m[1])), shown)
 
@@ -193,8 +198,9 @@ def test_a_dataset_gives_one_page_for_any_number_of_workers(run: Run) -> None:
         pages.append(Path("r.html").read_text())
     assert pages[0] == pages[1]
     cells = Parsed(pages[0]).cells
-    assert "data/bad.pt" in cells  # both failures are one row
-    assert "data/bad2.pt" not in cells
+    assert [cell for cell in cells if "bad" in cell] == ["data/bad.pt", "data/bad2.pt"]
+    assert cells.count("truncated-header") == 1  # the message of both
+    assert 'rowspan="2">' in pages[0][pages[0].index("Failures") :]
     assert "looks-like-label" in cells
     assert "Distance from p in standard deviations" in pages[0]
 
@@ -218,6 +224,11 @@ ODD: dict[str, Any] = {
     "int64": torch.tensor([2**63 - 1, -(2**63), 1] * 100),
     "six": torch.randn(2, 3, 1, 2, 3, 1),
     "wide": torch.randn(1, 70_000),
+    "no-images": torch.zeros(0, 3, 4, 4),
+    "one-pixel": torch.ones(1, 1, 1, 1),
+    "channels-last": torch.rand(3, 16, 16, 4),
+    "subnormal": torch.full((9, 9), 1e-45),
+    "uint64": torch.full((9, 9), 2**64 - 1, dtype=torch.uint64),
 }
 
 

@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropcli.pipeline import Sample
+from dropcli.pipeline import SAMPLE, SAMPLE_OF_ALL, Sample
+from dropcli.report.text import counted
 
 BINS = 48
 _TAILS = (0.005, 0.995)  # values outside these quantiles may be outliers
 _FAR = 4  # an axis this many times as wide as the range between the quantiles has outliers
+
+NO_ZEROS = (
+    "Zeros are not in the bars, since they would be far taller than all others; their share is "
+    "given below."
+)
 
 Floats = NDArray[np.float64]
 
@@ -70,3 +76,15 @@ def _counts(values: Floats, low: float, high: float) -> list[int]:
         bins = np.full(len(values), BINS // 2)
     counts: list[int] = np.bincount(np.maximum(bins, 0), minlength=BINS).tolist()
     return counts
+
+
+def sampling_note(histograms: list[Histogram], documents: list[dict[str, Any]]) -> str:
+    """How the histograms were made."""
+    names = {t["name"] for file in documents for t in file["tensors"] if t["action"] == "dropped"}
+    few = len(names) > len(histograms)
+    which = f" of the first {len(histograms):,} of {counted(len(names), 'tensor')}" if few else ""
+    most = SAMPLE if len(documents) == 1 else SAMPLE_OF_ALL
+    return (
+        f"From an evenly strided sample{which}, at most {most:,} elements of each, taken in the "
+        f"same pass. {NO_ZEROS}"
+    )

@@ -12,9 +12,9 @@ from dropcli.errors import DropcliError, UsageError
 from dropcli.files import is_piped, place_of, publish
 from dropcli.pipeline import Notice, Notices, Sample, TensorReport
 from dropcli.report.details import Picture
-from dropcli.report.histogram import Histogram
+from dropcli.report.histogram import NO_ZEROS, Histogram
 from dropcli.report.text import counted, number_text, printable
-from dropcli.report.view import NO_ZEROS, Cell, Column, Name, View, cut, messages, settings_of
+from dropcli.report.view import Cell, Column, Name, View, cut, settings_of, warnings_table
 from dropcli.samples import Look, columns, labelled_sheet, look, png
 
 _LOOKS = 4  # at most, in a report
@@ -65,7 +65,7 @@ class Preview:
         for notice in self.notices:
             notices.add(notice)
         tables = [
-            messages("Warnings", notices.document(), "files"),
+            warnings_table(notices.document()),
             cut("Tensors", _TENSORS, [self._row(tensor) for tensor in self.tensors], "tensor"),
         ]
         samples = [(each.name, [[side] for side in each.values[:2]]) for each in self.looks]

@@ -12,9 +12,9 @@ from typing import Any
 from dropcli.dropout import shape_text
 from dropcli.errors import STDOUT_NAME
 from dropcli.files import STDOUT, place_of
-from dropcli.pipeline import SAMPLE, SAMPLE_OF_ALL, Report, asked
+from dropcli.pipeline import Report, asked
 from dropcli.report.details import Details, Picture
-from dropcli.report.histogram import Histogram
+from dropcli.report.histogram import Histogram, sampling_note
 from dropcli.report.sentences import Done, methods, setting_rows, summary
 from dropcli.report.statistics import FileRates, pooled
 from dropcli.report.text import counted, number_text, printable, sigma_text, size_text
@@ -23,10 +23,6 @@ from dropcli.report.totals import NameTotals
 _ROWS = 200  # at most, in a table
 _MESSAGES = 50
 _MESSAGE_LIMIT = 400
-NO_ZEROS = (
-    "Zeros are not in the bars, since they would be far taller than all others; their share is "
-    "given below."
-)
 
 
 class Name(str):
@@ -64,6 +60,15 @@ class Table:
     columns: list[Column]
     rows: list[list[Cell]]
     note: str = ""
+
+    @property
+    def spans(self) -> list[int]:
+        """How many rows the first cell of each row spans; 0 if the one above spans it."""
+        spans, first = [0] * len(self.rows), 0
+        for number, row in enumerate(self.rows):
+            first = first if row[0] is None else number
+            spans[first] += 1
+        return spans
 
     @property
     def written(self) -> "Table":
@@ -104,8 +109,8 @@ def view_of(report: Report, details: Details) -> View:
         cut("Tensors", _TENSORS if single else _NAMES, tensors, "tensor" if single else "name"),
         cut("Values before and after", _STATISTICS, _statistics(documents), "tensor", each=2),
         *([] if single else [_files_table(documents, settings)]),
-        messages("Failures", report.errors, "source"),
-        messages("Warnings", report.warnings, "files"),
+        _failures(report.errors),
+        warnings_table(report.warnings),
     ]
     where = f"Of {printable(details.pictured)}, the first output with images."
     pictured = "" if single or not details.pictured else where
@@ -117,7 +122,7 @@ def view_of(report: Report, details: Details) -> View:
         settings_of(settings, stream),
         [table for table in tables if table.rows],
         histograms,
-        _sampling_note(histograms, documents),
+        sampling_note(histograms, documents),
         None if single else FileRates.of(documents, settings),
         details.pictures,
         f"{pictured} {details.pictures_note}".strip(),
@@ -245,19 +250,27 @@ def _files_table(documents: list[dict[str, Any]], settings: dict[str, Any]) -> T
     return cut("Files", _FILES, rows, "file", total=len(documents))
 
 
-def messages(title: str, found: Iterable[dict[str, Any]], where: str) -> Table:
-    """Failures or warnings; those with the same message are one row."""
+def warnings_table(found: Iterable[dict[str, Any]]) -> Table:
+    """A row for each warning, with the number of files."""
+    rows: list[list[Cell]] = [
+        [Name.of(one["message"], _MESSAGE_LIMIT), one["code"], f"{one['files']:,}"] for one in found
+    ]
+    columns = [Column("message"), Column("code"), Column("files", right=True)]
+    return cut("Warnings", columns, rows, "warning", most=_MESSAGES)
+
+
+def _failures(errors: Iterable[dict[str, Any]]) -> Table:
+    """A row for each file that failed; those with the same message follow each other."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for one in found:
-        places = groups.setdefault((one["code"], one["message"]), [])
-        places += [""] * one["files"] if where == "files" else [one["source"] or ""]
+    for error in errors:
+        groups.setdefault((error["code"], error["message"]), []).append(error["source"] or "")
     rows: list[list[Cell]] = []
     for (code, message), places in groups.items():
-        first = Name.of(places[0]) if places[0] else ""
-        text = Name.of(message, _MESSAGE_LIMIT)
-        rows.append([text, code, f"{len(places):,}", first])
-    columns = [Column("message"), Column("code"), Column("files", right=True), Column("first in")]
-    return cut(title, columns, rows, "message", most=_MESSAGES)
+        text: list[Cell] = [Name.of(message, _MESSAGE_LIMIT), code, f"{len(places):,}"]
+        rows.append([*text, Name.of(places[0])])
+        rows += [[None, "", "", Name.of(place)] for place in places[1:]]
+    columns = [Column("message"), Column("code"), Column("files", right=True), Column("file")]
+    return cut("Failures", columns, rows, "failure")
 
 
 def cut(
@@ -281,15 +294,3 @@ def cut(
     note = f"The first {most:,} of {counted(total, noun)}." if total > most else ""
     cells = [[row[number] for number in kept] for row in shown]
     return Table(title, [columns[number] for number in kept], cells, note)
-
-
-def _sampling_note(histograms: list[Histogram], documents: list[dict[str, Any]]) -> str:
-    """How the histograms were made."""
-    names = {t["name"] for file in documents for t in file["tensors"] if t["action"] == "dropped"}
-    few = len(names) > len(histograms)
-    which = f" of the first {len(histograms):,} of {counted(len(names), 'tensor')}" if few else ""
-    most = SAMPLE if len(documents) == 1 else SAMPLE_OF_ALL
-    return (
-        f"From an evenly strided sample{which}, at most {most:,} elements of each, taken in the "
-        f"same pass. {NO_ZEROS}"
-    )
