@@ -315,7 +315,17 @@ def test_workers_with_another_version_are_refused_and_not_killed(code: str, cust
 @needs_dask
 def test_addresses_without_a_scheduler() -> None:
     sample("data/a.pt")
-    for address in ("tcp://127.0.0.1:9", "nonsense://x", "data/a.pt"):
+    Path("empty").touch()
+    Path("dead").write_text('{"address": "tcp://127.0.0.1:9"}')
+    wrong = (
+        "nonsense",
+        "nonsense://x",
+        "tcp://127.0.0.1",
+        "tls://127.0.0.1:9",
+        "empty",
+        "data/a.pt",
+    )
+    for address in ("tcp://127.0.0.1:9", "dead", *wrong):
         words = f"data -o out {' '.join(WORDS)} --json --engine dask --scheduler {address}"
         patience = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s"}
         done = shell(f"dropcli apply {words}", **patience)

@@ -202,7 +202,7 @@ def prepare_several(
 ) -> tuple[Found, Request, Dropout]:
     """Find the files of a dataset; return them with the completed request and settings."""
     if request.output is not None:
-        check_folder(request.output, operands, copies=bool(request.copies))
+        check_folder(request.output, operands, copies=request.copies > 0 and not request.concat)
     found = discover(operands, listed, request.output)
     walked = found.folders[0] if found.folders else None
     request = replace(request, walked=walked, in_dataset=True)

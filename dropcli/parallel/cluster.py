@@ -1,5 +1,6 @@
 """The workers of a running Dask cluster. This module never starts a cluster."""
 
+import asyncio
 import json
 import logging
 import os
@@ -103,6 +104,7 @@ def connected(place: str) -> Iterator[Cluster]:
     _silence()
     try:
         address = _address(place)
+        asyncio.run(_greet(address))
         client = Client(address, set_as_default=False, name="dropcli")
     except OSError as error:
         raise _no_scheduler(f"no scheduler answers at {place}") from error
@@ -119,19 +121,33 @@ def connected(place: str) -> Iterator[Cluster]:
 
 
 def _address(place: str) -> str:
-    """The checked address of the scheduler: a client that cannot start prints a traceback."""
+    """The address of the scheduler, which `place` is or which the file at `place` holds."""
     from distributed.comm import parse_address
-    from distributed.comm.registry import get_backend
 
     try:
         address = place
         if os.path.exists(place):
             with open(place, "rb") as file:
                 address = json.load(file)["address"]
-        get_backend(parse_address(address)[0])
+        parse_address(address)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise _no_scheduler(f"{place} is not the address or the file of a scheduler") from error
     return address
+
+
+async def _greet(address: str) -> None:
+    """Connect to the scheduler once, because a client that cannot start prints a traceback."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    try:
+        comm = await connect(address, **Security().get_connection_args("client"))
+    except OSError:
+        raise
+    except Exception as error:  # each protocol has its own for addresses and certificates
+        problem = str(error).splitlines()[0]
+        raise _no_scheduler(f"{address} cannot be used: {problem}") from error
+    await comm.close()
 
 
 def _no_scheduler(problem: str) -> FileError:
