@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.builders import legacy_file, sample, sparse, tensor2
-from tests.conftest import Run, peak_megabytes, shell
+from tests.conftest import Run, codes, peak_megabytes, shell
 
 
 @pytest.mark.parametrize("options", [(), ("--over", "0,1:8")], ids=str)
@@ -228,3 +228,30 @@ sys.exit(main(["apply", *sys.argv[2:], "-o", "out", "--seed", "1", "-j", "2"]))
             "error: worker processes cannot be started: the system starts no more threads",
             "hint: add -j 1",
         ]
+
+
+def test_without_torch_only_its_masks_are_missing() -> None:
+    save_file({"x": torch.rand(8, 9)}, "x.safetensors")
+    code = """
+import importlib.metadata, sys
+version = importlib.metadata.version
+def without_torch(name):
+    if name == "torch":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return version(name)
+importlib.metadata.version = without_torch
+sys.modules["torch"] = None
+from dropcli.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    Path("without.py").write_text(code)
+    for words in (
+        "apply x.safetensors -qo y.safetensors --seed 1",
+        "verify y.safetensors --source x.safetensors",
+        "apply x.safetensors -qo z.safetensors --like y.safetensors",
+    ):
+        done = shell(f"{sys.executable} without.py {words}")
+        assert done.returncode == 0, done.stderr
+    done = shell(f"{sys.executable} without.py apply x.safetensors -o z.pt --rng torch --json")
+    assert (done.returncode, codes(done.stdout)) == (1, ["not-loaded"])
+    assert done.stderr.splitlines()[1:] == [b"hint: pip install torch"]

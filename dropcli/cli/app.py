@@ -133,7 +133,8 @@ def _run(words: list[str]) -> int:
         while isinstance(error.__cause__, ImportError):  # numpy puts advice in its place
             error = error.__cause__
         reason = f"a library cannot be loaded: {error.msg}"
-        return _fail(words, DropcliError("not-loaded", reason, "is enough memory free?"))
+        missing = f"pip install {error.name}" if isinstance(error, ModuleNotFoundError) else None
+        return _fail(words, DropcliError("not-loaded", reason, missing or "is enough memory free?"))
 
 
 def _interrupted(words: list[str], stop: Interrupted) -> int:

@@ -67,7 +67,7 @@ def read_entry(entry: Any) -> tuple[Dropout, dict[str, Any]]:
     try:
         settings, stream, copy = entry["settings"], entry["stream"], entry["copy"]
         os.fsencode(stream)
-        if settings.get("torch") not in (None, torch_version()):
+        if settings.get("torch") and settings["torch"] != torch_version():
             raise FormatError(
                 "other-torch",
                 f"the masks are those of torch {settings['torch']}, but torch {torch_version()} "

@@ -70,6 +70,8 @@ legacy_views.pt
 legacy_module.pt -p 0.3
 tree -o out --copies 2
 tree -o out -p 0.1:0.5 --copy-others
+mask images.safetensors -p 0.3
+mask views.pt --mode sample
 """
 
 
@@ -81,8 +83,9 @@ def commands() -> list[list[str]]:
         if not words:
             continue
         words += [] if "--seed" in words else ["--seed", "7"]
+        command = words.pop(0) if words[0] == "mask" else "apply"
         words += [] if {"-o", "--in-place"} & {*words} else ["-o", f"out/{words[0]}"]
-        found.append(["apply", *words, "--no-sync", "--json"])
+        found.append([command, *words, "--no-sync", "--json"])
     return found
 
 
@@ -123,7 +126,7 @@ def _run(words: list[str]) -> dict[str, str]:
     assert code == 0, f"{shlex.join(words)}: {err.getvalue()}"
     # Only the tensors of the report: they hold the decisions and the statistics.
     tensors = [file["tensors"] for file in json.loads(out.getvalue())["files"]]
-    command = shlex.join(words[1:-2])
+    command = shlex.join(words[words[0] == "apply" : -2])
     hashes = {f"{command}  report": _digest(json.dumps(tensors).encode())}
     for path in sorted(path for path in Path().rglob("*") if path.is_file()):
         data = path.read_bytes()
