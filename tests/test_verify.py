@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.builders import sample
 from tests.conftest import Run, header_of
@@ -151,6 +151,18 @@ def test_a_difference_of_headers_is_named(run: Run) -> None:
     run("apply", "x.safetensors", "-o", "z.safetensors", "-k", "x", "--seed", 1, "-f")
     result = run("verify", "y.safetensors", "--source", "z.safetensors")
     assert (result.code, "recorded applications" in result.out) == (4, True), result.out
+
+
+def test_a_difference_of_metadata_is_named(run: Run) -> None:
+    save_file({"x": torch.ones(9)}, "x.safetensors", {"made by": "a test"})
+    run("apply", "x.safetensors", "-o", "y.safetensors", "-q")
+    ours = header_of("y.safetensors")["__metadata__"]
+    for change in ({"made by": "another test, which is longer"}, {"extra": "more"}):
+        save_file(load_file("y.safetensors"), "z.safetensors", {**ours, **change})
+        found = run("verify", "z.safetensors", "--source", "x.safetensors", "--json")
+        assert found.code == 4
+        (name,) = change
+        assert f"'{name}' in the metadata" in found.json["files"][0]["difference"]["message"]
 
 
 def test_a_deleted_output_is_detected(run: Run) -> None:

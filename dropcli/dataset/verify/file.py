@@ -17,6 +17,7 @@ from dropcli.pipeline import BytesProgress, Job, Writing, copies_from, derive_fi
 from dropcli.tensors import TensorInfo
 
 _BLOCK = 1 << 20
+_PROVENANCE = "dropcli"  # in the metadata of a safetensors file
 
 
 class Verdict(NamedTuple):
@@ -62,6 +63,7 @@ def verify_file(
         try:
             with closing(open_source(item.path)) as opened:
                 entries, tensors, name = opened.provenance, opened.tensors, _name(opened)
+                metadata = opened.metadata
         except FormatError as error:
             found = Difference(None, None, f"cannot be read: {error.message}")
             return Verdict(item.path, None, nbytes=size, difference=found)
@@ -85,7 +87,7 @@ def verify_file(
             derive = partial(_derive, made_from, name, entries, between, on_bytes)
             difference = Comparison(reader).difference(derive, tensors)
         if difference and difference.tensor is None and not copies_from(entry):
-            difference = _explained(difference, made_from, name, tensors, entries)
+            difference = _explained(difference, made_from, name, tensors, metadata, entries)
         return verdict._replace(difference=difference)
 
 
@@ -125,6 +127,7 @@ def _explained(
     source: str,
     name: str,
     tensors: Sequence[TensorInfo],
+    metadata: dict[str, str],
     entries: list[Any],
 ) -> Difference:
     """The same difference, explained by the headers if they differ."""
@@ -132,6 +135,8 @@ def _explained(
         root, before = opened.root, opened.provenance or []
         mask = "mask" in entries[-1]
         reason = None if mask else _difference_of_tensors(tensors, opened.tensors)
+        if not reason and not opened.root and name == "x.safetensors":
+            reason = _difference_of_metadata(metadata, opened.metadata)
     if not reason and before != entries[: len(before)]:
         reason = "the recorded applications do not begin with those of the source"
     if not reason and root and name not in ("x.safetensors", f"{root}.pt"):
@@ -150,6 +155,13 @@ def _difference_of_tensors(ours: Sequence[TensorInfo], theirs: Sequence[TensorIn
             return f"tensor '{name}' of the source is not in it"
         if _kind(here[name]) != _kind(there[name]):
             return f"tensor '{name}' is {_kind(here[name])}, from the source {_kind(there[name])}"
+    return None
+
+
+def _difference_of_metadata(ours: dict[str, str], theirs: dict[str, str]) -> str | None:
+    for key in [*ours, *theirs]:
+        if key != _PROVENANCE and ours.get(key) != theirs.get(key):
+            return f"'{key}' in the metadata is not as in the source"
     return None
 
 
