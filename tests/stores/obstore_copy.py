@@ -1,12 +1,15 @@
-"""An object down and up again, as the documentation of obstore copies one."""
+"""An object down and up again, by a loop of obstore alone."""
 
 import sys
 from datetime import timedelta
 
 import obstore
 
-source, output = (url.removeprefix("s3://").split("/", 1) for url in sys.argv[1:])
+source, output = sys.argv[1:]
+bucket, key = source.removeprefix("s3://").split("/", 1)
 store = obstore.store.from_url(
-    f"s3://{source[0]}", client_options={"allow_http": True, "timeout": timedelta(minutes=10)}
+    f"s3://{bucket}", client_options={"allow_http": True, "timeout": timedelta(minutes=10)}
 )
-obstore.put(store, output[1], obstore.get(store, source[1]))
+with obstore.open_writer(store, output.removeprefix(f"s3://{bucket}/")) as writer:
+    for part in obstore.get(store, key).stream(8 << 20):
+        writer.write(part)

@@ -36,7 +36,7 @@ def error(code: str, more: str = "") -> str:
         ("PUT", Fault(404, error("NoSuchBucket")), "no-bucket"),
         pytest.param("PUT", Fault(503, error("SlowDown")), "slow-down", marks=pytest.mark.slow),
         pytest.param("GET", Fault(500, error("Internal")), "store-error", marks=pytest.mark.slow),
-        pytest.param("GET", Fault(after=1000), "cut-off", marks=pytest.mark.slow),
+        pytest.param("GET", Fault(after=0), "cut-off", marks=pytest.mark.slow),
         pytest.param("PUT", Fault(cut_request=True), "cut-off", marks=pytest.mark.slow),
     ],
 )
