@@ -425,9 +425,12 @@ def test_kill_and_resume_many_times(
 
 
 @needs_dask
-@pytest.mark.slow
-def test_the_run_waits_a_minute_for_workers() -> None:
+@pytest.mark.parametrize("wait", ["2s", pytest.param("60s", marks=pytest.mark.slow)])
+def test_a_cluster_without_workers_is_one_error(wait: str) -> None:
     sample("data/a.pt")
     with cluster(workers=0) as made:
-        done = shell(f"dropcli apply data -o out {' '.join([*WORDS, *on(made)])} --json")
+        words = f"data -o out {' '.join([*WORDS, *on(made)])} --json"
+        done = shell(f"dropcli apply {words}", DASK_DROPCLI__WAIT=wait)
     assert (done.returncode, codes(done.stdout)) == (1, ["no-workers"])
+    assert len(done.stderr.splitlines()) == 2
+    assert not Path("out").exists()

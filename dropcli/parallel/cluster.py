@@ -14,7 +14,7 @@ from typing import Any
 from dropcli.errors import DropcliError, FileError, needing
 from dropcli.parallel.futures import Pool, call_elsewhere, missing_elsewhere
 
-_WORKERS = 60.0  # seconds to wait for a worker
+_WORKERS = "60s"  # to wait for a worker, unless Dask's configuration says otherwise
 _ANSWER = 10.0  # seconds for workers to return their version
 _LOOK = 2.0  # seconds between checks of the workers
 _CLOSE = 1  # seconds to close the connection
@@ -24,7 +24,11 @@ class Cluster(Pool):
     """The workers of a Dask scheduler."""
 
     def __init__(self, client: Any, address: str) -> None:
+        from dask import config
+        from dask.utils import parse_timedelta
+
         super().__init__(client.get_executor(pure=False))
+        self._patience = float(parse_timedelta(config.get("dropcli.wait", _WORKERS)))
         self._client = client
         self._address = address
         self._slots = 0
@@ -45,8 +49,10 @@ class Cluster(Pool):
             self._slots = sum(self._threads().values())
         if self._slots:
             self._seen = now
-        elif now - self._seen > _WORKERS:
-            message = f"the cluster at {self._address} has had no worker for {_WORKERS:.0f} seconds"
+        elif now - self._seen > self._patience:
+            message = (
+                f"the cluster at {self._address} has had no worker for {self._patience:.0f} seconds"
+            )
             raise FileError("no-workers", message, "start workers, then continue with --resume")
 
     def lost(self) -> DropcliError:
@@ -63,7 +69,7 @@ class Cluster(Pool):
             FileError: there are no workers, or one has another version of dropcli.
         """
         try:
-            self._client.wait_for_workers(1, timeout=_WORKERS)
+            self._client.wait_for_workers(1, timeout=self._patience)
         except TimeoutError as error:
             message = f"the cluster at {self._address} has no workers"
             hint = f"dask worker {self._address} --nthreads 1 --nworkers auto"
