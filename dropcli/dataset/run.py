@@ -244,7 +244,8 @@ def _check_names(tasks: Iterable[Task], journal: Journal) -> None:
 
 
 def _sweep_after(engine: Engine[Task, Outcome], tasks: Iterable[Task], run: str) -> None:
-    if engine.deaths or engine.remote:  # remote workers report no deaths
+    # Remote workers report no deaths. While they still work, only a later run can sweep.
+    if (engine.deaths or engine.remote) and not engine.unfinished:
         _sweep(tasks, run)
 
 
