@@ -120,6 +120,17 @@ def running(weed: str, folder: Path) -> Iterator[str]:
         for name, actions in rights.items()
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+    process, host = _start(weed, folder)
+    try:
+        while not _create_bucket(host, process):  # another program took a port first
+            process, host = _start(weed, folder)
+        yield host
+    finally:
+        process.kill()  # a normal end would take long
+        process.wait()
+
+
+def _start(weed: str, folder: Path) -> "tuple[subprocess.Popen[bytes], str]":
     ports = [_free_port() for _ in range(4)]
     words = "-ip=127.0.0.1 -ip.bind=127.0.0.1 -filer -s3 -volume.max=200"
     words += " -s3.port.iceberg=0 -s3.port.lance=0"
@@ -128,15 +139,8 @@ def running(weed: str, folder: Path) -> Iterator[str]:
     command += [f"-s3.config={folder}/s3.json"]
     command += ["-master.volumeSizeLimitMB=300", "-master.telemetry=false"]
     command += [f"-{flag}.port={port}" for flag, port in zip(flags, ports, strict=True)]
-    host = f"127.0.0.1:{ports[3]}"
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        _create_bucket(host, process)
-        yield host
-    finally:
-        process.kill()  # a normal end would take long
-        process.wait()
+        return subprocess.Popen(command, stdout=log, stderr=log), f"127.0.0.1:{ports[3]}"
 
 
 def _free_port() -> int:
@@ -153,7 +157,8 @@ def _free_port() -> int:
                 return port
 
 
-def _create_bucket(host: str, process: "subprocess.Popen[bytes]") -> None:
+def _create_bucket(host: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait for the server, and create the bucket; False if it ended at once."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     deadline = time.monotonic() + 60
@@ -161,10 +166,11 @@ def _create_bucket(host: str, process: "subprocess.Popen[bytes]") -> None:
         try:
             Store(host, "").client.create_bucket(Bucket=BUCKET)
             Store(host, "start").put("x", b"x")
-            return
+            return True
         except (BotoCoreError, ClientError):
             assert time.monotonic() < deadline
-            assert process.poll() is None
+            if process.poll() is not None:
+                return False
             time.sleep(0.2)
 
 
