@@ -1,8 +1,6 @@
 """Measure whether dropout copies in the training data help a classifier when pixels are missing.
 
 python examples/missing_pixels.py [SEEDS [FIRST]]    prints a table, and draws missing_pixels.svg
-
-SEEDS is their number, 5 if it is not given, and FIRST the first of them, from 0.
 """
 
 import sys
@@ -63,10 +61,8 @@ for seed in range(first, first + seeds):
     training, test = (
         {k: v[part] for k, v in digits.items()} for part in (order[:TRAIN_SIZE], order[TRAIN_SIZE:])
     )
-    for name, data in (
-        ("without copies", training),
-        ("with 3 copies", with_copies(training, seed)),
-    ):
+    copies = with_copies(training, seed)
+    for name, data in (("without copies", training), ("with 3 copies", copies)):
         table[name].append(accuracies(train(data, seed), **test))
 print("missing pixels  " + "".join(f"{p:>7.0%}" for p in MISSING))
 for name, rows in table.items():
