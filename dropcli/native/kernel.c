@@ -17,8 +17,13 @@
 #define SOUND 1e-3 /* the part of a sum of squares that must remain, as in pipeline/stats.py */
 
 #define INLINE static inline __attribute__((always_inline)) /* otherwise loops do not vectorize */
+#define ANYWHERE __attribute__((aligned(1))) /* in files, elements lie at any address */
 #define PASTE(a, b) a##b
 #define JOIN(a, b) PASTE(a, b)
+
+typedef double f64 ANYWHERE;
+typedef float f32 ANYWHERE;
+typedef uint16_t half ANYWHERE;
 
 /* Set kept[i] to 1 for each element that is kept, else to 0; return how many are kept. */
 static uint32_t decide(const block *b, size_t start, size_t count, uint32_t *kept)
@@ -84,28 +89,28 @@ INLINE uint16_t narrow_f16(float v)
     return (uint16_t)(sign | (bits < 0x38800000 ? small : large));
 }
 
-#define ELEMENT double
+#define ELEMENT f64
 #define WIDE double
 #define NAME(x) x##_f64
 #define WIDEN(e) (e)
 #define NARROW(v) (v)
 #include "block.h"
 
-#define ELEMENT float
+#define ELEMENT f32
 #define WIDE float
 #define NAME(x) x##_f32
 #define WIDEN(e) (e)
 #define NARROW(v) (v)
 #include "block.h"
 
-#define ELEMENT uint16_t
+#define ELEMENT half
 #define WIDE float
 #define NAME(x) x##_f16
 #define WIDEN(e) widen_f16(e)
 #define NARROW(v) narrow_f16(v)
 #include "block.h"
 
-#define ELEMENT uint16_t
+#define ELEMENT half
 #define WIDE float
 #define NAME(x) x##_bf16
 #define WIDEN(e) widen_bf16(e)
