@@ -141,6 +141,18 @@ def test_f08_a_link_that_leads_nowhere_yet_is_written_through(run: Run) -> None:
     assert "too many levels of symbolic links" in result.err
 
 
+def test_a_link_in_the_output_folder_to_a_missing_folder(run: Run) -> None:
+    for folder in ("in", "out"):
+        os.mkdir(folder)
+    for name in "ab":
+        save_file({"x": torch.rand(10)}, f"in/{name}.safetensors")
+    os.symlink("../gone/a.safetensors", "out/a.safetensors")
+    result = run("apply", "in", "-o", "out", "--json")
+    assert (result.code, result.errors) == (3, ["no-folder"])
+    assert result.json["errors"][0]["hint"] == f"mkdir -p {os.path.realpath('gone')}"
+    assert Path("out/b.safetensors").exists()
+
+
 def test_f07_the_longest_name_there_can_be(run: Run) -> None:
     save_file({"x": torch.rand(10)}, "x.safetensors")
     name = "é" * 120 + "y.safetensors"  # 253 bytes

@@ -116,12 +116,13 @@ def check_destination(path: str, *, replace: bool, has_folder: bool = False) -> 
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            if has_folder:
+            is_link = os.path.islink(path)
+            if has_folder and not is_link:
                 return None
-            target = os.path.realpath(path) if os.path.islink(path) else path
+            target = os.path.realpath(path) if is_link else path
             folder = os.path.dirname(target) or "."
             if not is_folder(folder):
-                hint = f"mkdir -p {shlex.quote(os.path.dirname(path) or folder)}"
+                hint = f"mkdir -p {shlex.quote(folder)}"
                 raise FileError("no-folder", "its folder does not exist", hint) from None
             return None
         if stat.S_ISDIR(mode):
