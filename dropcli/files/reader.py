@@ -47,7 +47,7 @@ class Reader:
         self.size = self._opened.st_size if self.seekable else None
         self._position = 0
         self._peeked = b""
-        self._head = b""
+        self._head = bytearray()
 
     def replace(self, file: IO[bytes]) -> None:
         """Read from this file instead."""
@@ -72,8 +72,10 @@ class Reader:
         if self.seekable:
             size = self.size or 0
             if len(self._head) < min(count, size):
-                self._head = self.read(0, size if size <= _SMALL_BYTES else min(count, size))
-            return self._head[:count]
+                head = bytearray(size if size <= _SMALL_BYTES else min(count, size))
+                self.read_into(0, memoryview(head))
+                self._head = head
+            return bytes(self._head[:count])
         while len(self._peeked) < count:
             more = os.read(self.fd, count - len(self._peeked))
             if not more:
@@ -83,7 +85,7 @@ class Reader:
 
     def read(self, offset: int, count: int) -> bytes:
         if self.seekable and offset + count <= len(self._head):
-            return self._head[offset : offset + count]
+            return bytes(memoryview(self._head)[offset : offset + count])
         buffer = bytearray(count)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)

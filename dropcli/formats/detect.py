@@ -53,14 +53,16 @@ def _open_pt(reader: Reader, *, legacy: bool = False) -> Source:
 
 def convert(source: Source, output: str) -> Source:
     """Return the source in the format of the output's suffix; unchanged for other suffixes."""
-    suffix = PurePath(output).suffix.lower()  # `splitext` sees none in `...pt`
-    if isinstance(source, SafetensorsSource) and suffix not in (".pt", ".pth"):
+    # Without pathlib, if the name is enough: datasets have many small files.
+    if isinstance(source, SafetensorsSource) and not output.lower().endswith((".pt", ".pth")):
         return source
+    path = PurePath(output)  # unlike `splitext` it sees a suffix in `...pt`
+    suffix = path.suffix.lower()
     from dropcli.formats.convert import PtFromSafetensors, SafetensorsFromPt  # slow to import
     from dropcli.formats.pt import PtSource
 
     if isinstance(source, SafetensorsSource):
-        return PtFromSafetensors(source, PurePath(output).stem)
+        return PtFromSafetensors(source, path.stem) if suffix else source
     if isinstance(source, PtSource) and suffix == ".safetensors":
         return SafetensorsFromPt(source)
     return source
