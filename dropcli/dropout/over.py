@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import index
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropcli.errors import TensorError, UsageError
 
@@ -25,8 +25,7 @@ _IMAGE_HINTS = {
 _CHANNELS_LAST = {"channel": "0,3", "pixel": "0,1,2", "patch": "0,1:{0},2:{0}"}
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """A dimension: its size, the number of indices that share a decision, and of decisions."""
 
     size: int

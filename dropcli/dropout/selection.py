@@ -9,9 +9,9 @@ import glob
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
+from typing import NamedTuple
 
 from dropcli.dropout.over import grid_of
 from dropcli.dropout.settings import Dropout
@@ -36,8 +36,7 @@ STATE_NAME = "named like training state"
 ONE_PER_SAMPLE = "one value per sample"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The names of the tensors to drop, and the reasons why others look like labels or state."""
 
     names: frozenset[str]

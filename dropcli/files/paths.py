@@ -107,19 +107,16 @@ def file_exists_error() -> FileError:
     return FileError("exists", "the file already exists", "replace it with --force")
 
 
-def check_destination(path: str, *, replace: bool, has_folder: bool = False) -> int | None:
+def check_destination(path: str, *, replace: bool) -> int | None:
     """The mode of the file at `path`; None if there is none.
 
-    `has_folder` says that its folder is known to exist. Raises FileError if it cannot be written.
+    Raises FileError if it cannot be written.
     """
     with located(path):
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            is_link = os.path.islink(path)
-            if has_folder and not is_link:
-                return None
-            target = os.path.realpath(path) if is_link else path
+            target = os.path.realpath(path) if os.path.islink(path) else path
             folder = os.path.dirname(target) or "."
             if not is_folder(folder):
                 hint = f"mkdir -p {shlex.quote(folder)}"

@@ -8,7 +8,7 @@ import errno
 import filecmp
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,9 +84,7 @@ class Transaction:
             self._made.add(path)
 
     def target_of(self, path: str) -> str:
-        """The real path, as of the first file in its folder."""
-        if os.path.islink(path):
-            return os.path.realpath(path)
+        """The real path of a new file, as of the first file in its folder."""
         folder, name = os.path.split(path)
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder)
@@ -126,11 +124,17 @@ class Transaction:
             self._each(failed, Finished.rename)
             self._each(failed, sync_folder)
         finally:
-            with ExitStack() as all_of_them:  # all of them, even if one fails
-                for finished in self._finished:
-                    all_of_them.callback(finished.close)
-            self._finished = []
+            self._close()
         return failed
+
+    def _close(self) -> None:
+        """Close all files, even if one fails."""
+        while self._finished:
+            try:
+                self._finished.pop().close()
+            except BaseException:
+                self._close()
+                raise
 
     def _sync(self, failed: dict[str, DropcliError]) -> None:
         fds = [finished.fd for finished in self._finished if finished.sync]
@@ -184,13 +188,15 @@ def publish(
         ):
             yield output
         return
-    mode = check_destination(path, replace=replace or adopt, has_folder=transaction is not None)
+    # Most outputs of a dataset are new, in a folder that is known.
+    is_new = transaction is not None and not os.path.lexists(path)
+    mode = None if is_new else check_destination(path, replace=replace or adopt)
     if is_special_mode(mode):
         with _open_device(path) as output:
             yield output
         return
 
-    target = transaction.target_of(path) if transaction else os.path.realpath(path)
+    target = transaction.target_of(path) if transaction and is_new else os.path.realpath(path)
     if transaction is None:  # a dataset run cleans each folder once
         remove_stale(os.path.dirname(target), os.path.basename(target))
     together = transaction or Transaction()

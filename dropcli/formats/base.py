@@ -7,9 +7,8 @@ if they belong to a selected tensor, rewritten with the same length.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from isal import isal_zlib
 
@@ -30,8 +29,7 @@ class Checksum:
         self.value = isal_zlib.crc32_combine(self.value, crc, nbytes)
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """A run of bytes of the source: elements of tensors, or other bytes to copy.
 
     `read` and `written` are the checksums to update with the bytes before and after dropout.
@@ -44,16 +42,14 @@ class Extent:
     written: Checksum | None = None
 
 
-@dataclass(frozen=True)
-class Deferred:
+class Deferred(NamedTuple):
     """Bytes of known length that are made only after all bytes before them are written."""
 
     nbytes: int
     make: Callable[[], bytes]
 
 
-@dataclass(frozen=True)
-class Gathered:
+class Gathered(NamedTuple):
     """The elements of a tensor in row-major order, collected by its layout."""
 
     tensor: TensorInfo
@@ -65,8 +61,7 @@ class Gathered:
         return self.tensor.elements * self.tensor.dtype.bits // 8
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """The keep mask of a tensor in row-major order, made from its decisions; a byte per element."""
 
     tensor: TensorInfo

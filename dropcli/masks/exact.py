@@ -6,8 +6,8 @@ round, halves to even); otherwise as many as have words below the threshold. `--
 that number to at most n - K.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ _REMEMBERED = 1 << 18  # groups
 _ALL = np.uint64(2**64 - 1)
 
 
-@dataclass(frozen=True)
-class Axes:
+class Axes(NamedTuple):
     """The grid as `outer` times `size` times `inner`; a group runs along the middle axis."""
 
     outer: int

@@ -1,13 +1,12 @@
 """The requested p, and how far the realised rate is from it."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _FAR = 5.0  # standard deviations; 6e-7 of a normal distribution is outside
 
 
-@dataclass(frozen=True)
-class RateSummary:
+class RateSummary(NamedTuple):
     """The p of a tensor; if there are several, their mean, minimum and maximum.
 
     `variance` is that of one decision, the mean of p (1 - p); None if --exact or --min-keep decides

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropcli.dropout import Dropout, Selection, check_exact, kept_note, nothing_selected, select
 from dropcli.errors import DropcliError, FileError, TensorError, located
@@ -80,8 +80,7 @@ def derive_file(
         ready.write(write, progress, initial_reports(ready.tensors, ready.recipes))
 
 
-@dataclass(frozen=True)
-class _Ready:
+class _Ready(NamedTuple):
     """An open source, and everything that is known before the first byte is written.
 
     `tensors` are the tensors to report on.

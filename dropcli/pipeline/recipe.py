@@ -1,6 +1,6 @@
 """What to do with one tensor: its mask and its arithmetic."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -70,7 +70,7 @@ class Recipe:
         grouped = dropout.exact or bool(dropout.min_keep)
         if isinstance(p, SampleProbabilities):
             found = p.summary()
-            return replace(found, variance=None) if found and grouped else found
+            return found._replace(variance=None) if found and grouped else found
         known = not grouped and not isinstance(dropout.p, Range)
         return RateSummary(p, None, None, None if grouped else p * (1 - p), known)
 
