@@ -30,9 +30,9 @@ from dropcli.masks import CONTRACT
 from dropcli.parallel import Engine, Pool, choose_engine
 from dropcli.pipeline import Progress, run_file
 
-_CHUNK_FILES = 128
-_LEAST_FILES = 16  # small files, because each chunk waits for the disk
-_CHUNK_BYTES = 8 << 20
+_CHUNK_FILES = 256
+_LEAST_FILES = 32  # small files, because each chunk waits for the disk
+_CHUNK_BYTES = 16 << 20
 _TRIAL_FILES = 8  # if the settings fit none of this many first files, the run ends
 
 
@@ -271,7 +271,7 @@ def _chunks(
     start = 0
     while start < len(order):
         # The number of slots of a cluster may grow.
-        share = (len(order) - start) // (4 * engine.slots)
+        share = (len(order) - start) // (2 * engine.slots)
         most = 1 if request.fail_fast else min(max(share, _LEAST_FILES), _CHUNK_FILES)
         stop, nbytes = start, 0
         while stop < min(start + most, len(order)) and nbytes < _CHUNK_BYTES:
