@@ -27,7 +27,7 @@ from dropcli.files import (
     remove_stale,
 )
 from dropcli.masks import CONTRACT
-from dropcli.parallel import Engine, Pool, choose_engine
+from dropcli.parallel import Engine, Pool, choose_engine, open_file_limit
 from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 256
@@ -264,6 +264,8 @@ def _chunks(
 
     Large files come first, so that no worker has to finish one alone at the end.
     """
+    # The files of a chunk stay open until they are published together.
+    most_files = min(_CHUNK_FILES, open_file_limit() // 3)
     sizes = waiting.sizes
     order: Sequence[int] = range(len(sizes))
     if engine.slots > 1 and not request.fail_fast:
@@ -272,7 +274,7 @@ def _chunks(
     while start < len(order):
         # The number of slots of a cluster may grow.
         share = (len(order) - start) // (2 * engine.slots)
-        most = 1 if request.fail_fast else min(max(share, _LEAST_FILES), _CHUNK_FILES)
+        most = 1 if request.fail_fast else min(max(share, _LEAST_FILES), most_files)
         stop, nbytes = start, 0
         while stop < min(start + most, len(order)) and nbytes < _CHUNK_BYTES:
             nbytes += sizes[order[stop]]

@@ -85,6 +85,14 @@ def _allow_open_files() -> None:
         raise FileError("open-files", message, "ulimit -n 1024")
 
 
+def open_file_limit() -> int:
+    """The number of files that this process may have open at once, at most a million."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1_000_000 if soft == resource.RLIM_INFINITY else min(soft, 1_000_000)
+
+
 _MODULES = {
     **dict.fromkeys(("Engine", "Work"), "engines"),
     "Pool": "futures",
