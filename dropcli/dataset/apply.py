@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from pathlib import PurePath
 from typing import Any, Unpack
 
 from dropcli.dataset.discover import is_several
@@ -16,7 +15,7 @@ from dropcli.dataset.tally import Samples, Tally
 from dropcli.dropout import Dropout, check_torch_input
 from dropcli.errors import DropcliError, Interrupted, UsageError
 from dropcli.files import check_urls, is_url
-from dropcli.parallel import workers_of
+from dropcli.parallel import Threads, workers_of
 from dropcli.pipeline import (
     SAMPLE,
     SAMPLE_OF_ALL,
@@ -31,7 +30,7 @@ from dropcli.pipeline import (
     run_file,
     settings_notices,
 )
-from dropcli.report import Details, check_stats_path, has_histograms, write_stats
+from dropcli.report import Details, check_stats_path, has_histograms, load_page, write_stats
 
 _LOOKED_AT = 4  # files that are searched for images
 
@@ -76,8 +75,7 @@ class Application(ABC):
 
     def _pictured(self) -> dict[str, Any]:
         """Details with samples of the first output that has images, if the report shows them."""
-        stats = self.request.stats
-        if not stats or PurePath(stats).suffix.lower() != ".html" or self.request.dry_run:
+        if not self.request.makes_page:
             return {}
         from dropcli.report import pictures_of
 
@@ -109,7 +107,10 @@ class SingleFile(Application):
         yield self.job
 
     def _run(self, report: Report, progress: Progress) -> None:
-        self.file = run_file(self.job, self.dropout, progress)
+        with Threads(1) as pool:
+            if self.request.makes_page:
+                pool.submit(load_page)
+            self.file = run_file(self.job, self.dropout, progress)
         report.entries.append(self.file)
         samples = {t.name: t.sample for t in self.file.tensors if t.sample}
         self.details = Details(samples)

@@ -129,6 +129,11 @@ class Request:
         return [path for path in (*own, *others) if first_line(path) is not None]
 
     @property
+    def makes_page(self) -> bool:
+        """Whether the report is a page in HTML."""
+        return not self.dry_run and (self.stats or "").lower().endswith(".html")
+
+    @property
     def continues(self) -> bool:
         """Whether outputs may exist already."""
         return self.resume or self.force

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from dropcli.report.details import Picture as Picture
     from dropcli.report.export import check_stats_path as check_stats_path
     from dropcli.report.export import has_histograms as has_histograms
+    from dropcli.report.export import load_page as load_page
     from dropcli.report.export import write_stats as write_stats
     from dropcli.report.histogram import Histogram as Histogram
     from dropcli.report.preview import Preview as Preview
@@ -29,7 +30,8 @@ _MODULES = {
     **dict.fromkeys(("Details", "Picture"), "details"),
     "Histogram": "histogram",
     "NameTotals": "totals",
-    **dict.fromkeys(("check_stats_path", "has_histograms", "write_stats"), "export"),
+    **dict.fromkeys(("check_stats_path", "has_histograms", "load_page"), "export"),
+    "write_stats": "export",
     **dict.fromkeys(("Preview", "caption", "check_picture_path"), "preview"),
     **dict.fromkeys(("extent", "pictures_of", "what"), "preview"),
     **dict.fromkeys(("counted", "number_text", "printable", "provenance_line"), "text"),

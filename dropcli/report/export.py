@@ -108,7 +108,7 @@ def check_stats_path(
             f"--stats: a {suffix} file needs matplotlib, which is not installed",
             "pip install 'dropcli[plots]', or write a page: --stats report.html",
         )
-    if any(same_file(other, path) for other in others):
+    if _is_one_of(path, others):
         raise UsageError(
             "same-file", f"--stats: '{path}' is also an input or an output of this run"
         )
@@ -116,6 +116,15 @@ def check_stats_path(
     is_new = made is not None and folder == os.path.abspath(made) and not os.path.isdir(folder)
     if is_url(path) or not is_new:
         check_destination(path, replace=replace)
+
+
+def _is_one_of(path: str, others: Iterable[str]) -> bool:
+    """Whether this is one of the paths, however they are written."""
+    if not (is_url(path) or os.path.lexists(path)):
+        # Then only a link has another name, and resolving thousands of paths takes long.
+        name = os.path.basename(path)
+        others = (p for p in others if os.path.basename(p) == name or os.path.islink(p))
+    return any(same_file(other, path) for other in others)
 
 
 def _suffix_hint(path: str) -> str:
@@ -134,6 +143,13 @@ def _suffix_hint(path: str) -> str:
 def has_histograms(path: str) -> bool:
     """Whether a report with this suffix shows histograms, which need sampled elements."""
     return PurePath(path).suffix.lower() not in _DATA
+
+
+def load_page() -> None:
+    """Load what makes a page, which takes 60 ms: this can overlap with other work."""
+    from dropcli.report import page, view  # noqa: F401
+
+    page.load()
 
 
 def write_stats(path: str, report: Report, details: Details, *, replace: bool) -> None:

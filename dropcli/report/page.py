@@ -17,6 +17,12 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _HEIGHT = 64  # of a histogram; a bin is 1 wide
 
 
+def load() -> None:
+    """Compile the templates of a page, which are then kept."""
+    for name in ("page.html", "parts.html"):
+        _environment().get_template(name)
+
+
 def html(view: View) -> str:
     """The page as HTML, which has no script and loads nothing."""
     return _environment().get_template("page.html").render(view=view)
