@@ -61,19 +61,19 @@ for seed in range(first, first + seeds):
     training, test = (
         {k: v[part] for k, v in digits.items()} for part in (order[:TRAIN_SIZE], order[TRAIN_SIZE:])
     )
-    copies = with_copies(training, seed)
-    for name, data in (("without copies", training), ("with 3 copies", copies)):
-        table[name].append(accuracies(train(data, seed), **test))
+    for rows, data in zip(table.values(), (training, with_copies(training, seed)), strict=True):
+        rows.append(accuracies(train(data, seed), **test))
+spread = {k: torch.std_mean(torch.stack(r), 0, correction=seeds > 1) for k, r in table.items()}
 print("missing pixels  " + "".join(f"{p:>7.0%}" for p in MISSING))
-for name, rows in table.items():
-    print(f"{name:<16}" + "".join(f"{mean:7.3f}" for mean in torch.stack(rows).mean(0)))
-    print(f"{'  +/-':<16}" + "".join(f"{sd:7.3f}" for sd in torch.stack(rows).std(0)))
+for name, (sd, mean) in spread.items():
+    for label, values in ((name, mean), ("  +/-", sd)):
+        print(f"{label:<16}" + "".join(f"{value:7.3f}" for value in values))
 if find_spec("matplotlib"):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot(xlabel="missing pixels", ylabel="accuracy", ylim=(0, 1))
-    for name, rows in table.items():
-        axes.errorbar(MISSING, torch.stack(rows).mean(0), torch.stack(rows).std(0), label=name)
+    for name, (sd, mean) in spread.items():
+        axes.errorbar(MISSING, mean, sd, label=name)
     axes.legend()
     figure.savefig("missing_pixels.svg")
