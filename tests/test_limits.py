@@ -177,7 +177,7 @@ def test_few_open_files_are_one_line() -> None:
 
 @pytest.mark.slow
 def test_the_plan_of_a_million_files_fits_into_600_megabytes() -> None:
-    """Also that of a run that is resumed, whose journal lists them all."""
+    """Dry runs over all of them and over one shard of eight, without a journal."""
     for number in range(1000):
         os.makedirs(f"data/{number:03}")
         sample(f"data/{number:03}/0000.safetensors", number)
