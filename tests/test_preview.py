@@ -245,7 +245,7 @@ def test_without_pillow_there_is_an_install_hint() -> None:
     code = "import sys; sys.modules['PIL'] = None; from dropcli.cli import main; sys.exit(main())"
     done = shell(f'python -c "{code}" preview x.safetensors -o sheet.png')
     assert done.returncode == 1
-    assert b"error: this needs pillow" in done.stderr
+    assert b"error: -o: a .png file needs pillow" in done.stderr
     assert b"hint: pip install 'dropcli[plots]'" in done.stderr
     assert not Path("sheet.png").exists()
 

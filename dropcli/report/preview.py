@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import PurePath
 
 from dropcli.__version__ import __version__
@@ -74,7 +75,7 @@ class Preview:
         return View(
             "preview",
             f"Preview of {os.path.basename(place)}",
-            f"A preview by dropcli {__version__} of {place}: {counts}. Nothing is written.",
+            f"A preview by dropcli {__version__} of {place}: {counts}. No tensors are written.",
             "",
             settings_of(self.dropout.settings(), printable(self.stream)),
             [table for table in tables if table.rows],
@@ -155,13 +156,20 @@ def _picture(look: Look, share: int, most: int) -> tuple[Picture, int]:
 
 
 def check_picture_path(path: str) -> None:
-    """Raise UsageError if the suffix is not that of a picture."""
-    if PurePath(path).suffix.lower() not in (".png", ".html"):
+    """Raise DropcliError if the suffix is not that of a picture, or its library is missing."""
+    suffix = PurePath(path).suffix.lower()
+    if suffix == ".png" and not find_spec("PIL"):
+        raise DropcliError(
+            "not-installed",
+            "-o: a .png file needs pillow, which is not installed",
+            "pip install 'dropcli[plots]', or write a page: -o sheet.html",
+        )
+    if suffix not in (".png", ".html"):
         raise UsageError(
             "bad-picture",
             f"-o: the suffix of '{path}' is neither .png nor .html",
             "`dropcli preview` writes pictures; `dropcli apply` writes tensors"
-            if PurePath(path).suffix.lower() in (".pt", ".pth", ".safetensors")
+            if suffix in (".pt", ".pth", ".safetensors")
             else f"did you mean {shlex.quote(os.path.splitext(path)[0] + '.png')}?",
         )
 

@@ -40,7 +40,7 @@ def preview_lines(
 ) -> Iterator[str]:
     """The lines of a preview: what `apply` would do to a file, and samples."""
     source = short(printable(place_of(preview.source)), screen)
-    yield from flow(f"{source}: a preview, nothing is written", screen)
+    yield from flow(f"{source}: a preview, no tensors are written", screen)
     yield from flow(settings_text(preview.dropout.settings(), preview.stream), screen)
     yield ""
     order = sorted(preview.tensors, key=lambda tensor: tensor.action != "dropped")

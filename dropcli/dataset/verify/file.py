@@ -213,6 +213,6 @@ def _source_of(item: Input, stream: str, source: str) -> str:
             return path
     raise FileError(
         "no-source",
-        f"its source '{stream}' is not in '{source}'",
-        "use --source to name the file that it was made from",
+        f"its source is not in '{source}'",  # without its name, so that many are one message
+        "use --source to name the file or folder that it was made from",
     )
