@@ -89,3 +89,11 @@ def test_python_knows_the_modes(run: Run) -> None:
     for settings in ({"mode": "patch:8"}, {"over": "patch:8"}):
         ours = dropcli.drop(X, p=0.4, seed=5, stream="x", tensor="x", **settings)  # type: ignore[arg-type]
         assert torch.equal(ours == 0, zeros)
+
+
+def test_a_mode_is_checked_after_the_same_over() -> None:
+    """Both have the same blocks, so that what is remembered of one must not serve the other."""
+    x = torch.rand(3, 9, 9)
+    dropcli.drop(x, p=0.3, seed=1, stream="a", tensor="x", over="0,1")
+    with pytest.raises(dropcli.DropcliError, match="needs 4 or more dimensions"):
+        dropcli.drop(x, p=0.3, seed=1, stream="a", tensor="x", mode="channel")

@@ -168,9 +168,14 @@ def _dimensions_text(count: int) -> str:
     return names.get(count, f"{count} dimensions: 0 to {count - 1}")
 
 
-@lru_cache(maxsize=64)  # samples of the same shape, one after the other
 def grid_of(shape: tuple[int, ...], over: Over | None) -> tuple[Axis, ...]:
     """The decisions along each dimension. Raises TensorError if `over` does not fit the shape."""
+    # A mode equals its --over, but fits fewer shapes.
+    return _grid_of(shape, over, over.mode if over else None)
+
+
+@lru_cache(maxsize=64)  # samples of the same shape, one after the other
+def _grid_of(shape: tuple[int, ...], over: Over | None, _mode: str | None) -> tuple[Axis, ...]:
     if over is None:
         return tuple(Axis(size, 1, size) for size in shape)
     blocks = over.resolve(shape)
