@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -136,6 +137,17 @@ def test_worker_processes_that_are_spawned(many: dict[str, bytes]) -> None:
         two = dropcli.apply("data", "two", p=0.3, seed=7, executor=executor)
     assert same_reports(json.loads(one.to_json()), json.loads(two.to_json()))
     assert tree("two") == many
+
+
+def test_progress_of_an_executor_does_not_wait_for_hundreds_of_files() -> None:
+    """Results come by chunk, and on a slow disk a chunk takes seconds."""
+    for number in range(600):
+        sample(f"data/{number}.safetensors", number)
+    with ThreadPoolExecutor(1) as executor:
+        submit = Mock(wraps=executor.submit)
+        executor.submit = submit  # type: ignore[method-assign]
+        dropcli.apply("data", "out", p=0.3, seed=7, executor=executor)
+    assert submit.call_count >= 600 / 64
 
 
 def test_an_executor_whose_worker_died_is_one_error(many: dict[str, bytes]) -> None:

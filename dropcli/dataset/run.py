@@ -31,6 +31,7 @@ from dropcli.parallel import Engine, Pool, choose_engine, open_file_limit
 from dropcli.pipeline import Progress, run_file
 
 _CHUNK_FILES = 256
+_REMOTE_FILES = 64  # workers elsewhere report whole chunks only, perhaps from a slow disk
 _LEAST_FILES = 32  # small files, because each chunk waits for the disk
 _CHUNK_BYTES = 16 << 20
 _TRIAL_FILES = 8  # if the settings fit none of this many first files, the run ends
@@ -265,7 +266,7 @@ def _chunks(
     Large files come first, so that no worker has to finish one alone at the end.
     """
     # The files of a chunk stay open until they are published together.
-    most_files = min(_CHUNK_FILES, open_file_limit() // 3)
+    most_files = min(_REMOTE_FILES if engine.remote else _CHUNK_FILES, open_file_limit() // 3)
     sizes = waiting.sizes
     order: Sequence[int] = range(len(sizes))
     if engine.slots > 1 and not request.fail_fast:
